@@ -1,0 +1,169 @@
+//===- Backend.cpp - One backend compile, as clang does it ----------------===//
+//
+// Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// This is cc1 with an IR input (clang/tools/driver/cc1_main.cpp), less what
+// belongs to a process of its own: clang's EmitObjAction does the work.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Internal.h"
+#include "clang/Basic/DiagnosticOptions.h"
+#include "clang/CodeGen/CodeGenAction.h"
+#include "clang/Frontend/CompilerInstance.h"
+#include "clang/Frontend/CompilerInvocation.h"
+#include "clang/Frontend/FrontendOptions.h"
+#include "clang/Frontend/TextDiagnosticPrinter.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/Support/CrashRecoveryContext.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/VirtualFileSystem.h"
+#include "llvm/Support/VirtualOutputBackends.h"
+
+using namespace llvm;
+using namespace backlto;
+using namespace clang;
+
+namespace {
+
+/// Where the object of a job goes: memory, so that nothing is written under
+/// its name until the engine does, whole.
+struct ObjectBuffer {
+  SmallVector<char, 0> Bytes;
+  bool Kept = false;
+};
+
+class ObjectFile final
+    : public RTTIExtends<ObjectFile, vfs::OutputFileImpl> {
+  ObjectBuffer &Buffer;
+  raw_svector_ostream OS;
+
+public:
+  static char ID;
+  explicit ObjectFile(ObjectBuffer &Buffer) : Buffer(Buffer), OS(Buffer.Bytes) {}
+  Error keep() override {
+    Buffer.Kept = true;
+    return Error::success();
+  }
+  Error discard() override {
+    Buffer.Bytes.clear();
+    return Error::success();
+  }
+  raw_pwrite_stream &getOS() override { return OS; }
+};
+char ObjectFile::ID = 0;
+
+/// Sends the file `Path` to memory, and what flags may ask for beside it (such
+/// as a saved optimisation record) to disk.
+class JobOutputs final : public vfs::OutputBackend {
+  std::string Path;
+  ObjectBuffer &Object;
+  IntrusiveRefCntPtr<vfs::OnDiskOutputBackend> Disk =
+      makeIntrusiveRefCnt<vfs::OnDiskOutputBackend>();
+
+  IntrusiveRefCntPtr<OutputBackend> cloneImpl() const override {
+    return makeIntrusiveRefCnt<JobOutputs>(Path, Object);
+  }
+  Expected<std::unique_ptr<vfs::OutputFileImpl>>
+  createFileImpl(StringRef File,
+                 std::optional<vfs::OutputConfig> Config) override {
+    if (File == Path)
+      return std::make_unique<ObjectFile>(Object);
+    Expected<vfs::OutputFile> Other = Disk->createFile(File, Config);
+    if (!Other)
+      return Other.takeError();
+    return Other->takeImpl();
+  }
+
+public:
+  JobOutputs(StringRef Path, ObjectBuffer &Object)
+      : Path(Path), Object(Object) {}
+};
+
+} // namespace
+
+static std::unique_ptr<FrontendAction> makeAction(frontend::ActionKind Kind,
+                                                  LLVMContext &Context) {
+  switch (Kind) {
+  case frontend::EmitObj:
+    return std::make_unique<EmitObjAction>(&Context);
+  case frontend::EmitAssembly:
+    return std::make_unique<EmitAssemblyAction>(&Context);
+  case frontend::EmitBC:
+    return std::make_unique<EmitBCAction>(&Context);
+  case frontend::EmitLLVM:
+    return std::make_unique<EmitLLVMAction>(&Context);
+  default:
+    return nullptr;
+  }
+}
+
+/// Returns true when clang reported no error.
+static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
+                    std::string &Messages, ActiveJob &Job) {
+  auto Invocation =
+      std::make_shared<CompilerInvocation>(base(*Request.Invocation));
+  FrontendOptions &Frontend = Invocation->getFrontendOpts();
+  CodeGenOptions &CodeGen = Invocation->getCodeGenOpts();
+  StringRef Output = toRef(Request.OutputPath);
+
+  // What differs between two jobs with one flag set: the names.
+  Frontend.Inputs = {
+      FrontendInputFile(toRef(Request.Module), InputKind(Language::LLVM_IR))};
+  Frontend.OutputFile = Output.str();
+  CodeGen.MainFileName =
+      sys::path::filename(toRef(Request.Module.Name)).str();
+  CodeGen.ThinLTOIndexFile = toRef(Request.Index.Name).str();
+
+  raw_string_ostream OS(Messages);
+  OS.enable_colors(true);
+  CompilerInstance Clang(Invocation);
+  Clang.createVirtualFileSystem(vfs::getRealFileSystem());
+  Clang.createDiagnostics(
+      new TextDiagnosticPrinter(OS, Clang.getDiagnosticOpts()),
+      /*ShouldOwnClient=*/true);
+  Clang.setVerboseOutputStream(OS);
+  Clang.setOutputManager(makeIntrusiveRefCnt<JobOutputs>(Output, Object));
+  Clang.createFileManager();
+
+  auto Action = makeAction(Frontend.ProgramAction, *unwrap(Request.Context));
+  if (!Action) {
+    Job.Failure = "the command line asks for something other than code "
+                  "generation (use -c, -S or -emit-llvm)";
+    return false;
+  }
+  return Clang.ExecuteAction(*Action);
+}
+
+BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
+                             BackltoSink ObjectSink, void *ObjectCtx,
+                             BackltoSink Diagnostics, void *DiagnosticsCtx,
+                             BackltoSink Error, void *ErrorCtx) {
+  ObjectBuffer Object;
+  std::string Messages;
+  JobErrs Errs(Messages);
+  ActiveJob Job(*Request, Errs);
+  bool Ok = false;
+
+  // Destructors between a crash and here do not run: what they own leaks.
+  CrashRecoveryContext Recovery;
+  bool Recovered = !Recovery.RunSafely(
+      [&] { Ok = compile(*Request, Object, Messages, Job); });
+  if (!Messages.empty())
+    Sink{Diagnostics, DiagnosticsCtx}(Messages);
+  if (!Job.Failure.empty())
+    Sink{Error, ErrorCtx}(Job.Failure);
+  if (Recovered) {
+    if (Recovery.RetCode == BackltoStatusFatal)
+      return BackltoStatusFatal;
+    Sink{Error, ErrorCtx}("signal " + std::to_string(Recovery.RetCode - 128));
+    return BackltoStatusCrash;
+  }
+  // clang exits with success after some failures, and leaves no bytes.
+  if (!Ok || !Job.Failure.empty() || !Object.Kept || Object.Bytes.empty())
+    return BackltoStatusError;
+  Sink{ObjectSink, ObjectCtx}({Object.Bytes.data(), Object.Bytes.size()});
+  return BackltoStatusOk;
+}

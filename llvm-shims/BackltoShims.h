@@ -1,0 +1,185 @@
+//===- BackltoShims.h - What LLVM's C API lacks ---------------------------===//
+//
+// Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Everything that crosses from C++ to Rust is declared here, and only here.
+// The contract is in README.md beside this file. `src/llvm/ffi.rs` mirrors
+// each declaration.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef BACKLTO_SHIMS_H
+#define BACKLTO_SHIMS_H
+
+#include <llvm-c/Types.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Borrowed text or bytes; not NUL-terminated.
+typedef struct {
+  const char *Ptr;
+  size_t Len;
+} BackltoSlice;
+
+/// A borrowed buffer and the name it is known by.
+typedef struct {
+  BackltoSlice Name;
+  BackltoSlice Bytes;
+} BackltoBuffer;
+
+/// Receives text or bytes. `Len` bytes at `Ptr` are borrowed for the call.
+typedef void (*BackltoSink)(void *Ctx, const char *Ptr, size_t Len);
+
+/// How a fallible call ended. Anything but Ok comes with text in its sink.
+typedef enum : uint32_t {
+  BackltoStatusOk = 0,
+  /// LLVM or clang reported an error.
+  BackltoStatusError = 1,
+  /// LLVM raised a fatal error (`report_fatal_error`, out of memory).
+  BackltoStatusFatal = 2,
+  /// LLVM crashed on a signal; the thread was recovered.
+  BackltoStatusCrash = 3,
+} BackltoStatus;
+
+//===- Process-wide state (Init.cpp) --------------------------------------===//
+
+/// The version of the LLVM loaded at run time, e.g. "22.1.8". Static storage.
+const char *BackltoLoadedLLVMVersion(void);
+
+/// Registers every target and installs crash and fatal-error recovery for
+/// compile jobs. Call once, before any other call but the one above.
+void BackltoInitialize(void);
+
+/// Resets every `-mllvm` option of the process to its default, then sets
+/// those in `Args`. No job may be running. `Sink` gets LLVM's message when an
+/// argument is not known.
+BackltoStatus BackltoSetLLVMOptions(const char *const *Args, size_t Count,
+                                    BackltoSink Sink, void *Ctx);
+
+//===- Command lines (Flags.cpp) ------------------------------------------===//
+
+/// A clang command line, mapped by clang's driver and front end to one
+/// reusable compiler invocation. Immutable once made; may be shared by threads.
+typedef struct BackltoInvocation BackltoInvocation;
+
+/// Maps the clang command line `Args` (`Args[0]` is the compiler's name, which
+/// prefixes driver messages) as if run in `Directory`. `ClangPath` is where
+/// that clang is installed. Driver messages go to `Sink`, warnings included.
+/// Returns null after an error. Free with BackltoFreeInvocation.
+BackltoInvocation *BackltoMapCommandLine(const char *const *Args, size_t Count,
+                                         BackltoSlice Directory,
+                                         BackltoSlice ClangPath,
+                                         BackltoSink Sink, void *Ctx);
+void BackltoFreeInvocation(BackltoInvocation *);
+
+/// Each argument of the cc1 command line, in order, one sink call each.
+void BackltoInvocationCC1Args(const BackltoInvocation *, BackltoSink, void *);
+
+/// Each `-mllvm` argument that must be in force while a job with this
+/// invocation runs, in order, one sink call each.
+void BackltoInvocationLLVMOptions(const BackltoInvocation *, BackltoSink,
+                                  void *);
+
+/// The target triple, one sink call.
+void BackltoInvocationTriple(const BackltoInvocation *, BackltoSink, void *);
+
+//===- Bitcode and summary indexes (Bitcode.cpp) --------------------------===//
+
+/// LLVM's name for the architecture of target triple `Triple` ("x86_64",
+/// "aarch64", ...; Thumb counts as "arm"), one sink call.
+void BackltoArchName(BackltoSlice Triple, BackltoSink, void *);
+
+/// What a bitcode file says of itself.
+typedef struct {
+  /// It holds a module with a ThinLTO summary.
+  bool HasThinLTO;
+  /// The ThinLTO module carries a hash of its own content.
+  bool HasHash;
+  /// That content still has that hash. False when there is none.
+  bool HashMatches;
+  uint32_t Hash[5];
+} BackltoModuleInfo;
+
+/// Reads the headers of bitcode file `Buffer` into `Info`; its producer (such
+/// as "LLVM22.1.8") goes to `Producer`, its target triple to `Triple`, and
+/// what is wrong with it to `Error`.
+BackltoStatus BackltoReadModuleInfo(const BackltoBuffer *Buffer,
+                                    BackltoModuleInfo *Info,
+                                    BackltoSink Producer, void *ProducerCtx,
+                                    BackltoSink Triple, void *TripleCtx,
+                                    BackltoSink Error, void *ErrorCtx);
+
+/// Called for each module that a summary index names: its path and its hash
+/// (all zero when it has none).
+typedef void (*BackltoModuleVisitor)(void *Ctx, const char *Path, size_t Len,
+                                     const uint32_t *Hash);
+
+/// A parsed summary index. Immutable; may be shared by threads.
+typedef struct BackltoIndex BackltoIndex;
+
+/// Parses summary index `Buffer`. Null after an error, which goes to `Error`.
+/// Free with BackltoFreeIndex.
+BackltoIndex *BackltoReadIndex(const BackltoBuffer *Buffer, BackltoSink Error,
+                               void *ErrorCtx);
+void BackltoFreeIndex(BackltoIndex *);
+bool BackltoIndexSkipsModule(const BackltoIndex *);
+/// How many IR instructions the functions of its module, and those to import,
+/// had when they were summarised.
+uint64_t BackltoIndexInstructions(const BackltoIndex *);
+void BackltoIndexModules(const BackltoIndex *, BackltoModuleVisitor, void *);
+
+/// The names of the defined symbols of bitcode file `Buffer`, one sink call
+/// each, in the order of its symbol table.
+BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
+                                    BackltoSink Symbol, void *SymbolCtx,
+                                    BackltoSink Error, void *ErrorCtx);
+
+//===- One backend compile (Backend.cpp) ----------------------------------===//
+
+/// Everything one compile reads, all borrowed for the call.
+typedef struct {
+  const BackltoInvocation *Invocation;
+  /// A fresh context; the caller frees it, unless the call crashed.
+  LLVMContextRef Context;
+  /// The bitcode; its name is the path that the thin link was given.
+  BackltoBuffer Module;
+  /// The summary index; empty bytes mean "compile without ThinLTO". A null
+  /// name means that the command line has no -fthinlto-index=.
+  BackltoBuffer Index;
+  /// Modules to import from, named as the index names them.
+  const BackltoBuffer *Imports;
+  size_t ImportCount;
+  /// The path of the object, for what LLVM derives from it.
+  BackltoSlice OutputPath;
+} BackltoCompileRequest;
+
+/// Compiles one module. The object goes to `Object` in one call, and only
+/// when all went well; every message, as clang prints it, to `Diagnostics`;
+/// LLVM's reason for a failure that clang has no message for to `Error`.
+BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
+                             BackltoSink Object, void *ObjectCtx,
+                             BackltoSink Diagnostics, void *DiagnosticsCtx,
+                             BackltoSink Error, void *ErrorCtx);
+
+/// True when the seams (Seams.cpp) are the functions that libclang calls.
+bool BackltoSeamsActive(void);
+
+//===- Archives (Archive.cpp) ---------------------------------------------===//
+
+/// Writes a thin archive without symbol table that holds the files `Members`
+/// (NUL-terminated paths relative to the current directory) to the file
+/// `Path`, as `llvm-ar cDPrS --thin` does.
+BackltoStatus BackltoWriteThinArchive(const char *Path,
+                                      const char *const *Members, size_t Count,
+                                      BackltoSink Error, void *ErrorCtx);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,228 @@
+//===- Bitcode.cpp - What bitcode files and summary indexes say -----------===//
+//
+// Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Internal.h"
+#include "llvm/Bitcode/BitcodeReader.h"
+#include "llvm/Bitcode/LLVMBitCodes.h"
+#include "llvm/Bitstream/BitstreamReader.h"
+#include "llvm/IR/ModuleSummaryIndex.h"
+#include "llvm/Object/IRObjectFile.h"
+#include "llvm/Support/SHA1.h"
+#include "llvm/TargetParser/Triple.h"
+
+using namespace llvm;
+using namespace backlto;
+
+void BackltoArchName(BackltoSlice Text, BackltoSink Out, void *Ctx) {
+  Triple::ArchType Arch = Triple(toRef(Text)).getArch();
+  if (Arch == Triple::thumb)
+    Arch = Triple::arm;
+  Sink{Out, Ctx}(Triple::getArchTypeName(Arch));
+}
+
+struct BackltoIndex {
+  std::unique_ptr<ModuleSummaryIndex> Index;
+};
+
+namespace {
+
+/// The hash that a module carries, and the one that it has.
+struct ModuleHashes {
+  std::array<uint32_t, 5> Recorded;
+  std::array<uint32_t, 5> Actual;
+};
+
+} // namespace
+
+/// Hashes the names that `Record`, a module-level record of kind `Code`, has in
+/// the string table. They are pairs of an offset and a size; the indices are
+/// those of llvm/lib/Bitcode/Writer/BitcodeWriter.cpp, where addToStrtab hashes
+/// each name as it is written.
+static void hashNames(SHA1 &Hasher, unsigned Code, ArrayRef<uint64_t> Record,
+                      StringRef Strtab) {
+  auto HashAt = [&](size_t Index) {
+    if (Index + 1 < Record.size())
+      Hasher.update(Strtab.substr(Record[Index], Record[Index + 1]));
+  };
+  switch (Code) {
+  case bitc::MODULE_CODE_COMDAT:
+    return HashAt(0);
+  case bitc::MODULE_CODE_GLOBALVAR:
+    HashAt(0);
+    return HashAt(16); // The partition, nearly always empty; so below.
+  case bitc::MODULE_CODE_FUNCTION:
+    HashAt(0);
+    return HashAt(19);
+  case bitc::MODULE_CODE_ALIAS:
+    HashAt(0);
+    return HashAt(11);
+  case bitc::MODULE_CODE_IFUNC:
+    HashAt(0);
+    return HashAt(8);
+  }
+}
+
+/// Finds the hash that `Module` carries, if any, and computes the one that it
+/// has: over the names it puts into the string table, then over the whole words
+/// of the module block before the hash (ModuleBitcodeWriter::writeModuleHash).
+static Expected<std::optional<ModuleHashes>> hashModule(BitcodeModule &Module) {
+  StringRef Buffer = Module.getBuffer();
+  BitstreamCursor Stream(Buffer);
+  SmallVector<uint64_t, 32> Record;
+  SHA1 Hasher;
+  while (!Stream.AtEndOfStream()) {
+    Expected<BitstreamEntry> Block = Stream.advance();
+    if (!Block)
+      return Block.takeError();
+    if (Block->Kind != BitstreamEntry::SubBlock)
+      return createStringError("malformed top level");
+    if (Block->ID != bitc::MODULE_BLOCK_ID) {
+      if (Error E = Stream.SkipBlock())
+        return E;
+      continue;
+    }
+    if (Error E = Stream.EnterSubBlock(bitc::MODULE_BLOCK_ID))
+      return E;
+    size_t Start = Stream.getCurrentByteNo();
+    while (true) {
+      Expected<BitstreamEntry> Entry = Stream.advanceSkippingSubblocks(
+          BitstreamCursor::AF_DontPopBlockAtEnd);
+      if (!Entry)
+        return Entry.takeError();
+      if (Entry->Kind == BitstreamEntry::Error)
+        return createStringError("malformed module block");
+      if (Entry->Kind == BitstreamEntry::EndBlock)
+        return std::nullopt;
+      // The record starts with the abbreviation ID that was just read.
+      size_t Position = Stream.GetCurrentBitNo() - Stream.getAbbrevIDWidth();
+      Record.clear();
+      Expected<unsigned> Code = Stream.readRecord(Entry->ID, Record);
+      if (!Code)
+        return Code.takeError();
+      if (*Code != bitc::MODULE_CODE_HASH) {
+        hashNames(Hasher, *Code, Record, Module.getStrtab());
+        continue;
+      }
+      if (Record.size() != 5)
+        return createStringError("malformed module hash");
+      Hasher.update(Buffer.slice(Start, Position / 32 * 4));
+      std::array<uint8_t, 20> Result = Hasher.result();
+      ModuleHashes Hashes;
+      for (unsigned I = 0; I != 5; ++I) {
+        Hashes.Recorded[I] = uint32_t(Record[I]);
+        Hashes.Actual[I] = support::endian::read32be(&Result[I * 4]);
+      }
+      return Hashes;
+    }
+  }
+  return std::nullopt;
+}
+
+static Error readModuleInfo(MemoryBufferRef Buffer, BackltoModuleInfo &Info,
+                            const Sink &Producer, const Sink &Triple) {
+  auto ProducerText = getBitcodeProducerString(Buffer);
+  if (!ProducerText)
+    return ProducerText.takeError();
+  Producer(*ProducerText);
+  auto TripleText = getBitcodeTargetTriple(Buffer);
+  if (!TripleText)
+    return TripleText.takeError();
+  Triple(*TripleText);
+
+  auto Modules = getBitcodeModuleList(Buffer);
+  if (!Modules)
+    return Modules.takeError();
+  for (BitcodeModule &Module : *Modules) {
+    auto LTO = Module.getLTOInfo();
+    if (!LTO)
+      return LTO.takeError();
+    if (!LTO->IsThinLTO)
+      continue;
+    Info.HasThinLTO = true;
+    auto Hashes = hashModule(Module);
+    if (!Hashes)
+      return Hashes.takeError();
+    if (*Hashes) {
+      Info.HasHash = true;
+      Info.HashMatches = (*Hashes)->Recorded == (*Hashes)->Actual;
+      llvm::copy((*Hashes)->Recorded, Info.Hash);
+    }
+    // The backend compiles the first one (clang::FindThinLTOModule).
+    break;
+  }
+  return Error::success();
+}
+
+BackltoStatus BackltoReadModuleInfo(const BackltoBuffer *Buffer,
+                                    BackltoModuleInfo *Info,
+                                    BackltoSink Producer, void *ProducerCtx,
+                                    BackltoSink Triple, void *TripleCtx,
+                                    BackltoSink ErrorOut, void *ErrorCtx) {
+  *Info = {};
+  if (Error E = readModuleInfo(toRef(*Buffer), *Info,
+                               Sink{Producer, ProducerCtx},
+                               Sink{Triple, TripleCtx}))
+    return fail(Sink{ErrorOut, ErrorCtx}, std::move(E));
+  return BackltoStatusOk;
+}
+
+BackltoIndex *BackltoReadIndex(const BackltoBuffer *Buffer,
+                               BackltoSink ErrorOut, void *ErrorCtx) {
+  auto Index = getModuleSummaryIndex(toRef(*Buffer));
+  if (!Index) {
+    fail(Sink{ErrorOut, ErrorCtx}, Index.takeError());
+    return nullptr;
+  }
+  return new BackltoIndex{std::move(*Index)};
+}
+
+void BackltoFreeIndex(BackltoIndex *I) { delete I; }
+
+bool BackltoIndexSkipsModule(const BackltoIndex *I) {
+  return I->Index->skipModuleByDistributedBackend();
+}
+
+uint64_t BackltoIndexInstructions(const BackltoIndex *I) {
+  uint64_t Count = 0;
+  for (const auto &Global : *I->Index)
+    for (const auto &Summary : Global.second.getSummaryList())
+      if (const auto *Function = dyn_cast<FunctionSummary>(Summary.get()))
+        Count += Function->instCount();
+  return Count;
+}
+
+void BackltoIndexModules(const BackltoIndex *I, BackltoModuleVisitor Visit,
+                         void *Ctx) {
+  for (const auto &Entry : I->Index->modulePaths())
+    Visit(Ctx, Entry.first().data(), Entry.first().size(),
+          Entry.second.data());
+}
+
+BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
+                                    BackltoSink Symbol, void *SymbolCtx,
+                                    BackltoSink ErrorOut, void *ErrorCtx) {
+  LLVMContext Context;
+  Expected<std::unique_ptr<object::IRObjectFile>> File =
+      object::IRObjectFile::create(toRef(*Buffer), Context);
+  if (!File)
+    return fail(Sink{ErrorOut, ErrorCtx}, File.takeError());
+  Sink Each{Symbol, SymbolCtx};
+  std::string Name;
+  for (const object::BasicSymbolRef &S : (*File)->symbols()) {
+    auto Flags = S.getFlags();
+    if (!Flags)
+      return fail(Sink{ErrorOut, ErrorCtx}, Flags.takeError());
+    if (*Flags & object::BasicSymbolRef::SF_Undefined)
+      continue;
+    Name.clear();
+    raw_string_ostream OS(Name);
+    if (Error E = S.printName(OS))
+      return fail(Sink{ErrorOut, ErrorCtx}, std::move(E));
+    Each(Name);
+  }
+  return BackltoStatusOk;
+}

@@ -1,0 +1,169 @@
+//===- Flags.cpp - A clang command line becomes an invocation -------------===//
+//
+// Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The steps are those of clang's own main (clang/tools/driver/driver.cpp): the
+// driver turns the command line into a cc1 one, the front end turns that into
+// a CompilerInvocation. No flag is interpreted here.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Internal.h"
+#include "clang/Basic/Diagnostic.h"
+#include "clang/Basic/DiagnosticIDs.h"
+#include "clang/Basic/DiagnosticOptions.h"
+#include "clang/Basic/TargetOptions.h"
+#include "clang/Driver/Compilation.h"
+#include "clang/Driver/Driver.h"
+#include "clang/Driver/Job.h"
+#include "clang/Driver/Tool.h"
+#include "clang/Driver/ToolChain.h"
+#include "clang/Frontend/CompilerInvocation.h"
+#include "clang/Frontend/TextDiagnosticPrinter.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/VirtualFileSystem.h"
+#include "llvm/TargetParser/Host.h"
+
+using namespace llvm;
+using namespace backlto;
+using namespace clang;
+
+struct BackltoInvocation {
+  CompilerInvocation Base;
+  std::vector<std::string> CC1Args;
+};
+
+const CompilerInvocation &backlto::base(const BackltoInvocation &I) {
+  return I.Base;
+}
+
+namespace {
+
+/// A diagnostics engine that prints to a string.
+class TextDiagnostics {
+  std::unique_ptr<DiagnosticOptions> Options;
+  raw_string_ostream OS;
+
+public:
+  TextDiagnosticPrinter *Printer;
+  DiagnosticsEngine Engine;
+
+  TextDiagnostics(std::unique_ptr<DiagnosticOptions> Opts, std::string &Text,
+                  vfs::FileSystem &VFS)
+      : Options(std::move(Opts)), OS(Text),
+        Printer(new TextDiagnosticPrinter(OS, *Options)),
+        Engine(DiagnosticIDs::create(), *Options, Printer) {
+    OS.enable_colors(true);
+    ProcessWarningOptions(Engine, *Options, VFS, /*ReportDiags=*/false);
+  }
+};
+
+} // namespace
+
+/// The one cc1 job of `C`, or null after saying why there is none.
+static const clang::driver::Command *backendJob(const clang::driver::Compilation &C,
+                                         DiagnosticsEngine &Diags) {
+  const auto &Jobs = C.getJobs();
+  // An error already reported, e.g. an unknown argument or no input.
+  if (Diags.hasErrorOccurred())
+    return nullptr;
+  if (Jobs.size() == 1 &&
+      StringRef(Jobs.begin()->getCreator().getName()) == "clang")
+    return &*Jobs.begin();
+  unsigned ID = Diags.getCustomDiagID(
+      DiagnosticsEngine::Error,
+      "this command line runs %0 tools, where a backend compile runs clang "
+      "alone (use -c, one input and the integrated assembler)");
+  Diags.Report(ID) << unsigned(Jobs.size());
+  return nullptr;
+}
+
+static std::unique_ptr<BackltoInvocation>
+mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
+               StringRef ClangPath, std::string &Text) {
+  // A file system of our own carries the directory, so that mapping does not
+  // depend on (or change) that of the process.
+  std::unique_ptr<vfs::FileSystem> Owned = vfs::createPhysicalFileSystem();
+  IntrusiveRefCntPtr<vfs::FileSystem> VFS(Owned.release());
+  if (std::error_code EC = VFS->setCurrentWorkingDirectory(Directory)) {
+    Text = ("cannot enter directory '" + Directory + "': " + EC.message() +
+            "\n").str();
+    return nullptr;
+  }
+
+  SmallVector<const char *, 256> Args(CommandLine);
+  BumpPtrAllocator Alloc;
+  if (Error E = clang::driver::expandResponseFiles(Args, /*ClangCLMode=*/false, Alloc,
+                                            VFS.get())) {
+    Text = toString(std::move(E)) + "\n";
+    return nullptr;
+  }
+
+  TextDiagnostics Diags(CreateAndPopulateDiagOpts(Args), Text, *VFS);
+  Diags.Printer->setPrefix(std::string(sys::path::stem(Args[0])));
+
+  clang::driver::Driver D(ClangPath, sys::getDefaultTargetTriple(), Diags.Engine,
+                   "clang LLVM compiler", VFS);
+  // A name such as aarch64-linux-gnu-clang chooses the target.
+  D.setTargetAndMode(
+      clang::driver::ToolChain::getTargetAndModeFromProgramName(Args[0]));
+  // The caller checks files, with better messages, and may pass placeholders.
+  D.setCheckInputsExist(false);
+  std::unique_ptr<clang::driver::Compilation> C(D.BuildCompilation(Args));
+  const clang::driver::Command *Job = C ? backendJob(*C, Diags.Engine) : nullptr;
+  if (!Job)
+    return nullptr;
+
+  auto Result = std::make_unique<BackltoInvocation>();
+  ArrayRef<const char *> CC1 = Job->getArguments();
+  Result->CC1Args.assign(CC1.begin(), CC1.end());
+  // Job->getArguments() starts with "-cc1", which is not an option.
+  TextDiagnostics CC1Diags(CreateAndPopulateDiagOpts(CC1), Text, *VFS);
+  if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1.drop_front(),
+                                          CC1Diags.Engine, Args[0]))
+    return nullptr;
+  // cc1 leaks on purpose because its process ends; this one goes on.
+  Result->Base.getFrontendOpts().DisableFree = false;
+  Result->Base.getCodeGenOpts().DisableFree = false;
+  return Result;
+}
+
+BackltoInvocation *BackltoMapCommandLine(const char *const *Args, size_t Count,
+                                         BackltoSlice Directory,
+                                         BackltoSlice ClangPath,
+                                         BackltoSink Out, void *Ctx) {
+  std::string Text;
+  auto Result = mapCommandLine(ArrayRef(Args, Count), toRef(Directory),
+                               toRef(ClangPath), Text);
+  if (!Text.empty())
+    Sink{Out, Ctx}(Text);
+  return Result.release();
+}
+
+void BackltoFreeInvocation(BackltoInvocation *I) { delete I; }
+
+void BackltoInvocationCC1Args(const BackltoInvocation *I, BackltoSink Out,
+                              void *Ctx) {
+  for (const std::string &Arg : I->CC1Args)
+    Sink{Out, Ctx}(Arg);
+}
+
+void BackltoInvocationLLVMOptions(const BackltoInvocation *I, BackltoSink Out,
+                                  void *Ctx) {
+  Sink Each{Out, Ctx};
+  for (const std::string &Arg : I->Base.getFrontendOpts().LLVMArgs)
+    Each(Arg);
+  // clang also sets these two as process-wide options, in the middle of a
+  // compile (setCommandLineOpts in clang/lib/CodeGen/BackendUtil.cpp).
+  const CodeGenOptions &CodeGen = I->Base.getCodeGenOpts();
+  if (!CodeGen.DebugPass.empty())
+    Each("-debug-pass=" + CodeGen.DebugPass);
+  if (!CodeGen.LimitFloatPrecision.empty())
+    Each("-limit-float-precision=" + CodeGen.LimitFloatPrecision);
+}
+
+void BackltoInvocationTriple(const BackltoInvocation *I, BackltoSink Out,
+                             void *Ctx) {
+  Sink{Out, Ctx}(I->Base.getTargetOpts().Triple);
+}

@@ -1,0 +1,69 @@
+//===- Init.cpp - Process-wide LLVM state ---------------------------------===//
+//
+// Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Internal.h"
+#include "llvm-c/Core.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/CrashRecoveryContext.h"
+#include "llvm/Support/ErrorHandling.h"
+#include "llvm/Support/TargetSelect.h"
+#include <cstdio>
+
+using namespace llvm;
+using namespace backlto;
+
+const char *BackltoLoadedLLVMVersion() {
+  // Asked of the library at run time: the headers only know what we were
+  // compiled against.
+  static const std::string Version = [] {
+    unsigned Major, Minor, Patch;
+    LLVMGetVersion(&Major, &Minor, &Patch);
+    return std::to_string(Major) + "." + std::to_string(Minor) + "." +
+           std::to_string(Patch);
+  }();
+  return Version.c_str();
+}
+
+/// `report_fatal_error` ends the process unless its handler does not return.
+/// Inside a job it therefore leaves through crash recovery; outside one,
+/// LLVM's own ending (message, exit status) is the right one.
+static void onFatalError(void *, const char *Reason, bool) {
+  ActiveJob *Job = ActiveJob::current();
+  CrashRecoveryContext *Recovery = CrashRecoveryContext::GetCurrent();
+  if (!Job || !Recovery) {
+    fprintf(stderr, "LLVM ERROR: %s\n", Reason);
+    return;
+  }
+  Job->Failure = Reason;
+  Recovery->HandleExit(BackltoStatusFatal);
+}
+
+void BackltoInitialize() {
+  InitializeAllTargets();
+  InitializeAllTargetMCs();
+  InitializeAllAsmPrinters();
+  InitializeAllAsmParsers();
+  CrashRecoveryContext::Enable();
+  install_fatal_error_handler(onFatalError);
+  install_bad_alloc_error_handler(onFatalError);
+}
+
+BackltoStatus BackltoSetLLVMOptions(const char *const *Args, size_t Count,
+                                    BackltoSink Out, void *Ctx) {
+  // lld does the same between two links in one process (lld::elf::link).
+  cl::ResetAllOptionOccurrences();
+  // The name is clang's (ExecuteCompilerInvocation), so that the message is.
+  SmallVector<const char *, 16> Argv = {"clang (LLVM option parsing)"};
+  Argv.append(Args, Args + Count);
+  std::string Text;
+  raw_string_ostream OS(Text);
+  if (cl::ParseCommandLineOptions(Argv.size(), Argv.data(), "", &OS))
+    return BackltoStatusOk;
+  Sink{Out, Ctx}(Text);
+  return BackltoStatusError;
+}

@@ -1,0 +1,84 @@
+//===- Internal.h - Shared by the shims, never seen by Rust ---------------===//
+//
+// Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef BACKLTO_INTERNAL_H
+#define BACKLTO_INTERNAL_H
+
+#include "BackltoShims.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include "llvm/Support/MemoryBufferRef.h"
+#include "llvm/Support/raw_ostream.h"
+#include <string>
+
+namespace clang {
+class CompilerInvocation;
+} // namespace clang
+
+namespace backlto {
+
+inline llvm::StringRef toRef(BackltoSlice S) { return {S.Ptr, S.Len}; }
+
+inline llvm::MemoryBufferRef toRef(const BackltoBuffer &B) {
+  return {toRef(B.Bytes), toRef(B.Name)};
+}
+
+/// A Rust sink with its context.
+struct Sink {
+  BackltoSink Function;
+  void *Ctx;
+  void operator()(llvm::StringRef Text) const {
+    Function(Ctx, Text.data(), Text.size());
+  }
+};
+
+/// Hands the reason of `E` to `Out`.
+inline BackltoStatus fail(const Sink &Out, llvm::Error E) {
+  Out(llvm::toString(std::move(E)));
+  return BackltoStatusError;
+}
+
+/// LLVM's standard error, seen from inside a job: writes go to the job's own
+/// messages, while terminal questions (colours, width) are still answered for
+/// file descriptor 2, as clang's are.
+class JobErrs : public llvm::raw_fd_ostream {
+  std::string &Text;
+  void write_impl(const char *Ptr, size_t Size) override {
+    Text.append(Ptr, Size);
+    inc_pos(Size);
+  }
+
+public:
+  explicit JobErrs(std::string &Text)
+      : raw_fd_ostream(2, /*shouldClose=*/false, /*unbuffered=*/true),
+        Text(Text) {}
+};
+
+/// The job that this thread compiles; the seams look here.
+struct ActiveJob {
+  const BackltoCompileRequest &Request;
+  JobErrs &Errs;
+  /// Why LLVM gave up, when clang drops that on the floor or only prints it.
+  std::string Failure;
+
+  explicit ActiveJob(const BackltoCompileRequest &Request, JobErrs &Errs);
+  ~ActiveJob();
+  /// Null outside a job.
+  static ActiveJob *current();
+  /// Forgets this thread's job after a crash unwound past the destructor.
+  static void clear();
+};
+
+} // namespace backlto
+
+/// The C handle; also what Backend.cpp reads.
+struct BackltoInvocation;
+namespace backlto {
+const clang::CompilerInvocation &base(const BackltoInvocation &);
+} // namespace backlto
+
+#endif

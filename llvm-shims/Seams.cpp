@@ -1,0 +1,143 @@
+//===- Seams.cpp - Where clang's own code path reads our inputs -----------===//
+//
+// Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One backend compile is clang's own code from end to end; that is what makes
+// the bytes and the messages the same. But clang takes file *names* for the
+// index and the imported modules, opens them again in every job, and prints
+// what goes wrong to the process's standard error, then reports success.
+//
+// libclang-cpp and libLLVM are separate libraries, so clang's calls to the
+// three functions below are bound at load time, and a definition in the
+// program comes first. Each gives the calling job what the plan holds (mapped
+// buffers, its own error text) and otherwise forwards to LLVM. When the
+// program that embeds us does not export them, clang's calls go straight to
+// LLVM: same bytes, files opened by name (BackltoSeamsActive tells).
+//
+//===----------------------------------------------------------------------===//
+
+#include "Internal.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/Bitcode/BitcodeReader.h"
+#include "llvm/IR/ModuleSummaryIndex.h"
+#include "llvm/LTO/LTOBackend.h"
+#include <dlfcn.h>
+
+using namespace llvm;
+using namespace backlto;
+
+static thread_local ActiveJob *Current = nullptr;
+
+ActiveJob::ActiveJob(const BackltoCompileRequest &Request, JobErrs &Errs)
+    : Request(Request), Errs(Errs) {
+  Current = this;
+}
+ActiveJob::~ActiveJob() { Current = nullptr; }
+ActiveJob *ActiveJob::current() { return Current; }
+void ActiveJob::clear() { Current = nullptr; }
+
+/// LLVM's definition of the function that `Ours` overrides.
+template <typename Fn> static Fn *nextDefinition(Fn *Ours) {
+  // The dynamic symbol table knows the mangled name, so none is written here.
+  Dl_info Info;
+  if (!dladdr(reinterpret_cast<void *>(Ours), &Info) || !Info.dli_sname)
+    return nullptr;
+  return reinterpret_cast<Fn *>(dlsym(RTLD_NEXT, Info.dli_sname));
+}
+
+raw_fd_ostream &llvm::errs() {
+  static auto *Next = nextDefinition<raw_fd_ostream &()>(llvm::errs);
+  if (Current)
+    return Current->Errs;
+  if (Next)
+    return Next();
+  static raw_fd_ostream Plain(2, /*shouldClose=*/false, /*unbuffered=*/true);
+  return Plain;
+}
+
+Expected<std::unique_ptr<ModuleSummaryIndex>>
+llvm::getModuleSummaryIndexForFile(StringRef Path, bool IgnoreEmpty) {
+  static auto *Next =
+      nextDefinition<Expected<std::unique_ptr<ModuleSummaryIndex>>(StringRef, bool)>(
+          llvm::getModuleSummaryIndexForFile);
+  if (!Current || Path != toRef(Current->Request.Index.Name)) {
+    if (Next)
+      return Next(Path, IgnoreEmpty);
+    return createStringError("cannot find LLVM's index reader");
+  }
+  MemoryBufferRef Buffer = toRef(Current->Request.Index);
+  if (IgnoreEmpty && Buffer.getBufferSize() == 0)
+    return nullptr;
+  auto Index = getModuleSummaryIndex(Buffer);
+  if (Index)
+    return Index;
+  Current->Failure = toString(Index.takeError());
+  return createStringError(Current->Failure);
+}
+
+namespace {
+using ModuleMap = MapVector<StringRef, BitcodeModule>;
+using ThinBackendFn = Error(const lto::Config &, unsigned, AddStreamFn, Module &,
+                          const ModuleSummaryIndex &,
+                          const FunctionImporter::ImportMapTy &,
+                          const GVSummaryMapTy &, ModuleMap *, bool,
+                          AddStreamFn, const std::vector<uint8_t> &);
+} // namespace
+
+static Expected<ModuleMap> openImports(const BackltoCompileRequest &Request) {
+  ModuleMap Map;
+  for (const BackltoBuffer &Import :
+       ArrayRef(Request.Imports, Request.ImportCount)) {
+    auto Module = lto::findThinLTOModule(toRef(Import));
+    if (!Module)
+      return createStringError("cannot import from '" + toRef(Import.Name) +
+                               "': " + toString(Module.takeError()));
+    Map.insert({toRef(Import.Name), *Module});
+  }
+  return Map;
+}
+
+Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
+                       Module &M, const ModuleSummaryIndex &CombinedIndex,
+                       const FunctionImporter::ImportMapTy &ImportList,
+                       const GVSummaryMapTy &DefinedGlobals, ModuleMap *Map,
+                       bool CodeGenOnly, AddStreamFn IRAddStream,
+                       const std::vector<uint8_t> &CmdArgs) {
+  static auto *Next = nextDefinition<ThinBackendFn>(lto::thinBackend);
+  auto Forward = [&](ModuleMap *Modules) -> Error {
+    if (!Next)
+      return createStringError("cannot find LLVM's ThinLTO backend");
+    return Next(C, Task, AddStream, M, CombinedIndex, ImportList,
+                DefinedGlobals, Modules, CodeGenOnly, IRAddStream, CmdArgs);
+  };
+  if (!Current || Map)
+    return Forward(Map);
+
+  // clang would print the error and report success; the job remembers it, and
+  // fails because no object was written.
+  auto Remember = [](Error E) {
+    Current->Failure = toString(std::move(E));
+    return Error::success();
+  };
+  auto Imports = openImports(Current->Request);
+  if (!Imports)
+    return Remember(Imports.takeError());
+  // LLVM takes it for granted that the map has every module of the list.
+  for (StringRef Source : ImportList.getSourceModules())
+    if (!Imports->count(Source))
+      return Remember(createStringError("no bitcode given for import '" +
+                                        Source + "'"));
+  if (Error E = Forward(&*Imports))
+    return Remember(std::move(E));
+  return Error::success();
+}
+
+bool BackltoSeamsActive() {
+  // The symbol as libclang sees it: the first definition in load order.
+  Dl_info Info;
+  auto *Ours = reinterpret_cast<void *>(
+      static_cast<raw_fd_ostream &(*)()>(llvm::errs));
+  return dladdr(Ours, &Info) && Info.dli_sname &&
+         dlsym(RTLD_DEFAULT, Info.dli_sname) == Ours;
+}

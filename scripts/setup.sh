@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# setup.sh [build|test|kernel]: installs what is missing on a Debian 12 machine.
+#
+#   build   (the default) to build backlto
+#   test    to run its tests and the demo too
+#   kernel  to build and boot Linux kernels with it too
+#
+# Other scripts call this first, so it says nothing when all is there.
+set -euo pipefail
+
+# Polly's development files are left out: only a static LLVM refers to them.
+packages=(
+    clang-22 lld-22 llvm-22-dev libclang-22-dev libclang-cpp22-dev
+    libzstd-dev zlib1g-dev libxml2-dev g++ make
+)
+for_tests=(qemu-user-static)
+for_kernels=(
+    flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils
+    python3 perl qemu-system-x86
+)
+
+purpose=${1:-build}
+if (($# > 1)); then
+    purpose=''
+fi
+case $purpose in
+    build) ;;
+    test) packages+=("${for_tests[@]}") ;;
+    kernel) packages+=("${for_tests[@]}" "${for_kernels[@]}") ;;
+    *)
+        echo "usage: ${0##*/} [build|test|kernel]" >&2
+        exit 2
+        ;;
+esac
+
+say() {
+    printf 'setup: %s\n' "$@" >&2
+}
+
+require_cargo() {
+    command -v cargo >/dev/null && return
+    if [[ -x ${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo ]]; then
+        say "cargo is installed in ${CARGO_HOME:-$HOME/.cargo}/bin, but not on PATH; add that directory"
+    else
+        # Debian's own Rust is older than the crates ask for.
+        say 'cargo is not on PATH; install Rust with rustup, see https://rustup.rs'
+    fi
+    exit 1
+}
+
+# Names the packages that apt cannot offer, one on each line.
+without_candidate() {
+    # A name that apt has never heard of gets no answer at all, so absence counts too.
+    LC_ALL=C apt-cache policy "$@" | awk -v wanted="$*" '
+        /^[^ ].*:$/ { name = substr($0, 1, length($0) - 1) }
+        $1 == "Candidate:" && $2 != "(none)" { offered[name] = 1 }
+        END {
+            count = split(wanted, names, " ")
+            for (i = 1; i <= count; i++)
+                if (!(names[i] in offered))
+                    print names[i]
+        }'
+}
+
+explain_unavailable() {
+    say "the configured package sources do not offer: $*"
+    [[ $* == *-22* ]] || return 0
+    say 'backlto needs LLVM, clang and LLD of major version 22 with their development files' \
+        'Debian 12 has them in its suite bookworm-security, section main; check that the' \
+        'apt sources name it, or add a source of LLVM 22 packages for this system, then try again'
+}
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    say 'this system has no apt, so nothing can be installed from here' \
+        'backlto needs LLVM, clang and LLD of major version 22 with their development files;' \
+        "the Debian packages to find counterparts for are: ${packages[*]}"
+    exit 1
+fi
+
+# dpkg-query fails when it does not know one of the names; what it knows is enough.
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null || true)
+missing=()
+for package in "${packages[@]}"; do
+    [[ $'\n'$installed$'\n' == *$'\n'"installed $package"$'\n'* ]] || missing+=("$package")
+done
+
+if ((${#missing[@]} == 0)); then
+    require_cargo
+    exit 0
+fi
+
+install=(apt-get install -y --no-install-recommends "${missing[@]}")
+as_root=()
+if ((EUID != 0)); then
+    if ! sudo -n true 2>/dev/null; then
+        say "not installed: ${missing[*]}"
+        mapfile -t unavailable < <(without_candidate "${missing[@]}")
+        if ((${#unavailable[@]} > 0)); then
+            explain_unavailable "${unavailable[@]}"
+            # Lists that were never fetched look just the same.
+            say '(if apt-get update never ran here, it may bring them)'
+        fi
+        say 'run this as root, then start again:' \
+            "  apt-get update && DEBIAN_FRONTEND=noninteractive ${install[*]}"
+        exit 1
+    fi
+    as_root=(sudo -n)
+fi
+
+say "installing: ${missing[*]}"
+# One unreachable source of several is no reason to stop; what is needed may
+# still be on offer.
+"${as_root[@]}" apt-get update || say 'apt-get update failed; going on with the package lists at hand'
+mapfile -t unavailable < <(without_candidate "${missing[@]}")
+if ((${#unavailable[@]} > 0)); then
+    explain_unavailable "${unavailable[@]}"
+    exit 1
+fi
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"
+require_cargo

@@ -1,0 +1,67 @@
+//! One task becomes an object on disk.
+
+use std::time::{Duration, Instant};
+
+use crate::emit;
+use crate::error::{Error, Kind, Result};
+use crate::llvm::{self, CompileFailure, CompileInput};
+use crate::prepare::Task;
+
+/// How one job ended.
+#[derive(Debug)]
+pub struct JobReport {
+    /// What clang would have printed for it.
+    pub diagnostics: String,
+    /// The object's size in bytes, or why there is none.
+    pub result: Result<u64>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Compiles `task` and writes its object.
+pub(crate) fn run(task: &Task<'_>) -> JobReport {
+    let start = Instant::now();
+    let compiled = llvm::compile(&CompileInput {
+        invocation: &task.flags.invocation,
+        module: (&task.job.module, task.module.bytes()),
+        index: task
+            .index
+            .map(|file| (task.job.index.as_deref().unwrap_or_default(), file.bytes())),
+        imports: task
+            .imports
+            .iter()
+            .map(|(name, file)| (name.as_str(), file.bytes()))
+            .collect(),
+        output: &task.job.output,
+    });
+    // Wrong input beats every other error: it may well be the cause of it.
+    let result = task
+        .files()
+        .try_for_each(|file| file.check_unchanged())
+        .and_then(|()| compiled.object.map_err(|failure| explain(task, failure)))
+        .and_then(|object| {
+            emit::write(&task.job.output_path(), &object)?;
+            Ok(object.len() as u64)
+        });
+    JobReport {
+        diagnostics: task.flags.messages.clone() + &compiled.diagnostics,
+        result,
+        duration: start.elapsed(),
+    }
+}
+
+fn explain(task: &Task<'_>, failure: CompileFailure) -> Error {
+    let message = format!("failed to compile `{}`", task.module.path().display());
+    match failure {
+        CompileFailure::Reported(reason) => Error::new(Kind::Codegen, message).because(reason),
+        CompileFailure::Fatal(reason) => {
+            Error::new(Kind::Crash, message).because(format!("LLVM gave up: {reason}"))
+        }
+        CompileFailure::Crash(reason) => Error::new(Kind::Crash, message)
+            .because(format!("LLVM crashed ({reason})"))
+            .hint(
+                "if clang crashes on this command too, it is a bug of LLVM or the bitcode is \
+                 damaged; `-v` prints the command",
+            ),
+    }
+}

@@ -1,0 +1,161 @@
+//! Command lines become compiler invocations: clang's driver library maps each
+//! distinct flag set once.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::llvm::{self, Invocation};
+use crate::plan::{self, Command, Job, Plan};
+
+/// A flag set as clang understands it.
+pub(crate) struct MappedFlags {
+    pub(crate) invocation: Invocation,
+    /// What clang's driver says of the flags, once for every job.
+    pub(crate) messages: String,
+    /// The `-mllvm` options that must be in force while a job runs.
+    pub(crate) llvm_options: Vec<String>,
+    /// LLVM's name for the architecture compiled for.
+    pub(crate) arch: String,
+}
+
+/// The mapped flags of every job, in plan order.
+pub(crate) fn map(plan: &Plan) -> std::result::Result<Vec<Arc<MappedFlags>>, Vec<Error>> {
+    let mut sets = Sets::default();
+    let mut mapped = Vec::with_capacity(plan.jobs.len());
+    let mut errors = Vec::new();
+    for job in &plan.jobs {
+        match sets.get(job) {
+            Ok(flags) => mapped.push(flags),
+            Err(Some(e)) => errors.push(e),
+            // Said with the first job of this flag set.
+            Err(None) => {}
+        }
+    }
+    if errors.is_empty() { Ok(mapped) } else { Err(errors) }
+}
+
+/// What is known of one distinct flag set.
+enum Known {
+    Shared(Arc<MappedFlags>),
+    /// Some argument is derived from file names: every job has its own.
+    PerJob,
+    Rejected,
+}
+
+#[derive(Default)]
+struct Sets<'a>(HashMap<(&'a [String], &'a Path), Known>);
+
+impl<'a> Sets<'a> {
+    fn get(&mut self, job: &'a Job) -> std::result::Result<Arc<MappedFlags>, Option<Error>> {
+        let Command::Flags(flags) = &job.command else {
+            return map_job(job).map(Arc::new).map_err(Some);
+        };
+        let key = (&flags[..], job.directory.as_path());
+        let mut error = None;
+        let known = self.0.entry(key).or_insert_with(|| {
+            match map_placeholders(flags, job) {
+                Ok(Some(mapped)) => Known::Shared(Arc::new(mapped)),
+                Ok(None) => Known::PerJob,
+                Err(e) => {
+                    error = Some(e);
+                    Known::Rejected
+                }
+            }
+        });
+        match known {
+            Known::Shared(mapped) => Ok(Arc::clone(mapped)),
+            Known::PerJob => map_job(job).map(Arc::new).map_err(Some),
+            Known::Rejected => Err(error),
+        }
+    }
+}
+
+/// File names that no flag contains by accident.
+const MODULE: &str = "backlto-placeholder-module.o";
+const INDEX: &str = "backlto-placeholder-index.thinlto.bc";
+const OUTPUT: &str = "backlto-placeholder-output.o";
+const COMMON: &str = "backlto-placeholder-";
+
+/// Maps a flag set apart from the names of any job. `None` when the result
+/// depends on those names, as that of `-gsplit-dwarf` does.
+fn map_placeholders(flags: &[String], job: &Job) -> Result<Option<MappedFlags>> {
+    let args = plan::command_line(flags, MODULE, Some(INDEX), OUTPUT);
+    let mapped = map_args(&args, job)?;
+    let index = format!("-fthinlto-index={INDEX}");
+    let replaced_per_job = |arg: &str| arg == MODULE || arg == OUTPUT || arg == index;
+    let dependent = mapped
+        .invocation
+        .cc1_args()
+        .iter()
+        .any(|arg| arg.contains(COMMON) && !replaced_per_job(arg));
+    Ok((!dependent).then_some(mapped))
+}
+
+fn map_job(job: &Job) -> Result<MappedFlags> {
+    map_args(&job.command_line(), job)
+}
+
+fn map_args(args: &[String], job: &Job) -> Result<MappedFlags> {
+    let (invocation, messages) = Invocation::map(args, &job.directory);
+    let Some(invocation) = invocation else {
+        return Err(Error::new(
+            Kind::Flags,
+            format!(
+                "clang does not accept the flags of `{}`",
+                plan::display_path(&job.directory, &job.module)
+            ),
+        )
+        .because(messages.trim_end()));
+    };
+    Ok(MappedFlags {
+        messages,
+        llvm_options: invocation.llvm_options(),
+        arch: llvm::arch_name(&invocation.triple()),
+        invocation,
+    })
+}
+
+/// The job that the clang command line `args` (compiler first) stands for,
+/// when run in `directory`.
+///
+/// The names are asked of clang's driver, which knows every spelling.
+pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Result<Job> {
+    let (invocation, messages) = Invocation::map(args, &directory);
+    let Some(invocation) = invocation else {
+        return Err(Error::new(Kind::Flags, "clang does not accept this command line")
+            .because(messages.trim_end()));
+    };
+    let cc1 = invocation.cc1_args();
+    let after = |option: &str| {
+        let at = cc1.iter().position(|arg| arg == option)?;
+        cc1.get(at + 1).cloned()
+    };
+    if after("-x").as_deref() != Some("ir") {
+        return Err(
+            Error::new(Kind::Flags, "this command line does not compile bitcode")
+                .hint("a backend compile has `-x ir` before its one input"),
+        );
+    }
+    let (Some(output), Some(module)) = (after("-o"), cc1.last().cloned()) else {
+        return Err(Error::new(Kind::Flags, "this command line names no output"));
+    };
+    if output == "-" || module == "-" {
+        return Err(Error::new(
+            Kind::Flags,
+            "a backend compile reads and writes files, not standard input and output",
+        ));
+    }
+    let index = cc1
+        .iter()
+        .find_map(|arg| arg.strip_prefix("-fthinlto-index="))
+        .map(str::to_owned);
+    Ok(Job {
+        directory,
+        module,
+        index,
+        output,
+        command: Command::Exact(args.into()),
+    })
+}

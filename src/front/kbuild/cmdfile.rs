@@ -1,0 +1,181 @@
+//! kbuild's `.cmd` files: what was run to make a target, in make's syntax
+//! (`scripts/Kbuild.include` and `scripts/Makefile.lib` of Linux).
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+
+/// A `.cmd` file that has been read.
+pub(super) struct CmdFile {
+    path: PathBuf,
+    text: String,
+}
+
+/// The `.cmd` file of `target`: `dir/.x.o.cmd` for `dir/x.o`.
+pub(super) fn path_of(objtree: &Path, target: &str) -> PathBuf {
+    let target = Path::new(target);
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    objtree.join(target.with_file_name(format!(".{name}.cmd")))
+}
+
+impl CmdFile {
+    pub(super) fn read(objtree: &Path, target: &str) -> Result<CmdFile> {
+        let path = path_of(objtree, target);
+        match std::fs::read(&path) {
+            // kbuild copies paths as they are, whatever their encoding.
+            Ok(bytes) => Ok(CmdFile {
+                path,
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+            }),
+            Err(e) => Err(Error::new(
+                Kind::Input,
+                format!("cannot read how `{target}` was made from `{}`", path.display()),
+            )
+            .because(e)
+            .hint("the front end of kbuild writes it; run make again")),
+        }
+    }
+
+    /// The command that made `target`, as a shell would read it.
+    pub(super) fn command(&self, target: &str) -> Result<String> {
+        // Before Linux 6.2 the variable had no "saved" in its name.
+        ["savedcmd_", "cmd_"]
+            .iter()
+            .find_map(|kind| self.variable(kind, target))
+            .map(unescape_make)
+            .ok_or_else(|| self.error(&format!("has no `savedcmd_{target}` line")))
+    }
+
+    /// The flags that THIN_DIST kernels save for the backend. kbuild reads
+    /// them back with sed, not with make, so they carry no make escapes.
+    pub(super) fn saved_c_flags(&self, target: &str) -> Option<&str> {
+        self.variable("saved_c_flags_", target)
+    }
+
+    fn variable(&self, kind: &str, target: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| {
+            line.strip_prefix(kind)?
+                .strip_prefix(target)?
+                .strip_prefix(" := ")
+        })
+    }
+
+    /// The `#SYMVER` lines: symbol CRCs for modpost.
+    pub(super) fn symbol_versions(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().filter(|line| line.starts_with("#SYMVER "))
+    }
+
+    /// The words of the first command of `text`, without running a shell.
+    pub(super) fn words(&self, text: &str) -> Result<Vec<String>> {
+        let words = shlex::split(text).ok_or_else(|| self.error("has unbalanced quotes"))?;
+        let mut first = Vec::with_capacity(words.len());
+        for word in words {
+            // What follows is objtool or another step of its own.
+            if matches!(word.as_str(), ";" | "&&" | "||" | "|") {
+                break;
+            }
+            match word.strip_suffix(';') {
+                Some(last) => {
+                    first.push(last.to_owned());
+                    break;
+                }
+                None => first.push(word),
+            }
+        }
+        if first.is_empty() {
+            return Err(self.error("records an empty command"));
+        }
+        Ok(first)
+    }
+
+    pub(super) fn error(&self, what: &str) -> Error {
+        Error::new(Kind::Input, format!("`{}` {what}", self.path.display()))
+    }
+}
+
+fn unescape_make(text: &str) -> String {
+    text.replace("$(pound)", "#")
+        .replace("\\#", "#")
+        .replace("$$", "$")
+}
+
+/// The inverse, as kbuild's `make-cmd` does it.
+fn escape_make(text: &str) -> String {
+    text.replace('$', "$$").replace('#', "$(pound)")
+}
+
+/// Records that `command` made `target`, followed by `more` lines.
+pub(super) fn write<'a>(
+    objtree: &Path,
+    target: &str,
+    command: &str,
+    more: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let mut text = format!("savedcmd_{target} := {}\n", escape_make(command));
+    for line in more {
+        text.push_str(line);
+        text.push('\n');
+    }
+    crate::emit::write(&path_of(objtree, target), text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> CmdFile {
+        CmdFile {
+            path: ".x.o.cmd".into(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn command_is_unescaped_from_make_and_cut_at_the_next_one() {
+        let cmd = file(
+            "savedcmd_a/x.o := clang -DN='\"x\"' -DP=$$p -DH='$(pound)' -c -o a/x.o x.c ; objtool a/x.o\n",
+        );
+        let text = cmd.command("a/x.o").unwrap();
+        assert_eq!(
+            cmd.words(&text).unwrap(),
+            ["clang", "-DN=\"x\"", "-DP=$p", "-DH=#", "-c", "-o", "a/x.o", "x.c"]
+        );
+    }
+
+    #[test]
+    fn quotes_closed_and_reopened_are_one_word() {
+        let cmd = file("cmd_x.o := clang '-DQ='\\''a b'\\''' x.c; true\n");
+        let text = cmd.command("x.o").unwrap();
+        assert_eq!(cmd.words(&text).unwrap(), ["clang", "-DQ='a b'", "x.c"]);
+    }
+
+    #[test]
+    fn another_target_is_not_taken_for_this_one() {
+        let cmd = file("savedcmd_ax.o := clang\nsavedcmd_x.o.d := clang\n");
+        assert!(cmd.command("x.o").is_err());
+    }
+
+    #[test]
+    fn unbalanced_quotes_name_the_file() {
+        let cmd = file("savedcmd_x.o := clang '-DX x.c\n");
+        let text = cmd.command("x.o").unwrap();
+        let e = cmd.words(&text).unwrap_err().to_string();
+        assert_eq!(e, "`.x.o.cmd` has unbalanced quotes");
+    }
+
+    #[test]
+    fn saved_flags_are_raw() {
+        let cmd = file("savedcmd_x.o := clang\n\nsaved_c_flags_x.o := -DA=$x -O2\n");
+        assert_eq!(cmd.saved_c_flags("x.o"), Some("-DA=$x -O2"));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = "clang -DA='$x # y' -o x.o";
+        write(dir.path(), "x.o", command, ["#SYMVER f 0x1"].into_iter()).unwrap();
+        let cmd = CmdFile::read(dir.path(), "x.o").unwrap();
+        assert_eq!(cmd.command("x.o").unwrap(), command);
+        assert_eq!(cmd.symbol_versions().collect::<Vec<_>>(), ["#SYMVER f 0x1"]);
+    }
+}

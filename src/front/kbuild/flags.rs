@@ -1,0 +1,128 @@
+//! How each object's backend must be run, from what kbuild recorded of its
+//! front end.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cmdfile::CmdFile;
+use crate::error::Result;
+use crate::link::{index_name, native_name};
+use crate::report::shell_words;
+
+/// The flags of one object.
+pub(super) struct BackendFlags {
+    /// For the engine: the compiler's name first, and nothing that would keep
+    /// two objects from sharing a flag set without need.
+    pub(super) for_clang: Arc<[String]>,
+    /// `$(CC) $(be_flags)` of `scripts/Makefile.thinlto`, as a shell reads it.
+    text: String,
+    /// `#SYMVER` lines, for kernels whose modpost looks for them in the native
+    /// object's `.cmd` file.
+    pub(super) symbol_versions: Vec<String>,
+}
+
+/// What the backend adds to the recorded flags (`scripts/Makefile.thinlto`).
+const BACKEND: [&str; 2] = ["-fno-lto", "-Wno-unused-command-line-argument"];
+
+impl BackendFlags {
+    pub(super) fn read(objtree: &Path, object: &str) -> Result<BackendFlags> {
+        let file = CmdFile::read(objtree, object)?;
+        let command = file.words(&file.command(object)?)?;
+        let compiler_words = command
+            .iter()
+            .take_while(|word| !word.starts_with('-'))
+            .count();
+        let (compiler, front_end) = command.split_at(compiler_words);
+        let Some(name) = compiler.last() else {
+            return Err(file.error("records a command without a compiler"));
+        };
+        let (flags, flags_text) = match file.saved_c_flags(object) {
+            Some(text) => (file.words(text)?, text.to_owned()),
+            None => {
+                let flags = without_files(front_end, object)
+                    .ok_or_else(|| file.error(&format!("does not end in `-c -o {object}`")))?;
+                let text = shell_words(&flags);
+                (flags, text)
+            }
+        };
+        let for_clang = std::iter::once(name.clone())
+            .chain(without_preprocessor(flags))
+            .chain(BACKEND.map(str::to_owned))
+            .collect();
+        Ok(BackendFlags {
+            for_clang,
+            text: format!("{} {flags_text}", shell_words(compiler)),
+            symbol_versions: file.symbol_versions().map(str::to_owned).collect(),
+        })
+    }
+
+    /// kbuild's `cmd_cc_o_bc` for `object`.
+    pub(super) fn command(&self, object: &str) -> String {
+        format!(
+            "{} -x ir {} -fthinlto-index={} -c -o {} {object}",
+            self.text,
+            BACKEND.join(" "),
+            index_name(object),
+            native_name(object)
+        )
+    }
+}
+
+/// The front end's flags without `-c -o OBJECT SOURCE`, which come last.
+fn without_files(words: &[String], object: &str) -> Option<Vec<String>> {
+    let at = words.windows(3).rposition(|w| w[0] == "-c" && w[1] == "-o" && w[2] == object)?;
+    Some(words[..at].to_vec())
+}
+
+/// Drops what steers the preprocessor alone. clang's driver forwards none of it
+/// for bitcode (`AddPreprocessingOptions` in clang/lib/Driver/ToolChains/Clang.cpp
+/// is for inputs that are preprocessed), and most of it names the object: with
+/// it, no two objects would have the same flags.
+fn without_preprocessor(flags: Vec<String>) -> impl Iterator<Item = String> {
+    const ALONE: [&str; 3] = ["-nostdinc", "-MD", "-MMD"];
+    const WITH_VALUE: [&str; 9] = [
+        "-D", "-U", "-I", "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-MF",
+    ];
+    const JOINED: [&str; 8] = [
+        "-D", "-U", "-I", "-isystem", "-iquote", "-idirafter", "-Wp,-M", "-Wp,-D",
+    ];
+    let mut flags = flags.into_iter();
+    std::iter::from_fn(move || {
+        loop {
+            let flag = flags.next()?;
+            if WITH_VALUE.contains(&flag.as_str()) {
+                flags.next();
+            } else if !ALONE.contains(&flag.as_str())
+                && !JOINED.iter().any(|prefix| flag.starts_with(prefix))
+            {
+                return Some(flag);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&w| w.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_preprocessor_is_dropped_and_nothing_else() {
+        let flags = owned(&[
+            "-Wp,-MMD,a/.x.o.d", "-nostdinc", "-I./include", "-I", "inc", "-include", "k.h",
+            "-D__KERNEL__", "-DNAME=\"x\"", "-O2", "-Wa,-Iasm", "-mcmodel=kernel", "-U", "linux",
+        ]);
+        let kept: Vec<String> = without_preprocessor(flags).collect();
+        assert_eq!(kept, ["-O2", "-Wa,-Iasm", "-mcmodel=kernel"]);
+    }
+
+    #[test]
+    fn files_are_cut_off() {
+        let words = owned(&["-O2", "-c", "-o", "a/x.o", "/src/a/x.c"]);
+        assert_eq!(without_files(&words, "a/x.o"), Some(owned(&["-O2"])));
+        assert_eq!(without_files(&words, "x.o"), None);
+    }
+}

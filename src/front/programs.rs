@@ -1,0 +1,119 @@
+//! `backlto run PLAN.json`: whole programs from a description, for build tools
+//! of any kind and for cross compilation. All programs share one pool.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Outcome, Settings, absolute};
+use crate::error::{Error, Kind, Result};
+use crate::link::{Linker, index_name, native_name};
+use crate::report;
+use crate::{Command, Job, Plan};
+
+/// The file's content.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    programs: Vec<Program>,
+}
+
+/// One program, from bitcode to executable.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    /// For messages.
+    name: String,
+    /// All paths below start here; itself relative to the description.
+    directory: PathBuf,
+    /// clang's flags for the backends. The compiler's name is not among them.
+    flags: Vec<String>,
+    /// Objects in link order, bitcode and native mixed.
+    inputs: Vec<String>,
+    /// ld.lld's flags for the thin link.
+    #[serde(default)]
+    thin_link: Vec<String>,
+    /// ld.lld's flags for the final link.
+    #[serde(default)]
+    link: Vec<String>,
+    /// The program.
+    output: String,
+}
+
+/// Thin-links, compiles and links every program that the file at `path`
+/// describes.
+///
+/// # Errors
+/// When a stage fails. Programs are only linked when all backends succeeded.
+pub fn run(path: &Path, settings: &Settings) -> Outcome {
+    let programs = read(path)?;
+    let linker = settings.find_linker()?;
+    let mut plan = Plan::default();
+    let mut native_inputs = Vec::new();
+    for program in &programs {
+        report::step(settings.verbosity, "INDEX", &program.name);
+        let bitcode = thin_link(program, &linker)?;
+        let flags: Arc<[String]> = std::iter::once("clang".to_owned())
+            .chain(program.flags.iter().cloned())
+            .collect();
+        let mut objects = Vec::new();
+        for input in &program.inputs {
+            if bitcode.contains(input) {
+                plan.jobs.push(Job {
+                    directory: program.directory.clone(),
+                    module: input.clone(),
+                    index: Some(index_name(input)),
+                    output: native_name(input),
+                    command: Command::Flags(Arc::clone(&flags)),
+                });
+                objects.push(native_name(input));
+            } else {
+                objects.push(input.clone());
+            }
+        }
+        native_inputs.push(objects);
+    }
+    settings.run_backends(&plan, |job| {
+        let directory = job.directory.file_name().unwrap_or_default();
+        Path::new(directory).join(&job.output).display().to_string()
+    })?;
+    for (program, objects) in programs.iter().zip(native_inputs) {
+        report::step(settings.verbosity, "LD", &format!("{}/{}", program.name, program.output));
+        let mut args = program.link.clone();
+        args.extend(["-o".to_owned(), program.output.clone()]);
+        args.extend(objects);
+        linker.run(&program.directory, &args, "the final link")?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<Program>> {
+    let failed = || Error::new(Kind::Input, format!("cannot read plan `{}`", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| failed().because(e))?;
+    let description: Description =
+        serde_json::from_str(&text).map_err(|e| failed().because(e))?;
+    let base = absolute(path)?;
+    let base = base.parent().unwrap_or(Path::new("/"));
+    let mut programs = description.programs;
+    for program in &mut programs {
+        program.directory = base.join(&program.directory);
+    }
+    Ok(programs)
+}
+
+/// Writes the summary indexes of `program` and returns which of its inputs
+/// are bitcode.
+fn thin_link(program: &Program, linker: &Linker) -> Result<Vec<String>> {
+    let list = format!("{}.thinlto-index", program.output);
+    let mut args = program.thin_link.clone();
+    args.push(format!("--thinlto-index-only={list}"));
+    args.extend(["-o".to_owned(), program.output.clone()]);
+    args.extend(program.inputs.iter().cloned());
+    linker.run(&program.directory, &args, "the thin link")?;
+    let path = program.directory.join(&list);
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        Error::new(Kind::Link, format!("the thin link left no `{}`", path.display())).because(e)
+    })?;
+    Ok(text.lines().map(str::to_owned).collect())
+}

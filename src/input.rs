@@ -1,0 +1,116 @@
+//! Input files: each is opened and mapped once, and shared by all jobs that
+//! compile it or import from it.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::Mapping;
+
+/// A mapped input file.
+pub(crate) struct InputFile {
+    path: PathBuf,
+    map: Mapping,
+    stamp: Stamp,
+}
+
+/// What tells one version of a file from another.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl InputFile {
+    fn open(path: &Path) -> Result<InputFile> {
+        let failed = |e| {
+            Error::new(
+                Kind::Input,
+                format!("cannot read `{}`", path.display()),
+            )
+            .because(e)
+        };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(failed(std::io::Error::other("not a regular file")));
+        }
+        Ok(InputFile {
+            path: path.to_owned(),
+            map: Mapping::new(&file).map_err(failed)?,
+            stamp: Stamp::of(&metadata),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.map.bytes()
+    }
+
+    /// Fails when the file on disk is no longer the one that was mapped: what
+    /// was made of it cannot be trusted then.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let now = std::fs::metadata(&self.path).map(|m| Stamp::of(&m));
+        if !self.map.was_truncated() && now.is_ok_and(|now| now == self.stamp) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Input,
+            format!("`{}` changed while it was being read", self.path.display()),
+        )
+        .hint("another process writes to it; run again when that is done"))
+    }
+}
+
+/// All input files of a run.
+#[derive(Default)]
+pub(crate) struct Inputs(HashMap<PathBuf, Result<InputFile>>);
+
+impl Inputs {
+    /// Opens those of `paths` that are not open yet. A file that cannot be
+    /// opened is an error for those who ask for it.
+    pub(crate) fn open(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        let mut new: Vec<PathBuf> = paths
+            .into_iter()
+            .filter(|path| !self.0.contains_key(path))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        self.0.par_extend(new.into_par_iter().map(|path| {
+            let file = InputFile::open(&path);
+            (path, file)
+        }));
+    }
+
+    /// The open file at `path`.
+    pub(crate) fn get(&self, path: &Path) -> Result<&InputFile> {
+        match self.0.get(path) {
+            Some(Ok(file)) => Ok(file),
+            Some(Err(e)) => Err(e.clone()),
+            None => Err(Error::new(
+                Kind::Input,
+                format!("`{}` was not opened", path.display()),
+            )),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading bitcode files and summary indexes; writing thin archives.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use super::ffi;
+use super::ffi::{Buffer, RawStatus};
+use super::sink::{CStrings, Collector, ListCollector, collect, collect_entry};
+
+/// The SHA-1 that LLVM's writer puts into a ThinLTO module and its index.
+pub(crate) type ModuleHash = [u32; 5];
+
+/// LLVM's name for the architecture of `triple`, such as "aarch64".
+pub(crate) fn arch_name(triple: &str) -> String {
+    let mut name = Collector::default();
+    // SAFETY: both arguments outlive the call.
+    unsafe { ffi::BackltoArchName(ffi::Slice::new(triple.as_bytes()), collect, name.context()) };
+    name.into_text()
+}
+
+/// What a bitcode file says of itself.
+pub(crate) struct ModuleInfo {
+    /// Who wrote it, such as "LLVM22.1.8".
+    pub(crate) producer: String,
+    /// Its target triple.
+    pub(crate) triple: String,
+    /// The hash that its ThinLTO module carries, if any.
+    pub(crate) hash: Option<ModuleHash>,
+    /// False when the module's content no longer has that hash.
+    pub(crate) intact: bool,
+}
+
+/// Reads the headers of bitcode file `bytes`; the error is LLVM's.
+pub(crate) fn read_module_info(name: &str, bytes: &[u8]) -> Result<ModuleInfo, String> {
+    let buffer = Buffer::new(name, bytes);
+    let mut info = ffi::ModuleInfo::default();
+    let (mut producer, mut triple, mut error) = Default::default();
+    let status = {
+        let (producer, triple, error): (&mut Collector, &mut Collector, &mut Collector) =
+            (&mut producer, &mut triple, &mut error);
+        // SAFETY: all pointers are to locals that outlive the call.
+        unsafe {
+            ffi::BackltoReadModuleInfo(
+                &raw const buffer,
+                &raw mut info,
+                collect,
+                producer.context(),
+                collect,
+                triple.context(),
+                collect,
+                error.context(),
+            )
+        }
+    };
+    if status != RawStatus::OK {
+        return Err(error.into_text());
+    }
+    Ok(ModuleInfo {
+        producer: producer.into_text(),
+        triple: triple.into_text(),
+        hash: info.has_hash.then_some(info.hash),
+        intact: !info.has_hash || info.hash_matches,
+    })
+}
+
+/// A parsed summary index.
+pub(crate) struct SummaryIndex(NonNull<ffi::Index>);
+
+/// Collects what an index names; `ctx` of [`visit_module`].
+type Modules = Vec<(String, ModuleHash)>;
+
+/// # Safety
+/// `ctx` must point to a [`Modules`] that nobody else uses, `path` must be
+/// readable for `len` bytes and `hash` for five words.
+unsafe extern "C" fn visit_module(
+    ctx: *mut c_void,
+    path: *const u8,
+    len: usize,
+    hash: *const u32,
+) {
+    // SAFETY: promised by the caller.
+    let (modules, path, hash) = unsafe {
+        (
+            &mut *ctx.cast::<Modules>(),
+            std::slice::from_raw_parts(path, len),
+            *hash.cast::<ModuleHash>(),
+        )
+    };
+    modules.push((String::from_utf8_lossy(path).into_owned(), hash));
+}
+
+impl SummaryIndex {
+    /// Parses `bytes`; the error is LLVM's.
+    pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<SummaryIndex, String> {
+        let buffer = Buffer::new(name, bytes);
+        let mut error = Collector::default();
+        // SAFETY: all pointers are to locals that outlive the call; LLVM copies
+        // what it keeps.
+        let index =
+            unsafe { ffi::BackltoReadIndex(&raw const buffer, collect, error.context()) };
+        NonNull::new(index)
+            .map(SummaryIndex)
+            .ok_or_else(|| error.into_text())
+    }
+
+    /// Whether it says that the final link needs nothing of its module.
+    pub(crate) fn skips_module(&self) -> bool {
+        // SAFETY: the index is alive.
+        unsafe { ffi::BackltoIndexSkipsModule(self.0.as_ptr()) }
+    }
+
+    /// How many IR instructions its module's functions, and those to import,
+    /// had when they were summarised: an estimate of the work.
+    pub(crate) fn instructions(&self) -> u64 {
+        // SAFETY: the index is alive.
+        unsafe { ffi::BackltoIndexInstructions(self.0.as_ptr()) }
+    }
+
+    /// The modules it names (the one it is for, and those imported from),
+    /// sorted by path.
+    pub(crate) fn modules(&self) -> Vec<(String, ModuleHash)> {
+        let mut modules = Modules::new();
+        // SAFETY: `modules` outlives the call.
+        unsafe {
+            ffi::BackltoIndexModules(
+                self.0.as_ptr(),
+                visit_module,
+                std::ptr::from_mut(&mut modules).cast(),
+            );
+        }
+        modules.sort();
+        modules
+    }
+}
+
+impl Drop for SummaryIndex {
+    fn drop(&mut self) {
+        // SAFETY: made by BackltoReadIndex and freed only here.
+        unsafe { ffi::BackltoFreeIndex(self.0.as_ptr()) }
+    }
+}
+
+/// The names of the symbols that bitcode file `bytes` defines.
+pub(crate) fn defined_symbols(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+    let buffer = Buffer::new(name, bytes);
+    let mut symbols = ListCollector::default();
+    let mut error = Collector::default();
+    // SAFETY: all pointers are to locals that outlive the call.
+    let status = unsafe {
+        ffi::BackltoDefinedSymbols(
+            &raw const buffer,
+            collect_entry,
+            symbols.context(),
+            collect,
+            error.context(),
+        )
+    };
+    match status {
+        RawStatus::OK => Ok(symbols.into_vec()),
+        _ => Err(error.into_text()),
+    }
+}
+
+/// Writes a thin archive of `members` to `path`, without a symbol table, as
+/// `llvm-ar cDPrS --thin` does. Paths are relative to the current directory.
+pub(crate) fn write_thin_archive(path: &str, members: &[String]) -> Result<(), String> {
+    let paths = CStrings::new(&[path])?;
+    let members = CStrings::new(members)?;
+    let mut error = Collector::default();
+    // SAFETY: `paths` holds exactly one pointer; all strings outlive the call.
+    let status = unsafe {
+        ffi::BackltoWriteThinArchive(
+            *paths.as_ptr(),
+            members.as_ptr(),
+            members.len(),
+            collect,
+            error.context(),
+        )
+    };
+    match status {
+        RawStatus::OK => Ok(()),
+        _ => Err(error.into_text()),
+    }
+}

@@ -1,0 +1,26 @@
+//! The whole boundary to LLVM: every LLVM type, every LLVM `unsafe`.
+//!
+//! The rest of the crate sees plain data and the owners re-exported here.
+//! `llvm-shims/README.md` states the contract with the C++ side.
+
+mod backend;
+mod bitcode;
+mod ffi;
+mod init;
+mod invocation;
+mod sink;
+
+pub(crate) use backend::{CompileFailure, CompileInput, compile};
+pub(crate) use bitcode::{
+    ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, read_module_info,
+    write_thin_archive,
+};
+pub(crate) use init::{seams_active, set_llvm_options, start};
+pub(crate) use invocation::Invocation;
+
+/// The LLVM version that this program was built against, such as "22.1.8".
+pub const BUILT_VERSION: &str = env!("BACKLTO_LLVM_VERSION");
+
+/// The directory of that LLVM's clang. The driver library derives the
+/// installation from it, as clang does from its own path.
+pub(crate) const BINDIR: &str = env!("BACKLTO_LLVM_BINDIR");

@@ -1,0 +1,125 @@
+//! The `backlto` program: picks a front door, prints what is left to say, sets
+//! the exit status.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use backlto::front::{self, Failure, Settings, kbuild};
+use backlto::report::{self, Verbosity};
+use backlto::Options;
+use clap::{Args, Parser, Subcommand};
+
+/// Every ThinLTO back end of a build, in one process.
+#[derive(Parser)]
+#[command(version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    door: Door,
+    #[command(flatten)]
+    common: Common,
+}
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (LLVM ",
+    env!("BACKLTO_LLVM_VERSION"),
+    ")"
+);
+
+const EXAMPLES: &str = "\
+Examples:
+  backlto kbuild /path/to/objtree      stages 2 to 4 of a ThinLTO kernel
+  backlto cc -x ir -fthinlto-index=a.o.thinlto.bc -O2 -c -o a.native.o a.o
+                                       one backend, with clang's command line
+  backlto run plan.json                thin link, backends and link of programs";
+
+#[derive(Args)]
+struct Common {
+    /// Backends at a time [default: all cores]
+    #[arg(short, long, global = true, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Print the equivalent clang command of every backend
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Print errors and the compiler's messages only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
+    #[arg(long, global = true, value_name = "PATH")]
+    ld: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Door {
+    /// Thin link, backends and link of a Linux kernel whose front end is done
+    Kbuild(Kbuild),
+    /// One backend compile, with clang's own command line
+    ///
+    /// Options of backlto itself come before `cc`.
+    Cc {
+        /// What clang would be given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CLANG-ARGS")]
+        args: Vec<String>,
+    },
+    /// Thin link, backends and link of programs that a JSON file describes
+    Run {
+        /// The description
+        plan: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Kbuild {
+    /// The kernel's object tree, as given to make with O=
+    #[arg(value_name = "OBJTREE", required_unless_present = "directory")]
+    objtree: Option<PathBuf>,
+    /// The same, as an option
+    #[arg(short = 'C', value_name = "OBJTREE", id = "directory", conflicts_with = "objtree")]
+    directory: Option<PathBuf>,
+    /// The stage to stop after
+    #[arg(long, value_name = "STAGE", default_value = "vmlinux.o")]
+    to: kbuild::Stage,
+    /// What make was given (LLVM=-22, ARCH=arm64, …), when it cannot be told
+    /// from the tree
+    #[arg(long = "make", value_name = "VAR=VALUE")]
+    make_variables: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let settings = Settings {
+        options: Options {
+            workers: cli.common.jobs,
+        },
+        verbosity: match (cli.common.quiet, cli.common.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        },
+        linker: cli.common.ld,
+    };
+    let outcome = backlto::own_process()
+        .map_err(Failure::from)
+        .and_then(|()| match cli.door {
+            Door::Kbuild(args) => kbuild::run(
+                &kbuild::Request {
+                    objtree: args.objtree.or(args.directory).unwrap_or_default(),
+                    to: args.to,
+                    make_variables: args.make_variables,
+                },
+                &settings,
+            ),
+            Door::Cc { args } => front::cc::run(args, &settings),
+            Door::Run { plan } => front::programs::run(&plan, &settings),
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Failure::Unsaid(errors) = failure {
+                errors.iter().for_each(report::error);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The plan: which modules to compile, and into what. Plain data, from any
+//! front door.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Backend compiles that belong to one run.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Reports follow this order, whatever order the jobs run in.
+    pub jobs: Vec<Job>,
+}
+
+/// One module to compile.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Where the thin link ran: relative paths below, in the flags and in the
+    /// index start here.
+    pub directory: PathBuf,
+    /// The bitcode file, spelled as the thin link was given it: the index
+    /// knows the module by this name.
+    pub module: String,
+    /// The summary index of this module. An empty file means "compile without
+    /// ThinLTO".
+    pub index: Option<String>,
+    /// The object to write.
+    pub output: String,
+    /// How to compile.
+    pub command: Command,
+}
+
+/// A clang command line.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// The compiler's name and flags. What names the job's files is added:
+    /// `-x ir -fthinlto-index=… -c -o …`.
+    Flags(Arc<[String]>),
+    /// The whole command line, compiler and files included.
+    Exact(Arc<[String]>),
+}
+
+impl Job {
+    /// The clang command line that this job stands for.
+    pub fn command_line(&self) -> Vec<String> {
+        match &self.command {
+            Command::Exact(args) => args.to_vec(),
+            Command::Flags(flags) => {
+                command_line(flags, &self.module, self.index.as_deref(), &self.output)
+            }
+        }
+    }
+
+    /// The module's path, absolute when [`Job::directory`] is.
+    pub fn module_path(&self) -> PathBuf {
+        self.directory.join(&self.module)
+    }
+
+    /// The index's path.
+    pub fn index_path(&self) -> Option<PathBuf> {
+        self.index.as_ref().map(|index| self.directory.join(index))
+    }
+
+    /// The object's path.
+    pub fn output_path(&self) -> PathBuf {
+        self.directory.join(&self.output)
+    }
+
+    /// The path of another file that the index or the flags name.
+    pub(crate) fn resolve(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// `flags` plus what names the files of one job.
+pub(crate) fn command_line(
+    flags: &[String],
+    module: &str,
+    index: Option<&str>,
+    output: &str,
+) -> Vec<String> {
+    let mut args = flags.to_vec();
+    args.extend(["-x".to_owned(), "ir".to_owned()]);
+    args.extend(index.map(|index| format!("-fthinlto-index={index}")));
+    args.extend(["-c", "-o", output, module].map(str::to_owned));
+    args
+}
+
+/// `path` below `directory` as the user would write it.
+pub(crate) fn display_path(directory: &Path, path: &str) -> String {
+    match std::env::current_dir() {
+        Ok(here) if here == directory => path.to_owned(),
+        _ => directory.join(path).display().to_string(),
+    }
+}

@@ -1,0 +1,302 @@
+//! Checks a plan against its files before any work starts, and finds out what
+//! each job reads.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Kind, Result};
+use crate::flags::MappedFlags;
+use crate::input::{InputFile, Inputs};
+use crate::llvm::{self, ModuleHash, ModuleInfo, SummaryIndex};
+use crate::plan::{Job, Plan};
+
+/// A job with everything it reads at hand.
+pub(crate) struct Task<'a> {
+    /// The job's place in the plan.
+    pub(crate) number: usize,
+    pub(crate) job: &'a Job,
+    pub(crate) flags: Arc<MappedFlags>,
+    pub(crate) module: &'a InputFile,
+    pub(crate) index: Option<&'a InputFile>,
+    /// The modules imported from, under the names that the index has.
+    pub(crate) imports: Vec<(String, &'a InputFile)>,
+    /// An estimate of the work, in IR instructions.
+    pub(crate) cost: u64,
+}
+
+impl Task<'_> {
+    /// Every file that the result depends on.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &InputFile> {
+        [self.module]
+            .into_iter()
+            .chain(self.index)
+            .chain(self.imports.iter().map(|(_, file)| *file))
+    }
+}
+
+/// What an index asks for.
+struct Index {
+    /// Every module it names but its own, with the hashes they should have.
+    imports: Vec<(String, ModuleHash)>,
+    instructions: u64,
+}
+
+/// Opens every input of `plan` and checks that they fit together; every
+/// problem found is reported, each once.
+pub(crate) fn prepare<'a>(
+    plan: &'a Plan,
+    flags: &[Arc<MappedFlags>],
+    inputs: &'a mut Inputs,
+) -> std::result::Result<Vec<Task<'a>>, Vec<Error>> {
+    let mut errors = duplicate_outputs(plan);
+
+    inputs.open(plan.jobs.iter().map(Job::module_path));
+    inputs.open(plan.jobs.iter().filter_map(Job::index_path));
+    let indexes: Vec<Result<Index>> = plan
+        .jobs
+        .par_iter()
+        .map(|job| read_index(job, inputs))
+        .collect();
+    inputs.open(plan.jobs.iter().zip(&indexes).flat_map(|(job, index)| {
+        let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
+        imports.iter().map(|(name, _)| job.resolve(name))
+    }));
+    let inputs = &*inputs;
+    let modules = Modules::read(plan, &indexes, inputs);
+
+    let tasks: Vec<Result<Task<'a>>> = plan
+        .jobs
+        .par_iter()
+        .zip(indexes)
+        .zip(flags)
+        .enumerate()
+        .map(|(number, ((job, index), flags))| {
+            check_job(number, job, index?, flags, inputs, &modules)
+        })
+        .collect();
+    let mut ready = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        match task {
+            Ok(task) => ready.push(task),
+            Err(e) => errors.push(e),
+        }
+    }
+    if errors.is_empty() {
+        return Ok(ready);
+    }
+    // One damaged module fails every job that imports from it: say it once.
+    let mut said = std::collections::HashSet::new();
+    errors.retain(|e| said.insert(e.to_string()));
+    Err(errors)
+}
+
+fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
+    let mut writers: HashMap<PathBuf, &Job> = HashMap::new();
+    let mut errors = Vec::new();
+    for job in &plan.jobs {
+        if let Some(other) = writers.insert(job.output_path(), job) {
+            errors.push(Error::new(
+                Kind::Plan,
+                format!(
+                    "both `{}` and `{}` would be compiled to `{}`",
+                    other.module_path().display(),
+                    job.module_path().display(),
+                    job.output_path().display()
+                ),
+            ));
+        }
+    }
+    errors
+}
+
+fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
+    let nothing = |instructions| Index {
+        imports: Vec::new(),
+        instructions,
+    };
+    // Without an index the module's size is all there is to go by.
+    let guess = || inputs.get(&job.module_path()).map_or(0, |m| m.bytes().len() as u64 / 16);
+    let Some(path) = job.index_path() else {
+        return Ok(nothing(guess()));
+    };
+    let file = inputs.get(&path)?;
+    if file.bytes().is_empty() {
+        return Ok(nothing(guess()));
+    }
+    let describe = |message: &str| {
+        Error::new(
+            Kind::Input,
+            format!("summary index `{}` {message}", path.display()),
+        )
+    };
+    let name = job.index.as_deref().unwrap_or_default();
+    let index = SummaryIndex::read(name, file.bytes()).map_err(|reason| {
+        describe("is damaged or not a summary index")
+            .because(reason)
+            .hint("run the thin link again")
+    })?;
+    if index.skips_module() {
+        return Ok(nothing(0));
+    }
+    let mut imports = index.modules();
+    match imports.iter().position(|(path, _)| *path == job.module) {
+        Some(own) => {
+            imports.remove(own);
+        }
+        None => {
+            let about = match imports.first() {
+                Some((first, _)) => format!("it knows `{first}`"),
+                None => "it knows no module".to_owned(),
+            };
+            return Err(describe(&format!("is not that of module `{}`", job.module))
+                .because(about)
+                .hint("name the module as the thin link was given it, or run that again"));
+        }
+    }
+    Ok(Index {
+        imports,
+        instructions: index.instructions(),
+    })
+}
+
+/// What each distinct bitcode file says of itself.
+struct Modules(HashMap<PathBuf, Result<ModuleInfo>>);
+
+impl Modules {
+    fn read(plan: &Plan, indexes: &[Result<Index>], inputs: &Inputs) -> Modules {
+        let mut paths: Vec<PathBuf> = plan.jobs.iter().map(Job::module_path).collect();
+        for (job, index) in plan.jobs.iter().zip(indexes) {
+            let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
+            paths.extend(imports.iter().map(|(name, _)| job.resolve(name)));
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        Modules(
+            paths
+                .into_par_iter()
+                .map(|path| {
+                    let info = read_module(&path, inputs);
+                    (path, info)
+                })
+                .collect(),
+        )
+    }
+
+    fn get(&self, path: &Path) -> Result<&ModuleInfo> {
+        match self.0.get(path) {
+            Some(Ok(info)) => Ok(info),
+            Some(Err(e)) => Err(e.clone()),
+            None => unreachable!("every module and import of the plan was read"),
+        }
+    }
+}
+
+fn read_module(path: &Path, inputs: &Inputs) -> Result<ModuleInfo> {
+    let file = inputs.get(path)?;
+    let describe = |message: &str| {
+        Error::new(Kind::Input, format!("`{}` {message}", path.display()))
+    };
+    check_is_bitcode(file.bytes()).map_err(|what| describe(&what))?;
+    let info = llvm::read_module_info(&path.to_string_lossy(), file.bytes())
+        .map_err(|reason| describe("is damaged bitcode").because(reason))?;
+    if !info.intact {
+        return Err(describe("is damaged bitcode")
+            .because("its content does not have the hash that it carries")
+            .hint("compile it again"));
+    }
+    let major = |version: &str| {
+        let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    };
+    let written_by = info.producer.strip_prefix("LLVM").and_then(major);
+    if written_by > major(llvm::BUILT_VERSION) {
+        return Err(describe(&format!(
+            "was written by {}, newer than the LLVM {} that backlto is built with",
+            info.producer,
+            llvm::BUILT_VERSION
+        ))
+        .hint("use a backlto for that LLVM, or compile with an older one"));
+    }
+    Ok(info)
+}
+
+/// Raw bitcode and its wrapper start with a magic number (see
+/// `llvm/Bitcode/BitcodeReader.h`).
+fn check_is_bitcode(bytes: &[u8]) -> std::result::Result<(), String> {
+    let is = |magic: &[u8]| bytes.starts_with(magic);
+    if is(b"BC\xC0\xDE") || is(b"\xDE\xC0\x17\x0B") {
+        return Ok(());
+    }
+    let what = if bytes.is_empty() {
+        "it is empty"
+    } else if is(b"\x7fELF") {
+        "it is a native ELF file"
+    } else if is(b"!<arch>\n") || is(b"!<thin>\n") {
+        "it is an archive"
+    } else {
+        "it starts with other bytes"
+    };
+    Err(format!("is not LLVM bitcode: {what}"))
+}
+
+fn check_job<'a>(
+    number: usize,
+    job: &'a Job,
+    index: Index,
+    flags: &Arc<MappedFlags>,
+    inputs: &'a Inputs,
+    modules: &Modules,
+) -> Result<Task<'a>> {
+    let info = modules.get(&job.module_path())?;
+    let arch = llvm::arch_name(&info.triple);
+    if !info.triple.is_empty() && arch != flags.arch {
+        return Err(Error::new(
+            Kind::Input,
+            format!(
+                "`{}` is bitcode for {arch}, but its flags compile for {}",
+                job.module_path().display(),
+                flags.arch
+            ),
+        )
+        .hint("add the `--target=` that the module was compiled with"));
+    }
+    let mut imports = Vec::with_capacity(index.imports.len());
+    for (name, hash) in index.imports {
+        let path = job.resolve(&name);
+        let file = inputs.get(&path).map_err(|e| {
+            e.hint(format!("`{}` imports from it", job.module_path().display()))
+        })?;
+        check_hash(modules.get(&path)?, &hash, &path, job)?;
+        imports.push((name, file));
+    }
+    Ok(Task {
+        number,
+        job,
+        flags: Arc::clone(flags),
+        module: inputs.get(&job.module_path())?,
+        index: job.index_path().map(|path| inputs.get(&path)).transpose()?,
+        imports,
+        cost: index.instructions,
+    })
+}
+
+/// The thin link records the hash of each module it has seen; a module that
+/// has another one by now would be compiled against the wrong summary.
+fn check_hash(info: &ModuleInfo, expected: &ModuleHash, path: &Path, job: &Job) -> Result<()> {
+    let recorded = *expected != ModuleHash::default();
+    if !recorded || info.hash.is_none_or(|hash| hash == *expected) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Input,
+        format!(
+            "`{}` changed after the thin link that wrote `{}`",
+            path.display(),
+            job.index_path().unwrap_or_default().display()
+        ),
+    )
+    .hint("run the thin link again"))
+}

@@ -1,0 +1,228 @@
+//! What the user sees: progress, messages in plan order, a summary.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::Error;
+use crate::{Job, JobReport, Observer};
+
+/// How much to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors and the compiler's messages only.
+    Quiet,
+    /// Progress and a summary.
+    #[default]
+    Normal,
+    /// The command line of every job too.
+    Verbose,
+}
+
+/// Prints `error`, and what to do about it.
+pub fn error(error: &Error) {
+    say("error", AnsiColor::Red, &error.to_string());
+    if let Some(advice) = error.advice() {
+        say("note", AnsiColor::Cyan, advice);
+    }
+}
+
+/// Prints a warning.
+pub fn warning(text: &str) {
+    say("warning", AnsiColor::Magenta, text);
+}
+
+fn say(label: &str, color: AnsiColor, text: &str) {
+    let bold = Style::new().bold();
+    let style = Style::new().bold().fg_color(Some(color.into()));
+    let mut stderr = anstream::stderr().lock();
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(stderr, "{bold}backlto:{bold:#} {style}{label}:{style:#} {text}");
+}
+
+/// Prints one line to standard output in kbuild's style: `  LD      vmlinux.o`.
+pub fn step(verbosity: Verbosity, what: &str, file: &str) {
+    if verbosity > Verbosity::Quiet {
+        print_line(&format!("  {what:<7} {file}"));
+    }
+}
+
+fn print_line(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Follows a run for a person or a log file.
+///
+/// Whatever order the jobs end in, what is said of them comes in plan order.
+pub struct Reporter {
+    verbosity: Verbosity,
+    label: fn(&Job) -> String,
+    bar: Option<ProgressBar>,
+    start: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Ended jobs whose turn has not come.
+    waiting: BTreeMap<usize, Said>,
+    /// The job whose turn it is.
+    next: usize,
+    running: Vec<String>,
+    slowest: Vec<(Duration, String)>,
+    bytes: u64,
+    objects: usize,
+}
+
+/// What is to be said of a job.
+struct Said {
+    line: Option<String>,
+    diagnostics: String,
+    error: Option<Error>,
+}
+
+impl Reporter {
+    /// A reporter for a run of `jobs` jobs. `label` names a job's object.
+    pub fn new(verbosity: Verbosity, jobs: usize, label: fn(&Job) -> String) -> Reporter {
+        let interactive = verbosity == Verbosity::Normal
+            && std::io::stdout().is_terminal()
+            && std::io::stderr().is_terminal();
+        Reporter {
+            verbosity,
+            label,
+            bar: interactive.then(|| progress_bar(jobs as u64)),
+            start: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, said: &Said) {
+        let print = || {
+            if let Some(line) = &said.line {
+                print_line(line);
+            }
+            // clang decided on colours when it wrote these.
+            let _ = std::io::stderr().write_all(said.diagnostics.as_bytes());
+            if let Some(e) = &said.error {
+                error(e);
+            }
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Ends the progress line and prints the summary.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        print_line(&self.summary());
+    }
+
+    fn summary(&self) -> String {
+        let state = self.state();
+        let seconds = self.start.elapsed().as_secs_f64();
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let mut text = format!(
+            "{} objects ({:.1} MB) in {seconds:.2} s, {:.1} objects/s",
+            state.objects,
+            megabytes(state.bytes),
+            state.objects as f64 / seconds.max(1e-9),
+        );
+        if let Some(peak) = peak_memory() {
+            let _ = write!(text, ", peak memory {:.0} MB", megabytes(peak));
+        }
+        if state.objects > 1 {
+            text.push_str("\nslowest:");
+            for (duration, name) in &state.slowest {
+                let _ = write!(text, "\n  {:7.2} s  {name}", duration.as_secs_f64());
+            }
+        }
+        text
+    }
+}
+
+/// How many jobs the summary names.
+const SLOWEST: usize = 5;
+
+impl Observer for Reporter {
+    fn started(&self, _: usize, job: &Job) {
+        if let Some(bar) = &self.bar {
+            let mut state = self.state();
+            state.running.push((self.label)(job));
+            bar.set_message(state.running.join(" "));
+        }
+    }
+
+    fn finished(&self, number: usize, job: &Job, report: &JobReport) {
+        let label = (self.label)(job);
+        let line = match self.verbosity {
+            Verbosity::Quiet => None,
+            Verbosity::Verbose => Some(shell_words(&job.command_line())),
+            Verbosity::Normal => self.bar.is_none().then(|| format!("  BE      {label}")),
+        };
+        let mut state = self.state();
+        if let Ok(bytes) = report.result {
+            state.objects += 1;
+            state.bytes += bytes;
+        }
+        state.slowest.push((report.duration, label.clone()));
+        state.slowest.sort_by(|a, b| b.cmp(a));
+        state.slowest.truncate(SLOWEST);
+        if let Some(bar) = &self.bar {
+            state.running.retain(|running| *running != label);
+            bar.set_message(state.running.join(" "));
+            bar.inc(1);
+        }
+        let said = Said {
+            line,
+            diagnostics: report.diagnostics.clone(),
+            error: report.result.as_ref().err().cloned(),
+        };
+        state.waiting.insert(number, said);
+        let mut turn = state.next;
+        while let Some(said) = state.waiting.remove(&turn) {
+            self.show(&said);
+            turn += 1;
+        }
+        state.next = turn;
+    }
+}
+
+fn progress_bar(jobs: u64) -> ProgressBar {
+    let template = "[{pos}/{len}] {eta} left  {wide_msg}";
+    let style = ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(Some(jobs), ProgressDrawTarget::stderr());
+    bar.set_style(style);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// `args` as a shell would read them.
+pub fn shell_words(args: &[String]) -> String {
+    shlex::try_join(args.iter().map(String::as_str)).unwrap_or_else(|_| args.join(" "))
+}
+
+/// The most memory that this process ever had resident, in bytes
+/// (`proc_pid_status(5)`).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

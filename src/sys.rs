@@ -1,0 +1,198 @@
+//! What needs the operating system's unsafe calls: mapped files that survive
+//! truncation, and a working directory for each worker.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+
+use memmap2::Mmap;
+
+/// A file mapped for reading.
+///
+/// When another process shrinks the file, touching the lost pages raises
+/// SIGBUS. With [`guard_mappings`] they read as zeroes instead and
+/// [`Mapping::was_truncated`] tells.
+pub(crate) struct Mapping {
+    map: Mmap,
+    guard: &'static Guarded,
+}
+
+impl Mapping {
+    pub(crate) fn new(file: &File) -> io::Result<Mapping> {
+        // SAFETY: the file may change under the map. Rust never keeps
+        // references to interpreted content across a check, LLVM bounds-checks
+        // what it reads, and callers compare the file's stamp before they use
+        // a result (`input.rs`).
+        let map = unsafe { Mmap::map(file)? };
+        let guard = Guarded::register(map.as_ptr() as usize, map.len());
+        Ok(Mapping { map, guard })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// True once a page of the map turned out to be gone.
+    pub(crate) fn was_truncated(&self) -> bool {
+        self.guard.hit.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        self.guard.release();
+    }
+}
+
+/// One mapped range, in a list that a signal handler can walk: nodes are
+/// reused, never freed.
+struct Guarded {
+    start: AtomicUsize,
+    end: AtomicUsize,
+    hit: AtomicBool,
+    next: AtomicPtr<Guarded>,
+}
+
+static GUARDED: AtomicPtr<Guarded> = AtomicPtr::new(std::ptr::null_mut());
+
+impl Guarded {
+    fn register(start: usize, len: usize) -> &'static Guarded {
+        // A map of an empty file has no pages to lose.
+        let end = start + len.max(1);
+        for node in Guarded::all() {
+            let free = node
+                .end
+                .compare_exchange(0, end, Ordering::AcqRel, Ordering::Relaxed);
+            if free.is_ok() {
+                node.hit.store(false, Ordering::Relaxed);
+                node.start.store(start, Ordering::Release);
+                return node;
+            }
+        }
+        let node: &'static mut Guarded = Box::leak(Box::new(Guarded {
+            start: AtomicUsize::new(start),
+            end: AtomicUsize::new(end),
+            hit: AtomicBool::new(false),
+            next: AtomicPtr::new(std::ptr::null_mut()),
+        }));
+        let mut head = GUARDED.load(Ordering::Acquire);
+        loop {
+            *node.next.get_mut() = head;
+            match GUARDED.compare_exchange(head, node, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return node,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn release(&self) {
+        self.start.store(usize::MAX, Ordering::Release);
+        self.end.store(0, Ordering::Release);
+    }
+
+    fn all() -> impl Iterator<Item = &'static Guarded> {
+        let mut at = GUARDED.load(Ordering::Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: nodes are leaked, so a non-null pointer stays valid.
+            let node = unsafe { at.as_ref() }?;
+            at = node.next.load(Ordering::Acquire);
+            Some(node)
+        })
+    }
+}
+
+/// Puts a page of zeroes where a shrunk file's page was, or lets the handler
+/// that was there before deal with a SIGBUS that is not ours.
+extern "C" fn on_sigbus(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: the kernel passes a valid siginfo for a SA_SIGINFO handler.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let ours = Guarded::all().find(|node| {
+        (node.start.load(Ordering::Acquire)..node.end.load(Ordering::Acquire)).contains(&address)
+    });
+    if let Some(node) = ours {
+        let page = PAGE_SIZE.load(Ordering::Relaxed);
+        // SAFETY: replaces one page inside a live read-only file map (mmap is
+        // a plain system call, fit for a signal handler).
+        let fresh = unsafe {
+            libc::mmap(
+                (address & !(page - 1)) as *mut libc::c_void,
+                page,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+                -1,
+                0,
+            )
+        };
+        if fresh != libc::MAP_FAILED {
+            node.hit.store(true, Ordering::Relaxed);
+            return;
+        }
+    }
+    let Some(previous) = PREVIOUS.get() else {
+        return;
+    };
+    // SAFETY: `previous` is what sigaction reported. Putting it back and
+    // returning runs the faulting access again under it.
+    unsafe {
+        if previous.sa_flags & libc::SA_SIGINFO != 0 {
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                std::mem::transmute(previous.sa_sigaction);
+            handler(signal, info, context);
+        } else if previous.sa_sigaction == libc::SIG_DFL || previous.sa_sigaction == libc::SIG_IGN
+        {
+            libc::sigaction(signal, previous, std::ptr::null_mut());
+        } else {
+            let handler: extern "C" fn(libc::c_int) = std::mem::transmute(previous.sa_sigaction);
+            handler(signal);
+        }
+    }
+}
+
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+static PAGE_SIZE: AtomicUsize = AtomicUsize::new(4096);
+
+/// Makes reads of a shrunk file's lost pages harmless (see [`Mapping`]).
+///
+/// Changes how the whole process treats SIGBUS, so a program asks for it
+/// itself; a library must not. Call it after LLVM's handlers are in place.
+pub(crate) fn guard_mappings() {
+    PAGE_SIZE.store(rustix::param::page_size(), Ordering::Relaxed);
+    PREVIOUS.get_or_init(|| {
+        // SAFETY: both structures are plain data that sigaction reads and
+        // fills; the handler above only does what is allowed in one.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let mut previous: libc::sigaction = std::mem::zeroed();
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                on_sigbus;
+            action.sa_sigaction = handler as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigaction(libc::SIGBUS, &raw const action, &raw mut previous);
+            previous
+        }
+    });
+}
+
+/// Gives the calling thread a working directory of its own, as far as the
+/// system allows (containers may forbid it). After `Ok`, [`enter`] changes it
+/// for this thread alone.
+pub(crate) fn own_working_directory() -> io::Result<()> {
+    // SAFETY: only detaches this thread's file-system attributes (working
+    // directory, root, umask) from those of the process.
+    match unsafe { libc::unshare(libc::CLONE_FS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Changes the working directory of the thread (see
+/// [`own_working_directory`]), else of the process.
+pub(crate) fn enter(directory: &Path) -> io::Result<()> {
+    std::env::set_current_dir(directory)
+}
