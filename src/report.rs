@@ -213,9 +213,19 @@ fn progress_bar(jobs: u64) -> ProgressBar {
     bar
 }
 
-/// `args` as a shell would read them.
+/// `args` as a shell would read them, with no more quotes than a person would
+/// write.
 pub fn shell_words(args: &[String]) -> String {
-    shlex::try_join(args.iter().map(String::as_str)).unwrap_or_else(|_| args.join(" "))
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    let words: Vec<_> = args
+        .iter()
+        .map(|arg| match !arg.is_empty() && arg.chars().all(plain) {
+            true => arg.into(),
+            // Only a NUL byte cannot be quoted, and no argument has one.
+            false => shlex::try_quote(arg).unwrap_or_else(|_| arg.into()),
+        })
+        .collect();
+    words.join(" ")
 }
 
 /// The most memory that this process ever had resident, in bytes
@@ -225,4 +235,17 @@ fn peak_memory() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_must_be_is_quoted() {
+        let args = ["-z=a,b", "", "a b", "it's", "$x"].map(str::to_owned);
+        let text = shell_words(&args);
+        assert!(text.starts_with("-z=a,b '' 'a b' "), "{text}");
+        assert_eq!(shlex::split(&text).unwrap(), args);
+    }
 }
