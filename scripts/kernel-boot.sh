@@ -30,10 +30,10 @@ riscv | riscv64)
     arch=riscv64 console=ttyS0 machine=(-M virt) isa=(-march=rv64ima -mabi=lp64)
     ;;
 loongarch | loongarch64)
-    # QEMU insists on more than 1 GB here.  And it has to be one that passes a
-    # kernel the system table which firmware would: 7.2 does not, and the
-    # kernel stays mute.
-    arch=loongarch64 console=ttyS0 machine=(-M virt) isa=(-mabi=lp64s -mno-lsx) memory=2048
+    # QEMU insists on more than 1 GB here.  And it has to be one that hands the
+    # kernel (its ELF file, vmlinux) the system table that firmware would:
+    # Debian 12's does not, and the kernel stays mute.
+    arch=loongarch64 console=ttyS0 machine=(-M virt) isa=(-mno-lsx) memory=2048
     ;;
 *) usage ;;
 esac
