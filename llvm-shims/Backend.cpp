@@ -138,6 +138,7 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
 }
 
 BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
+                             uint64_t *BackendNanoseconds,
                              BackltoSink ObjectSink, void *ObjectCtx,
                              BackltoSink Diagnostics, void *DiagnosticsCtx,
                              BackltoSink Error, void *ErrorCtx) {
@@ -151,6 +152,7 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
   CrashRecoveryContext Recovery;
   bool Recovered = !Recovery.RunSafely(
       [&] { Ok = compile(*Request, Object, Messages, Job); });
+  *BackendNanoseconds = Job.BackendNanoseconds;
   if (!Messages.empty())
     Sink{Diagnostics, DiagnosticsCtx}(Messages);
   if (!Job.Failure.empty())

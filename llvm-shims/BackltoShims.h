@@ -161,7 +161,10 @@ typedef struct {
 /// Compiles one module. The object goes to `Object` in one call, and only
 /// when all went well; every message, as clang prints it, to `Diagnostics`;
 /// LLVM's reason for a failure that clang has no message for to `Error`.
+/// `BackendNanoseconds` gets the CPU time of LLVM's ThinLTO backend itself
+/// (import, optimiser, code generation); the rest of the call is set-up.
 BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
+                             uint64_t *BackendNanoseconds,
                              BackltoSink Object, void *ObjectCtx,
                              BackltoSink Diagnostics, void *DiagnosticsCtx,
                              BackltoSink Error, void *ErrorCtx);

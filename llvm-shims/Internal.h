@@ -64,6 +64,8 @@ struct ActiveJob {
   JobErrs &Errs;
   /// Why LLVM gave up, when clang drops that on the floor or only prints it.
   std::string Failure;
+  /// The CPU time that this thread spent in LLVM's ThinLTO backend.
+  uint64_t BackendNanoseconds = 0;
 
   explicit ActiveJob(const BackltoCompileRequest &Request, JobErrs &Errs);
   ~ActiveJob();

@@ -23,6 +23,7 @@
 #include "llvm/IR/ModuleSummaryIndex.h"
 #include "llvm/LTO/LTOBackend.h"
 #include <dlfcn.h>
+#include <time.h>
 
 using namespace llvm;
 using namespace backlto;
@@ -85,6 +86,12 @@ using ThinBackendFn = Error(const lto::Config &, unsigned, AddStreamFn, Module &
                           AddStreamFn, const std::vector<uint8_t> &);
 } // namespace
 
+static uint64_t threadNanoseconds() {
+  timespec Now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &Now);
+  return uint64_t(Now.tv_sec) * 1000000000 + uint64_t(Now.tv_nsec);
+}
+
 static Expected<ModuleMap> openImports(const BackltoCompileRequest &Request) {
   ModuleMap Map;
   for (const BackltoBuffer &Import :
@@ -128,7 +135,10 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
     if (!Imports->count(Source))
       return Remember(createStringError("no bitcode given for import '" +
                                         Source + "'"));
-  if (Error E = Forward(&*Imports))
+  uint64_t Start = threadNanoseconds();
+  Error E = Forward(&*Imports);
+  Current->BackendNanoseconds += threadNanoseconds() - Start;
+  if (E)
     return Remember(std::move(E));
   return Error::success();
 }

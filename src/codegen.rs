@@ -16,6 +16,9 @@ pub struct JobReport {
     pub result: Result<u64>,
     /// How long it took.
     pub duration: Duration,
+    /// The CPU time that LLVM's ThinLTO backend took of it: import, optimiser
+    /// and code generation. Zero for a compile without a summary index.
+    pub backend_cpu: Duration,
 }
 
 /// Compiles `task` and writes its object.
@@ -47,6 +50,7 @@ pub(crate) fn run(task: &Task<'_>) -> JobReport {
         diagnostics: task.flags.messages.clone() + &compiled.diagnostics,
         result,
         duration: start.elapsed(),
+        backend_cpu: compiled.backend_cpu,
     }
 }
 

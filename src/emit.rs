@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use memmap2::MmapMut;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
+use crate::sys;
 
 /// Writes `bytes` to `path`: to a temporary file in the same directory, which
 /// then takes the name. What was there before stays until that moment.
@@ -102,9 +102,5 @@ fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return file.write_all(bytes),
         Err(e) => return Err(e.into()),
     }
-    // SAFETY: the file is ours alone, under a name made a moment ago, and has
-    // its full size in reserved blocks.
-    let mut map = unsafe { MmapMut::map_mut(file)? };
-    map.copy_from_slice(bytes);
-    Ok(())
+    sys::copy_through_mapping(file, bytes)
 }

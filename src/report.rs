@@ -64,6 +64,7 @@ pub struct Reporter {
     label: fn(&Job) -> String,
     bar: Option<ProgressBar>,
     start: Instant,
+    start_cpu: Duration,
     state: Mutex<State>,
 }
 
@@ -77,6 +78,7 @@ struct State {
     slowest: Vec<(Duration, String)>,
     bytes: u64,
     objects: usize,
+    backend_cpu: Duration,
 }
 
 /// What is to be said of a job.
@@ -97,6 +99,7 @@ impl Reporter {
             label,
             bar: interactive.then(|| progress_bar(jobs as u64)),
             start: Instant::now(),
+            start_cpu: process_cpu(),
             state: Mutex::default(),
         }
     }
@@ -143,6 +146,12 @@ impl Reporter {
             megabytes(state.bytes),
             state.objects as f64 / seconds.max(1e-9),
         );
+        let cpu = process_cpu().saturating_sub(self.start_cpu).as_secs_f64();
+        let _ = write!(
+            text,
+            ", {cpu:.2} s CPU ({:.1} % in LLVM's backend)",
+            state.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9)
+        );
         if let Some(peak) = peak_memory() {
             let _ = write!(text, ", peak memory {:.0} MB", megabytes(peak));
         }
@@ -180,6 +189,7 @@ impl Observer for Reporter {
             state.objects += 1;
             state.bytes += bytes;
         }
+        state.backend_cpu += report.backend_cpu;
         state.slowest.push((report.duration, label.clone()));
         state.slowest.sort_by(|a, b| b.cmp(a));
         state.slowest.truncate(SLOWEST);
@@ -226,6 +236,12 @@ pub fn shell_words(args: &[String]) -> String {
         })
         .collect();
     words.join(" ")
+}
+
+/// The CPU time that this process has used so far.
+fn process_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 /// The most memory that this process ever had resident, in bytes

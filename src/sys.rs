@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 
 /// A file mapped for reading.
 ///
@@ -44,6 +44,16 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         self.guard.release();
     }
+}
+
+/// Writes `bytes` to `file`, which has that size in reserved blocks and is open
+/// nowhere else.
+pub(crate) fn copy_through_mapping(file: &File, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: nobody else has the file (see above), so the map's content is
+    // this function's alone.
+    let mut map = unsafe { MmapMut::map_mut(file)? };
+    map.copy_from_slice(bytes);
+    Ok(())
 }
 
 /// One mapped range, in a list that a signal handler can walk: nodes are

@@ -1,5 +1,7 @@
 //! One backend compile, from borrowed bytes to an object.
 
+use std::time::Duration;
+
 use inkwell::context::Context;
 
 use super::ffi;
@@ -26,6 +28,8 @@ pub(crate) struct Compiled {
     pub(crate) object: Result<Vec<u8>, CompileFailure>,
     /// Everything clang would have printed.
     pub(crate) diagnostics: String,
+    /// CPU time of import, optimiser and code generation.
+    pub(crate) backend_cpu: Duration,
 }
 
 /// Why a compile gave no object.
@@ -62,6 +66,7 @@ pub(crate) fn compile(input: &CompileInput<'_>) -> Compiled {
         output_path: Slice::new(input.output.as_bytes()),
     };
 
+    let mut backend_nanoseconds = 0;
     let mut object = Collector::default();
     let mut diagnostics = Collector::default();
     let mut error = Collector::default();
@@ -70,6 +75,7 @@ pub(crate) fn compile(input: &CompileInput<'_>) -> Compiled {
     let status = unsafe {
         ffi::BackltoCompile(
             &raw const request,
+            &raw mut backend_nanoseconds,
             collect,
             object.context(),
             collect,
@@ -96,5 +102,6 @@ pub(crate) fn compile(input: &CompileInput<'_>) -> Compiled {
     Compiled {
         object,
         diagnostics: diagnostics.into_text(),
+        backend_cpu: Duration::from_nanos(backend_nanoseconds),
     }
 }

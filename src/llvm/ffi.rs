@@ -147,6 +147,7 @@ unsafe extern "C" {
 
     pub(super) fn BackltoCompile(
         request: *const CompileRequest,
+        backend_nanoseconds: *mut u64,
         object: Sink,
         object_ctx: *mut c_void,
         diagnostics: Sink,
