@@ -134,6 +134,9 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
                   "generation (use -c, -S or -emit-llvm)";
     return false;
   }
+  // -ftime-report takes it for granted, as cc1_main does.
+  if (CodeGen.TimePasses)
+    Clang.createFrontendTimer();
   return Clang.ExecuteAction(*Action);
 }
 

@@ -51,9 +51,13 @@ typedef enum : uint32_t {
 /// The version of the LLVM loaded at run time, e.g. "22.1.8". Static storage.
 const char *BackltoLoadedLLVMVersion(void);
 
-/// Registers every target and installs crash and fatal-error recovery for
-/// compile jobs. Call once, before any other call but the one above.
+/// Registers every target. Call once, before any other call but the one above.
 void BackltoInitialize(void);
+
+/// Installs LLVM's crash recovery and a fatal-error handler, so that either
+/// ends a compile with a status instead of ending the process. Call at most
+/// once; a host with handlers of its own must not.
+void BackltoContainCrashes(void);
 
 /// Resets every `-mllvm` option of the process to its default, then sets
 /// those in `Args`. No job may be running. `Sink` gets LLVM's message when an

@@ -48,6 +48,9 @@ void BackltoInitialize() {
   InitializeAllTargetMCs();
   InitializeAllAsmPrinters();
   InitializeAllAsmParsers();
+}
+
+void BackltoContainCrashes() {
   CrashRecoveryContext::Enable();
   install_fatal_error_handler(onFatalError);
   install_bad_alloc_error_handler(onFatalError);

@@ -90,6 +90,9 @@ impl Observer for Silent {
 
 /// Compiles every job of `plan` and writes its objects.
 ///
+/// Calls from several threads take turns, since LLVM's options are the
+/// process's.
+///
 /// Reports come in plan order. A job that fails does not stop the others, and
 /// leaves the output that was there before.
 ///
@@ -105,7 +108,14 @@ pub fn run(
     llvm::start().map_err(|e| vec![e])?;
     let flags = flags::map(plan)?;
     let mut inputs = input::Inputs::default();
-    let tasks = prepare::prepare(plan, &flags, &mut inputs)?;
+    let readers = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.workers().get())
+        .build()
+        .map_err(|e| {
+            vec![Error::new(error::Kind::Environment, "cannot start threads").because(e)]
+        })?;
+    let tasks = readers.install(|| prepare::prepare(plan, &flags, &mut inputs))?;
+    drop(readers);
 
     let reports: Vec<Mutex<Option<JobReport>>> = plan.jobs.iter().map(|_| Mutex::default()).collect();
     schedule::run(tasks, options.workers(), |task| {
@@ -129,13 +139,15 @@ pub fn shares_inputs() -> bool {
     llvm::seams_active()
 }
 
-/// Makes this process outlive input files that shrink while they are mapped;
-/// for programs, not for libraries, since it installs a signal handler.
+/// Makes this process outlive a crash of LLVM in a job, LLVM's fatal errors,
+/// and input files that shrink while they are mapped. For programs, not for
+/// libraries: it installs signal handlers and LLVM's fatal-error handler.
 ///
 /// # Errors
 /// When the LLVM that is loaded is not the one built against.
 pub fn own_process() -> Result<()> {
     llvm::start()?;
+    llvm::contain_crashes();
     sys::guard_mappings();
     Ok(())
 }

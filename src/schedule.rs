@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam::deque::{Steal, Stealer, Worker};
 
@@ -33,6 +34,9 @@ pub(crate) fn run<'a>(
     workers: NonZeroUsize,
     work: impl Fn(&Task<'a>) + Sync,
 ) -> Result<()> {
+    // What is process-wide belongs to one run at a time.
+    static RUNNING: Mutex<()> = Mutex::new(());
+    let _turn = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let shared_directory = !threads_can_have_directories();
     // Sorted, so that the order of groups depends on nothing but the tasks;
     // first come those without options, for which nothing need be reset.

@@ -97,6 +97,7 @@ pub(super) struct Index {
 unsafe extern "C" {
     pub(super) fn BackltoLoadedLLVMVersion() -> *const c_char;
     pub(super) fn BackltoInitialize();
+    pub(super) fn BackltoContainCrashes();
     pub(super) fn BackltoSetLLVMOptions(
         args: *const *const c_char,
         count: usize,

@@ -38,6 +38,14 @@ pub(crate) fn start() -> Result<()> {
     Ok(())
 }
 
+/// Makes crashes and fatal errors of LLVM end their job instead of the process.
+/// Call it after [`start`].
+pub(crate) fn contain_crashes() {
+    static CONTAINED: Once = Once::new();
+    // SAFETY: called once; it only installs handlers.
+    CONTAINED.call_once(|| unsafe { ffi::BackltoContainCrashes() });
+}
+
 /// Resets all `-mllvm` options and sets `options`.
 ///
 /// They are global to the process: the scheduler calls this between two groups

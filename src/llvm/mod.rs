@@ -15,7 +15,7 @@ pub(crate) use bitcode::{
     ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, read_module_info,
     write_thin_archive,
 };
-pub(crate) use init::{seams_active, set_llvm_options, start};
+pub(crate) use init::{contain_crashes, seams_active, set_llvm_options, start};
 pub(crate) use invocation::Invocation;
 
 /// The LLVM version that this program was built against, such as "22.1.8".

@@ -158,8 +158,14 @@ impl<'a> Tree<'a> {
             format!("--thinlto-index-only={INDEX_LIST}"),
             format!("@{ORDER}"),
         ]);
-        self.forget(INDEX_LIST)?;
-        self.linker.run(&self.path, &args, "the thin link")?;
+        // A list that a failed link left half-written must not look fresh to
+        // make: its record goes before the link, the list itself after.
+        self.forget(&cmdfile::path_of(&self.path, INDEX_LIST))?;
+        let linked = self.linker.run(&self.path, &args, "the thin link");
+        if linked.is_err() {
+            self.forget(&self.path.join(INDEX_LIST))?;
+        }
+        linked?;
         self.record(INDEX_LIST, &command_text(&self.recipe.ld, &args))?;
 
         let list = self.path.join(INDEX_LIST);
@@ -298,14 +304,12 @@ impl<'a> Tree<'a> {
         crate::emit::write(&self.path.join(file), text.as_bytes())
     }
 
-    /// Removes `target`, so that a failure on the way to the new one does not
-    /// leave the old one looking fresh.
-    fn forget(&self, target: &str) -> Result<()> {
-        let path = self.path.join(target);
-        match std::fs::remove_file(&path) {
+    /// Removes `path`, if it is there.
+    fn forget(&self, path: &Path) -> Result<()> {
+        match std::fs::remove_file(path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
                 Kind::Output,
-                format!("cannot replace `{}`", path.display()),
+                format!("cannot remove `{}`", path.display()),
             )
             .because(e)),
             _ => Ok(()),
