@@ -32,7 +32,10 @@ fn main() {
     // where the driver library is told that clang lives.
     println!("cargo:rustc-env=BACKLTO_LLVM_VERSION={}", llvm.version);
     println!("cargo:rustc-env=BACKLTO_LLVM_MAJOR={}", WANTED.major);
-    println!("cargo:rustc-env=BACKLTO_LLVM_BINDIR={}", llvm.ask("--bindir"));
+    println!(
+        "cargo:rustc-env=BACKLTO_LLVM_BINDIR={}",
+        llvm.ask("--bindir")
+    );
 }
 
 fn compile_shims(llvm: &Llvm) {
@@ -111,9 +114,8 @@ impl Llvm {
 
     /// What `llvm-config` answers to `option`.
     fn ask(&self, option: &str) -> String {
-        run(&self.config, option).unwrap_or_else(|| {
-            fail(&format!("`{} {option}` failed", self.config.display()))
-        })
+        run(&self.config, option)
+            .unwrap_or_else(|| fail(&format!("`{} {option}` failed", self.config.display())))
     }
 
     /// llvm-config comes with LLVM alone; clang's headers and library are

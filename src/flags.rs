@@ -33,7 +33,11 @@ pub(crate) fn map(plan: &Plan) -> std::result::Result<Vec<Arc<MappedFlags>>, Vec
             Err(None) => {}
         }
     }
-    if errors.is_empty() { Ok(mapped) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(mapped)
+    } else {
+        Err(errors)
+    }
 }
 
 /// What is known of one distinct flag set.
@@ -54,16 +58,17 @@ impl<'a> Sets<'a> {
         };
         let key = (&flags[..], job.directory.as_path());
         let mut error = None;
-        let known = self.0.entry(key).or_insert_with(|| {
-            match map_placeholders(flags, job) {
+        let known = self
+            .0
+            .entry(key)
+            .or_insert_with(|| match map_placeholders(flags, job) {
                 Ok(Some(mapped)) => Known::Shared(Arc::new(mapped)),
                 Ok(None) => Known::PerJob,
                 Err(e) => {
                     error = Some(e);
                     Known::Rejected
                 }
-            }
-        });
+            });
         match known {
             Known::Shared(mapped) => Ok(Arc::clone(mapped)),
             Known::PerJob => map_job(job).map(Arc::new).map_err(Some),
@@ -124,8 +129,10 @@ fn map_args(args: &[String], job: &Job) -> Result<MappedFlags> {
 pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Result<Job> {
     let (invocation, messages) = Invocation::map(args, &directory);
     let Some(invocation) = invocation else {
-        return Err(Error::new(Kind::Flags, "clang does not accept this command line")
-            .because(messages.trim_end()));
+        return Err(
+            Error::new(Kind::Flags, "clang does not accept this command line")
+                .because(messages.trim_end()),
+        );
     };
     let cc1 = invocation.cc1_args();
     let after = |option: &str| {

@@ -40,13 +40,8 @@ impl Stamp {
 
 impl InputFile {
     fn open(path: &Path) -> Result<InputFile> {
-        let failed = |e| {
-            Error::new(
-                Kind::Input,
-                format!("cannot read `{}`", path.display()),
-            )
-            .because(e)
-        };
+        let failed =
+            |e| Error::new(Kind::Input, format!("cannot read `{}`", path.display())).because(e);
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {

@@ -117,12 +117,15 @@ pub fn run(
     let tasks = readers.install(|| prepare::prepare(plan, &flags, &mut inputs))?;
     drop(readers);
 
-    let reports: Vec<Mutex<Option<JobReport>>> = plan.jobs.iter().map(|_| Mutex::default()).collect();
+    let reports: Vec<Mutex<Option<JobReport>>> =
+        plan.jobs.iter().map(|_| Mutex::default()).collect();
     schedule::run(tasks, options.workers(), |task| {
         observer.started(task.number, task.job);
         let report = codegen::run(task);
         observer.finished(task.number, task.job, &report);
-        *reports[task.number].lock().unwrap_or_else(|e| e.into_inner()) = Some(report);
+        *reports[task.number]
+            .lock()
+            .unwrap_or_else(|e| e.into_inner()) = Some(report);
     })
     .map_err(|e| vec![e])?;
     Ok(reports

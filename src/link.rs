@@ -33,7 +33,10 @@ impl Linker {
         }
         Err(Error::new(
             Kind::Environment,
-            format!("cannot find ld.lld: neither {} is on PATH", lld_names::LLD_NAMES.join(" nor ")),
+            format!(
+                "cannot find ld.lld: neither {} is on PATH",
+                lld_names::LLD_NAMES.join(" nor ")
+            ),
         )
         .hint(format!(
             "install Debian's package lld-{}, or name one with --ld or LD",
@@ -86,7 +89,10 @@ impl Linker {
     /// When it cannot be run or does not succeed. `doing` names the step.
     pub fn run<S: AsRef<OsStr>>(&self, directory: &Path, args: &[S], doing: &str) -> Result<()> {
         let failed = || {
-            Error::new(Kind::Link, format!("{doing} failed in `{}`", directory.display()))
+            Error::new(
+                Kind::Link,
+                format!("{doing} failed in `{}`", directory.display()),
+            )
         };
         let status = Command::new(&self.program)
             .args(args)

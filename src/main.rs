@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use backlto::Options;
 use backlto::front::{self, Failure, Settings, kbuild};
 use backlto::report::{self, Verbosity};
-use backlto::Options;
 use clap::{Args, Parser, Subcommand};
 
 /// Every ThinLTO back end of a build, in one process.
@@ -59,7 +59,11 @@ enum Door {
     /// Options of backlto itself come before `cc`.
     Cc {
         /// What clang would be given
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CLANG-ARGS")]
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "CLANG-ARGS"
+        )]
         args: Vec<String>,
     },
     /// Thin link, backends and link of programs that a JSON file describes
@@ -75,7 +79,12 @@ struct Kbuild {
     #[arg(value_name = "OBJTREE", required_unless_present = "directory")]
     objtree: Option<PathBuf>,
     /// The same, as an option
-    #[arg(short = 'C', value_name = "OBJTREE", id = "directory", conflicts_with = "objtree")]
+    #[arg(
+        short = 'C',
+        value_name = "OBJTREE",
+        id = "directory",
+        conflicts_with = "objtree"
+    )]
     directory: Option<PathBuf>,
     /// The stage to stop after
     #[arg(long, value_name = "STAGE", default_value = "vmlinux.o")]

@@ -118,7 +118,11 @@ fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
         instructions,
     };
     // Without an index the module's size is all there is to go by.
-    let guess = || inputs.get(&job.module_path()).map_or(0, |m| m.bytes().len() as u64 / 16);
+    let guess = || {
+        inputs
+            .get(&job.module_path())
+            .map_or(0, |m| m.bytes().len() as u64 / 16)
+    };
     let Some(path) = job.index_path() else {
         return Ok(nothing(guess()));
     };
@@ -196,9 +200,8 @@ impl Modules {
 
 fn read_module(path: &Path, inputs: &Inputs) -> Result<ModuleInfo> {
     let file = inputs.get(path)?;
-    let describe = |message: &str| {
-        Error::new(Kind::Input, format!("`{}` {message}", path.display()))
-    };
+    let describe =
+        |message: &str| Error::new(Kind::Input, format!("`{}` {message}", path.display()));
     check_is_bitcode(file.bytes()).map_err(|what| describe(&what))?;
     let info = llvm::read_module_info(&path.to_string_lossy(), file.bytes())
         .map_err(|reason| describe("is damaged bitcode").because(reason))?;
@@ -266,9 +269,9 @@ fn check_job<'a>(
     let mut imports = Vec::with_capacity(index.imports.len());
     for (name, hash) in index.imports {
         let path = job.resolve(&name);
-        let file = inputs.get(&path).map_err(|e| {
-            e.hint(format!("`{}` imports from it", job.module_path().display()))
-        })?;
+        let file = inputs
+            .get(&path)
+            .map_err(|e| e.hint(format!("`{}` imports from it", job.module_path().display())))?;
         check_hash(modules.get(&path)?, &hash, &path, job)?;
         imports.push((name, file));
     }

@@ -42,7 +42,10 @@ fn say(label: &str, color: AnsiColor, text: &str) {
     let style = Style::new().bold().fg_color(Some(color.into()));
     let mut stderr = anstream::stderr().lock();
     // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(stderr, "{bold}backlto:{bold:#} {style}{label}:{style:#} {text}");
+    let _ = writeln!(
+        stderr,
+        "{bold}backlto:{bold:#} {style}{label}:{style:#} {text}"
+    );
 }
 
 /// Prints one line to standard output in kbuild's style: `  LD      vmlinux.o`.
@@ -215,8 +218,8 @@ impl Observer for Reporter {
 
 fn progress_bar(jobs: u64) -> ProgressBar {
     let template = "[{pos}/{len}] {eta} left  {wide_msg}";
-    let style = ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(Some(jobs), ProgressDrawTarget::stderr());
     bar.set_style(style);
     bar.enable_steady_tick(Duration::from_millis(250));
@@ -248,7 +251,9 @@ fn process_cpu() -> Duration {
 /// (`proc_pid_status(5)`).
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }

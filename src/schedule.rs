@@ -120,7 +120,9 @@ fn run_group<'a>(
             })
             .collect();
         threads.into_iter().try_for_each(|thread| {
-            thread?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread?
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     })
 }
@@ -134,7 +136,13 @@ fn next<'a>(
 ) -> Option<Task<'a>> {
     own.pop().or_else(|| {
         // Neighbours differ between workers, so that thieves spread out.
-        let others = || stealers.iter().cycle().skip(number + 1).take(stealers.len());
+        let others = || {
+            stealers
+                .iter()
+                .cycle()
+                .skip(number + 1)
+                .take(stealers.len())
+        };
         loop {
             let stolen: Steal<Task<'a>> = others().map(Stealer::steal).collect();
             if !stolen.is_retry() {

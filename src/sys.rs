@@ -154,8 +154,7 @@ extern "C" fn on_sigbus(
             let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
                 std::mem::transmute(previous.sa_sigaction);
             handler(signal, info, context);
-        } else if previous.sa_sigaction == libc::SIG_DFL || previous.sa_sigaction == libc::SIG_IGN
-        {
+        } else if previous.sa_sigaction == libc::SIG_DFL || previous.sa_sigaction == libc::SIG_IGN {
             libc::sigaction(signal, previous, std::ptr::null_mut());
         } else {
             let handler: extern "C" fn(libc::c_int) = std::mem::transmute(previous.sa_sigaction);

@@ -12,9 +12,15 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if endings.iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
+            } else if endings
+                .iter()
+                .any(|e| path.extension().is_some_and(|x| x == *e))
+            {
                 let text = std::fs::read_to_string(&path).expect("source is UTF-8");
-                found.push((path.strip_prefix(root).expect("below root").to_owned(), text));
+                found.push((
+                    path.strip_prefix(root).expect("below root").to_owned(),
+                    text,
+                ));
             }
         }
     }
@@ -54,7 +60,10 @@ fn unsafe_code_stays_in_two_places() {
         |path| !path.starts_with("src/llvm") && path != Path::new("src/sys.rs"),
         |line| line.contains("unsafe "),
     );
-    report(&problems, "move this to src/llvm (LLVM) or src/sys.rs (the system)");
+    report(
+        &problems,
+        "move this to src/llvm (LLVM) or src/sys.rs (the system)",
+    );
 }
 
 #[test]
@@ -69,12 +78,16 @@ fn the_engine_does_not_know_the_kernel() {
         },
         |line| words.iter().any(|word| line.contains(word)),
     );
-    report(&problems, "what knows the kernel belongs in src/front/kbuild");
+    report(
+        &problems,
+        "what knows the kernel belongs in src/front/kbuild",
+    );
 }
 
 #[test]
 fn layers_point_one_way() {
-    let below_front = |path: &Path| !path.starts_with("src/front") && path != Path::new("src/main.rs");
+    let below_front =
+        |path: &Path| !path.starts_with("src/front") && path != Path::new("src/main.rs");
     let problems = lines_where(below_front, |line| line.contains("crate::front"));
     report(&problems, "the engine must not use a front door");
 
@@ -105,7 +118,10 @@ fn nothing_is_left_to_do_without_a_reason() {
     for folder in ["src", "llvm-shims"] {
         for (path, text) in files(folder, &["rs", "cpp", "h"]) {
             for (number, line) in text.lines().enumerate() {
-                if ["TODO", "FIXME", "todo!", "unimplemented!"].iter().any(|w| line.contains(w)) {
+                if ["TODO", "FIXME", "todo!", "unimplemented!"]
+                    .iter()
+                    .any(|w| line.contains(w))
+                {
                     problems.push(format!("{}:{}", path.display(), number + 1));
                 }
             }
@@ -121,10 +137,9 @@ fn every_shim_is_declared_and_mirrored() {
         .find(|(path, _)| path.ends_with("BackltoShims.h"))
         .expect("the header")
         .1;
-    let mirror = std::fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/llvm/ffi.rs"),
-    )
-    .expect("the mirror");
+    let mirror =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/llvm/ffi.rs"))
+            .expect("the mirror");
     let functions = |text: &str, before: &str| -> Vec<String> {
         let mut names: Vec<String> = text
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '(' && c != '_')

@@ -13,12 +13,20 @@ use lld_names::LLD_NAMES;
 
 fn main() -> ExitCode {
     let Some(program) = find_lld() else {
-        eprintln!("ld.backlto: error: neither {} is on PATH", LLD_NAMES.join(" nor "));
+        eprintln!(
+            "ld.backlto: error: neither {} is on PATH",
+            LLD_NAMES.join(" nor ")
+        );
         return ExitCode::FAILURE;
     };
     // Returns only when it fails.
-    let reason = Command::new(&program).args(std::env::args_os().skip(1)).exec();
-    eprintln!("ld.backlto: error: cannot run `{}`: {reason}", program.display());
+    let reason = Command::new(&program)
+        .args(std::env::args_os().skip(1))
+        .exec();
+    eprintln!(
+        "ld.backlto: error: cannot run `{}`: {reason}",
+        program.display()
+    );
     ExitCode::FAILURE
 }
 

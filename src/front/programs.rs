@@ -79,7 +79,11 @@ pub fn run(path: &Path, settings: &Settings) -> Outcome {
         Path::new(directory).join(&job.output).display().to_string()
     })?;
     for (program, objects) in programs.iter().zip(native_inputs) {
-        report::step(settings.verbosity, "LD", &format!("{}/{}", program.name, program.output));
+        report::step(
+            settings.verbosity,
+            "LD",
+            &format!("{}/{}", program.name, program.output),
+        );
         let mut args = program.link.clone();
         args.extend(["-o".to_owned(), program.output.clone()]);
         args.extend(objects);
@@ -89,10 +93,14 @@ pub fn run(path: &Path, settings: &Settings) -> Outcome {
 }
 
 fn read(path: &Path) -> Result<Vec<Program>> {
-    let failed = || Error::new(Kind::Input, format!("cannot read plan `{}`", path.display()));
+    let failed = || {
+        Error::new(
+            Kind::Input,
+            format!("cannot read plan `{}`", path.display()),
+        )
+    };
     let text = std::fs::read_to_string(path).map_err(|e| failed().because(e))?;
-    let description: Description =
-        serde_json::from_str(&text).map_err(|e| failed().because(e))?;
+    let description: Description = serde_json::from_str(&text).map_err(|e| failed().because(e))?;
     let base = absolute(path)?;
     let base = base.parent().unwrap_or(Path::new("/"));
     let mut programs = description.programs;
@@ -113,7 +121,11 @@ fn thin_link(program: &Program, linker: &Linker) -> Result<Vec<String>> {
     linker.run(&program.directory, &args, "the thin link")?;
     let path = program.directory.join(&list);
     let text = std::fs::read_to_string(&path).map_err(|e| {
-        Error::new(Kind::Link, format!("the thin link left no `{}`", path.display())).because(e)
+        Error::new(
+            Kind::Link,
+            format!("the thin link left no `{}`", path.display()),
+        )
+        .because(e)
     })?;
     Ok(text.lines().map(str::to_owned).collect())
 }

@@ -72,12 +72,7 @@ type Modules = Vec<(String, ModuleHash)>;
 /// # Safety
 /// `ctx` must point to a [`Modules`] that nobody else uses, `path` must be
 /// readable for `len` bytes and `hash` for five words.
-unsafe extern "C" fn visit_module(
-    ctx: *mut c_void,
-    path: *const u8,
-    len: usize,
-    hash: *const u32,
-) {
+unsafe extern "C" fn visit_module(ctx: *mut c_void, path: *const u8, len: usize, hash: *const u32) {
     // SAFETY: promised by the caller.
     let (modules, path, hash) = unsafe {
         (
@@ -96,8 +91,7 @@ impl SummaryIndex {
         let mut error = Collector::default();
         // SAFETY: all pointers are to locals that outlive the call; LLVM copies
         // what it keeps.
-        let index =
-            unsafe { ffi::BackltoReadIndex(&raw const buffer, collect, error.context()) };
+        let index = unsafe { ffi::BackltoReadIndex(&raw const buffer, collect, error.context()) };
         NonNull::new(index)
             .map(SummaryIndex)
             .ok_or_else(|| error.into_text())

@@ -61,9 +61,8 @@ pub(crate) fn set_llvm_options(options: &[String]) -> Result<()> {
     let args = CStrings::new(options).map_err(|reason| describe(&reason))?;
     let mut text = Collector::default();
     // SAFETY: the strings outlive the call and no job runs (see above).
-    let status = unsafe {
-        ffi::BackltoSetLLVMOptions(args.as_ptr(), args.len(), collect, text.context())
-    };
+    let status =
+        unsafe { ffi::BackltoSetLLVMOptions(args.as_ptr(), args.len(), collect, text.context()) };
     if status != ffi::RawStatus::OK {
         return Err(describe(&text.into_text()));
     }

@@ -5,8 +5,11 @@
 //! `make setup`; without them a test fails, it is never skipped in silence.
 
 // Every test file is a program of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
+pub mod spoil;
+
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,6 +20,9 @@ pub const BACKLTO: &str = env!("CARGO_BIN_EXE_backlto");
 pub const CLANG: &str = "clang-22";
 /// The linker that writes summary indexes.
 pub const LLD: &str = "ld.lld-22";
+
+/// Parts of the demo program; the first imports from the others.
+pub const DEMO: [&str; 3] = ["deck", "sort", "rng"];
 
 /// A directory with bitcode and indexes, removed at the end of the test.
 pub struct Tree {
@@ -38,8 +44,26 @@ impl Tree {
         for (name, text) in sources {
             tree.compile(name, text, flags);
         }
-        let objects: Vec<String> = sources.iter().map(|(name, _)| format!("{name}.o")).collect();
+        let objects: Vec<String> = sources
+            .iter()
+            .map(|(name, _)| format!("{name}.o"))
+            .collect();
         tree.thin_link(&objects);
+        tree
+    }
+
+    /// The modules [`DEMO`] of the demo program, thin-linked.
+    pub fn demo(flags: &[&str]) -> Tree {
+        let tree = Tree::new();
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo");
+        let mut front = vec!["-ffreestanding", "-I", directory];
+        front.extend_from_slice(flags);
+        for name in DEMO {
+            let path = format!("{directory}/{name}.c");
+            let text = std::fs::read_to_string(&path).expect("the demo's source");
+            tree.compile(name, &text, &front);
+        }
+        tree.thin_link(&DEMO.map(|name| format!("{name}.o")));
         tree
     }
 
@@ -53,9 +77,12 @@ impl Tree {
         self.path().join(name)
     }
 
-    /// Writes `bytes` to `name`.
+    /// Writes `bytes` to `name`, in a directory that need not exist yet.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        std::fs::write(self.file(name), bytes).expect("a test file is written");
+        let path = self.file(name);
+        let directory = path.parent().expect("a file is in a directory");
+        std::fs::create_dir_all(directory).expect("a test directory is made");
+        std::fs::write(path, bytes).expect("a test file is written");
     }
 
     /// What `name` holds.
@@ -65,12 +92,17 @@ impl Tree {
 
     /// Runs the front end: `NAME.c` with `text` becomes bitcode `NAME.o`.
     pub fn compile(&self, name: &str, text: &str, flags: &[&str]) {
-        let source = format!("{name}.c");
-        self.write(&source, text);
+        self.compile_source(&format!("{name}.c"), text, flags);
+    }
+
+    /// The same for a source of any language: `NAME.cpp` becomes `NAME.o`.
+    pub fn compile_source(&self, source: &str, text: &str, flags: &[&str]) {
+        self.write(source, text);
+        let (name, _) = source.rsplit_once('.').expect("a source has a suffix");
         let object = format!("{name}.o");
         let mut args = vec!["-flto=thin"];
         args.extend_from_slice(flags);
-        args.extend(["-c", "-o", &object, &source]);
+        args.extend(["-c", "-o", &object, source]);
         succeed(&self.run(CLANG, &args));
     }
 
@@ -116,16 +148,85 @@ impl Tree {
         self.run(BACKLTO, &args)
     }
 
+    /// Runs `program` here and takes away what it left, so that the next one
+    /// finds the tree as this one did.
+    pub fn observe<S: AsRef<OsStr>>(&self, program: &str, args: &[S]) -> Effect {
+        let before = self.files();
+        let output = self.run(program, args);
+        let mut files = self.files();
+        files.retain(|name, bytes| before.get(name) != Some(bytes));
+        for name in files.keys() {
+            match before.get(name) {
+                Some(bytes) => self.write(name, bytes),
+                None => std::fs::remove_file(self.file(name)).expect("a new file is removed"),
+            }
+        }
+        Effect {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: stderr(&output),
+            files,
+        }
+    }
+
+    /// Every file with its content, by its path from here.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut directories = vec![self.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(&directory).expect("the tree can be listed") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    let name = path.strip_prefix(self.path()).expect("a path of the tree");
+                    let bytes = std::fs::read(&path).expect("a file of the tree");
+                    files.insert(name.display().to_string(), bytes);
+                }
+            }
+        }
+        files
+    }
+
     /// Files whose names say that they were never finished.
     pub fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(self.path()).expect("the tree can be listed") {
-            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            let name = entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
             if name.contains("tmp") {
                 found.push(name);
             }
         }
         found
+    }
+}
+
+/// What a command did, as far as a build can tell.
+#[derive(PartialEq, Eq)]
+pub struct Effect {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+    /// The files that are new or have changed.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl std::fmt::Debug for Effect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sizes: Vec<_> = self
+            .files
+            .iter()
+            .map(|(name, bytes)| (name, bytes.len()))
+            .collect();
+        write!(
+            f,
+            "success: {}, files with sizes: {sizes:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.success, self.stdout, self.stderr
+        )
     }
 }
 

@@ -11,7 +11,11 @@ use crate::llvm;
 pub(super) fn members(objtree: &Path, archive: &str) -> Result<Vec<String>> {
     let path = objtree.join(archive);
     let failed = |reason: &dyn std::fmt::Display| {
-        Error::new(Kind::Input, format!("cannot read archive `{}`", path.display())).because(reason)
+        Error::new(
+            Kind::Input,
+            format!("cannot read archive `{}`", path.display()),
+        )
+        .because(reason)
     };
     let bytes = std::fs::read(&path).map_err(|e| failed(&e))?;
     let file = ArchiveFile::parse(&*bytes).map_err(|e| failed(&e))?;
@@ -53,8 +57,11 @@ pub(super) fn write(objtree: &Path, archive: &str, members: &[String]) -> Result
         .map(|member| objtree.join(member).display().to_string())
         .collect();
     llvm::write_thin_archive(&path.display().to_string(), &absolute).map_err(|reason| {
-        Error::new(Kind::Output, format!("cannot write archive `{}`", path.display()))
-            .because(reason)
+        Error::new(
+            Kind::Output,
+            format!("cannot write archive `{}`", path.display()),
+        )
+        .because(reason)
     })
 }
 
@@ -79,7 +86,10 @@ mod tests {
         let mut members =
             ["init/main.o", "arch/a/head.o", "lib/x.o", "arch/b/head.o"].map(str::to_owned);
         move_head_objects(&mut members, "# comment\n\narch/b/head.o\narch/a/head.o\n");
-        assert_eq!(members, ["arch/a/head.o", "arch/b/head.o", "init/main.o", "lib/x.o"]);
+        assert_eq!(
+            members,
+            ["arch/a/head.o", "arch/b/head.o", "init/main.o", "lib/x.o"]
+        );
     }
 
     #[test]

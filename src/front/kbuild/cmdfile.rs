@@ -29,7 +29,10 @@ impl CmdFile {
             }),
             Err(e) => Err(Error::new(
                 Kind::Input,
-                format!("cannot read how `{target}` was made from `{}`", path.display()),
+                format!(
+                    "cannot read how `{target}` was made from `{}`",
+                    path.display()
+                ),
             )
             .because(e)
             .hint("the front end of kbuild writes it; run make again")),
@@ -62,7 +65,9 @@ impl CmdFile {
 
     /// The `#SYMVER` lines: symbol CRCs for modpost.
     pub(super) fn symbol_versions(&self) -> impl Iterator<Item = &str> {
-        self.text.lines().filter(|line| line.starts_with("#SYMVER "))
+        self.text
+            .lines()
+            .filter(|line| line.starts_with("#SYMVER "))
     }
 
     /// The words of the first command of `text`, without running a shell.
@@ -138,7 +143,16 @@ mod tests {
         let text = cmd.command("a/x.o").unwrap();
         assert_eq!(
             cmd.words(&text).unwrap(),
-            ["clang", "-DN=\"x\"", "-DP=$p", "-DH=#", "-c", "-o", "a/x.o", "x.c"]
+            [
+                "clang",
+                "-DN=\"x\"",
+                "-DP=$p",
+                "-DH=#",
+                "-c",
+                "-o",
+                "a/x.o",
+                "x.c"
+            ]
         );
     }
 

@@ -70,7 +70,9 @@ impl BackendFlags {
 
 /// The front end's flags without `-c -o OBJECT SOURCE`, which come last.
 fn without_files(words: &[String], object: &str) -> Option<Vec<String>> {
-    let at = words.windows(3).rposition(|w| w[0] == "-c" && w[1] == "-o" && w[2] == object)?;
+    let at = words
+        .windows(3)
+        .rposition(|w| w[0] == "-c" && w[1] == "-o" && w[2] == object)?;
     Some(words[..at].to_vec())
 }
 
@@ -81,10 +83,25 @@ fn without_files(words: &[String], object: &str) -> Option<Vec<String>> {
 fn without_preprocessor(flags: Vec<String>) -> impl Iterator<Item = String> {
     const ALONE: [&str; 3] = ["-nostdinc", "-MD", "-MMD"];
     const WITH_VALUE: [&str; 9] = [
-        "-D", "-U", "-I", "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-MF",
+        "-D",
+        "-U",
+        "-I",
+        "-include",
+        "-imacros",
+        "-isystem",
+        "-iquote",
+        "-idirafter",
+        "-MF",
     ];
     const JOINED: [&str; 8] = [
-        "-D", "-U", "-I", "-isystem", "-iquote", "-idirafter", "-Wp,-M", "-Wp,-D",
+        "-D",
+        "-U",
+        "-I",
+        "-isystem",
+        "-iquote",
+        "-idirafter",
+        "-Wp,-M",
+        "-Wp,-D",
     ];
     let mut flags = flags.into_iter();
     std::iter::from_fn(move || {
@@ -112,8 +129,20 @@ mod tests {
     #[test]
     fn the_preprocessor_is_dropped_and_nothing_else() {
         let flags = owned(&[
-            "-Wp,-MMD,a/.x.o.d", "-nostdinc", "-I./include", "-I", "inc", "-include", "k.h",
-            "-D__KERNEL__", "-DNAME=\"x\"", "-O2", "-Wa,-Iasm", "-mcmodel=kernel", "-U", "linux",
+            "-Wp,-MMD,a/.x.o.d",
+            "-nostdinc",
+            "-I./include",
+            "-I",
+            "inc",
+            "-include",
+            "k.h",
+            "-D__KERNEL__",
+            "-DNAME=\"x\"",
+            "-O2",
+            "-Wa,-Iasm",
+            "-mcmodel=kernel",
+            "-U",
+            "linux",
         ]);
         let kept: Vec<String> = without_preprocessor(flags).collect();
         assert_eq!(kept, ["-O2", "-Wa,-Iasm", "-mcmodel=kernel"]);

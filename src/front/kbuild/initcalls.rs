@@ -147,12 +147,30 @@ mod tests {
     #[test]
     fn names_come_apart() {
         let expect = |name, counter, level: &str, section: &str| {
-            assert_eq!(parsed(name), (counter, level.to_owned(), section.to_owned()));
+            assert_eq!(
+                parsed(name),
+                (counter, level.to_owned(), section.to_owned())
+            );
         };
-        expect("kmod_tty__225_93_n_tty_init6", 225, "6", "kmod_tty__225_93_n_tty_init");
+        expect(
+            "kmod_tty__225_93_n_tty_init6",
+            225,
+            "6",
+            "kmod_tty__225_93_n_tty_init",
+        );
         expect("kmod_a__1_2__3_4_f5s", 3, "5s", "kmod_a__1_2__3_4_f");
-        expect("kmod_main__7_8_populaterootfs", 7, "rootfs", "kmod_main__7_8_populate");
-        expect("kmod_x__7_8_run_earlyearly", 7, "early", "kmod_x__7_8_run_early");
+        expect(
+            "kmod_main__7_8_populaterootfs",
+            7,
+            "rootfs",
+            "kmod_main__7_8_populate",
+        );
+        expect(
+            "kmod_x__7_8_run_earlyearly",
+            7,
+            "early",
+            "kmod_x__7_8_run_early",
+        );
         expect("kmod_x__7_8_fcon", 7, "con", "kmod_x__7_8_f");
     }
 

@@ -170,7 +170,11 @@ impl<'a> Tree<'a> {
 
         let list = self.path.join(INDEX_LIST);
         let text = std::fs::read_to_string(&list).map_err(|e| {
-            Error::new(Kind::Link, format!("the thin link left no `{}`", list.display())).because(e)
+            Error::new(
+                Kind::Link,
+                format!("the thin link left no `{}`", list.display()),
+            )
+            .because(e)
         })?;
         let bitcode: Vec<String> = text.lines().map(str::to_owned).collect();
         if bitcode.is_empty() {
@@ -184,7 +188,9 @@ impl<'a> Tree<'a> {
         let known: HashSet<&String> = order.iter().collect();
         if let Some(stranger) = bitcode.iter().find(|object| !known.contains(object)) {
             return Err(self
-                .error(format!("{INDEX_LIST} lists `{stranger}`, which {ORDER} does not"))
+                .error(format!(
+                    "{INDEX_LIST} lists `{stranger}`, which {ORDER} does not"
+                ))
                 .into());
         }
         let flags = self.backend_flags(bitcode)?;
@@ -203,13 +209,18 @@ impl<'a> Tree<'a> {
         };
         // make must not take an object that this run did not finish for one
         // that its own rule made.
-        self.settings.run_backends(&plan, |job| job.output.clone())?;
+        self.settings
+            .run_backends(&plan, |job| job.output.clone())?;
         bitcode
             .par_iter()
             .zip(&flags)
             .try_for_each(|(object, flags)| {
                 let command = flags.command(object);
-                let versions = if self.distributed { &[][..] } else { &flags.symbol_versions };
+                let versions = if self.distributed {
+                    &[][..]
+                } else {
+                    &flags.symbol_versions
+                };
                 cmdfile::write(
                     &self.path,
                     &native_name(object),
@@ -281,8 +292,12 @@ impl<'a> Tree<'a> {
         // Recorded as it is run, without the objtool that kbuild's own command
         // goes on with: where there is one, make sees the difference and does
         // its stage 4 again, objtool included.
-        self.record("vmlinux.o", &command_text(&self.recipe.ld, &self.recipe.link))?;
-        self.linker.run(&self.path, &self.recipe.link, "the link of vmlinux.o")
+        self.record(
+            "vmlinux.o",
+            &command_text(&self.recipe.ld, &self.recipe.link),
+        )?;
+        self.linker
+            .run(&self.path, &self.recipe.link, "the link of vmlinux.o")
     }
 
     /// kbuild's `cmd_ar_builtin_fixup`.
@@ -337,7 +352,10 @@ fn is_distributed(objtree: &Path) -> Result<bool> {
             .because(format!("cannot read `{}`: {e}", config.display()))
             .hint("name the directory that make was given as O=, else the source tree")
     })?;
-    let has = |option: &str| text.lines().any(|line| line.strip_suffix("=y") == Some(option));
+    let has = |option: &str| {
+        text.lines()
+            .any(|line| line.strip_suffix("=y") == Some(option))
+    };
     if has("CONFIG_LTO_CLANG_THIN_DIST") {
         return Ok(true);
     }
@@ -357,9 +375,8 @@ fn is_distributed(objtree: &Path) -> Result<bool> {
 
 /// Some bitcode object of the tree's top archive.
 fn any_bitcode(objtree: &Path) -> Result<String> {
-    let members = archive::members(objtree, "built-in.a").map_err(|e| {
-        e.hint("run make first: the front end is not done")
-    })?;
+    let members = archive::members(objtree, "built-in.a")
+        .map_err(|e| e.hint("run make first: the front end is not done"))?;
     let starts_as_bitcode = |object: &String| {
         let mut magic = [0; 4];
         std::fs::File::open(objtree.join(object))

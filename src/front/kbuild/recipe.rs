@@ -57,7 +57,11 @@ impl Recipe {
     /// From the `.cmd` files of an earlier build, unless the configuration has
     /// changed since.
     fn from_records(objtree: &Path, distributed: bool) -> Option<Recipe> {
-        let archive = if distributed { "built-in-fixup.a" } else { "vmlinux.a" };
+        let archive = if distributed {
+            "built-in-fixup.a"
+        } else {
+            "vmlinux.a"
+        };
         let configured = modified(&objtree.join("include/config/auto.conf"))?;
         let read = |target: &str| {
             if modified(&cmdfile::path_of(objtree, target))? < configured {
@@ -100,6 +104,11 @@ impl Recipe {
             let value = answers.get(name)?;
             shlex::split(value).ok_or_else(|| answers.error(&format!("`{name}` is `{value}`")))
         };
+        // Without a makefile, or with one of another project, make succeeds too.
+        let archives = words("KBUILD_VMLINUX_OBJS")?;
+        if archives.is_empty() {
+            return Err(answers.error("`KBUILD_VMLINUX_OBJS` is empty"));
+        }
         let linker_flags = words("KBUILD_LDFLAGS")?;
         // scripts/Makefile.vmlinux_o
         let mut link = linker_flags.clone();
@@ -109,13 +118,18 @@ impl Recipe {
             add(&["-Map=vmlinux.o.map"]);
         }
         add(&["-T", INITCALLS]);
-        add(&["--whole-archive", "vmlinux.a", "--no-whole-archive", "--start-group"]);
+        add(&[
+            "--whole-archive",
+            "vmlinux.a",
+            "--no-whole-archive",
+            "--start-group",
+        ]);
         link.extend(words("KBUILD_VMLINUX_LIBS")?);
         link.push("--end-group".to_owned());
         Ok(Recipe {
             ld: answers.get("LD")?.to_owned(),
             ar: answers.get("AR")?.to_owned(),
-            archives: words("KBUILD_VMLINUX_OBJS")?,
+            archives,
             linker_flags,
             link,
             head_list: Path::new(answers.get("srctree")?).join("scripts/head-object-list.txt"),
@@ -208,7 +222,10 @@ impl Answers {
     fn error(&self, what: &str) -> Error {
         Error::new(
             Kind::Input,
-            format!("the makefiles of `{}` are not as expected", self.objtree.display()),
+            format!(
+                "the makefiles of `{}` are not as expected",
+                self.objtree.display()
+            ),
         )
         .because(what)
     }
@@ -266,16 +283,26 @@ mod tests {
         assert_eq!(recipe.ld, "ld.lld-22");
         assert_eq!(recipe.ar, "llvm-ar-22");
         assert_eq!(recipe.archives, ["./built-in.a", "lib/lib.a"]);
-        assert_eq!(recipe.linker_flags, ["-m", "elf_x86_64", "-z", "noexecstack"]);
+        assert_eq!(
+            recipe.linker_flags,
+            ["-m", "elf_x86_64", "-z", "noexecstack"]
+        );
         assert_eq!(recipe.libraries().collect::<Vec<_>>(), ["a/lib.a"]);
-        assert_eq!(recipe.head_list, Path::new("/src/scripts/head-object-list.txt"));
+        assert_eq!(
+            recipe.head_list,
+            Path::new("/src/scripts/head-object-list.txt")
+        );
     }
 
     #[test]
     fn a_command_of_another_shape_is_not_misread() {
         let link = shlex::split(LINK).unwrap();
         for odd in ["", "rm -f vmlinux.a", "rm -f vmlinux.a; ar x; true"] {
-            assert_eq!(Recipe::from_commands("vmlinux.a", odd, &link), None, "{odd}");
+            assert_eq!(
+                Recipe::from_commands("vmlinux.a", odd, &link),
+                None,
+                "{odd}"
+            );
         }
     }
 
@@ -283,7 +310,10 @@ mod tests {
     fn compilers_tell_the_value_of_llvm() {
         assert_eq!(split_clang("clang"), Some(("", "")));
         assert_eq!(split_clang("clang-22"), Some(("", "-22")));
-        assert_eq!(split_clang("/opt/llvm/bin/clang"), Some(("/opt/llvm/bin/", "")));
+        assert_eq!(
+            split_clang("/opt/llvm/bin/clang"),
+            Some(("/opt/llvm/bin/", ""))
+        );
         assert_eq!(split_clang("gcc"), None);
     }
 }

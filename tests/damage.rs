@@ -1,0 +1,187 @@
+//! Many damaged inputs to one back end each, against clang: `make test-damage`.
+//!
+//! Whatever the damage, the compile ends by itself within a minute, in an error
+//! that names a file of its own or in the bytes that clang writes. clang 22
+//! itself does not keep that promise, so its ends are counted beside ours.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use common::spoil::{
+    Dice, Door, FLAGS, MODULES, OLD, PATIENCE, command, errors, flip, output, program, run_for,
+};
+use common::{BACKLTO, CLANG, Tree, stderr};
+
+/// The files that a compile of `main` reads.
+const FILES: [&str; 3] = ["main.o", "main.o.thinlto.bc", "helper.o"];
+
+/// Spoils `tree` in a way that `dice` chooses, and says how.
+fn spoil(tree: &Tree, dice: &mut Dice) -> String {
+    let file = FILES[dice.below(FILES.len())];
+    let mut bytes = tree.read(file);
+    let how = match dice.below(12) {
+        0..=5 => {
+            let bit = dice.below(bytes.len() * 8);
+            flip(&mut bytes, bit);
+            format!("bit {bit} turned over")
+        }
+        6 | 7 => {
+            let bits: Vec<usize> = (0..8).map(|_| dice.below(bytes.len() * 8)).collect();
+            bits.iter().for_each(|&bit| flip(&mut bytes, bit));
+            format!("bits {bits:?} turned over")
+        }
+        8 => {
+            // None at all is no damage: an empty index is allowed.
+            let length = 1 + dice.below(bytes.len() - 1);
+            bytes.truncate(length);
+            format!("cut to {length} bytes")
+        }
+        9 => {
+            let start = dice.below(bytes.len());
+            let end = (start + 1 + dice.below(512)).min(bytes.len());
+            bytes[start..end].fill_with(|| dice.roll().to_le_bytes()[0]);
+            format!("noise in {start}..{end}")
+        }
+        10 => {
+            // As long as the original, so that only the content tells.
+            let other = ["lone.o", "helper.o.thinlto.bc", "main.c"][dice.below(3)];
+            bytes = tree.read(other);
+            format!("replaced by {other}")
+        }
+        _ => {
+            std::fs::remove_file(tree.file(file)).expect("the file is there");
+            return format!("{file} removed");
+        }
+    };
+    tree.write(file, bytes);
+    format!("{file}, {how}")
+}
+
+/// How clang ended.
+fn clang_end(result: Option<&Output>, object: Option<&[u8]>) -> &'static str {
+    let Some(result) = result else { return "hangs" };
+    match (result.status.code(), object) {
+        (None, _) => "dies of a signal",
+        (Some(0), Some([])) => "succeeds with an empty object",
+        (Some(0), _) => "succeeds with an object",
+        // What its driver says when cc1 crashes.
+        _ if stderr(result).contains("PLEASE submit a bug report") => "crashes",
+        _ if FILES.iter().any(|file| stderr(result).contains(file)) => "fails and names a file",
+        _ => "fails and names no file",
+    }
+}
+
+/// How backlto ended; an error is what it must not do.
+fn our_end(
+    tree: &Tree,
+    result: Option<&Output>,
+    clang: Option<&[u8]>,
+) -> Result<&'static str, String> {
+    let result = result.ok_or("hangs")?;
+    let text = stderr(result);
+    if let Some(signal) = result.status.signal() {
+        return Err(format!("dies of signal {signal}: {text}"));
+    }
+    let object = tree.read(&output("main"));
+    let left = tree.leftovers();
+    if !left.is_empty() {
+        return Err(format!("leaves {left:?}: {text}"));
+    }
+    match result.status.code() {
+        Some(0) if object.is_empty() => Err("succeeds with an empty object".to_owned()),
+        Some(0) if Some(&object[..]) == clang => Ok("succeeds with clang's bytes"),
+        Some(0) => Err("succeeds with bytes that are not clang's".to_owned()),
+        Some(1) => {
+            let names = |error: &String| {
+                // A damaged index can ask for an import of any name.
+                let here = tree.path().display().to_string();
+                error.contains(&here) && MODULES.iter().any(|m| text.contains(&format!("/{m}.o")))
+            };
+            match &errors(result)[..] {
+                _ if object != OLD => Err("fails, and the old object is gone".to_owned()),
+                [error] if !names(error) => Err(format!("names no file: {text}")),
+                [error] if error.contains("LLVM crashed") => Ok("fails: a crash was contained"),
+                [error] if error.contains("LLVM gave up") => Ok("fails: LLVM gave up"),
+                [error] if error.contains("failed to compile") => Ok("fails in the back end"),
+                [_] => Ok("fails before any work"),
+                all => Err(format!("says {} errors: {text}", all.len())),
+            }
+        }
+        code => Err(format!("ends with {code:?}: {text}")),
+    }
+}
+
+/// Keeps the files of `tree` for whoever looks into it.
+fn keep(tree: &Tree, number: usize) -> PathBuf {
+    let place: PathBuf = std::env::temp_dir().join("damage").join(number.to_string());
+    std::fs::create_dir_all(&place).expect("a directory for reproducers");
+    for (name, bytes) in tree.files() {
+        std::fs::write(place.join(Path::new(&name)), bytes).expect("a reproducer is written");
+    }
+    place
+}
+
+#[test]
+fn damaged_inputs_end_in_an_error_or_in_clangs_bytes() {
+    let Some(count) = std::env::var_os("BACKLTO_DAMAGE") else {
+        eprintln!("skipped: `make test-damage` runs this, with the number of inputs");
+        return;
+    };
+    let count: usize = count
+        .to_str()
+        .and_then(|n| n.parse().ok())
+        .expect("a number of inputs");
+    let mut dice = Dice(22);
+    let mut tally: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for number in 0..count {
+        let tree = program();
+        let how = spoil(&tree, &mut dice);
+        let clang = run_for(
+            PATIENCE,
+            command(&tree, CLANG, &Tree::backend_args("main", "clang.o", &FLAGS)),
+        );
+        let object = std::fs::read(tree.file("clang.o")).ok();
+        let ours = run_for(PATIENCE, command(&tree, BACKLTO, &Door::Cc.args()));
+
+        let clang_said = clang_end(clang.as_ref(), object.as_deref());
+        *tally.entry(("clang", clang_said.to_owned())).or_default() += 1;
+        let right = object
+            .as_deref()
+            .filter(|_| clang.as_ref().is_some_and(|c| c.status.success()));
+        let end = our_end(&tree, ours.as_ref(), right).map_err(|what| {
+            let place = keep(&tree, number);
+            let args = Door::Cc.args().join(" ");
+            wrong.push(format!(
+                "input {number} ({how}): backlto {what}\n  clang {clang_said}\n  \
+                 cd {} && backlto {args}",
+                place.display()
+            ));
+            "does what it must not"
+        });
+        let (Ok(end) | Err(end)) = end;
+        *tally.entry(("backlto", end.to_owned())).or_default() += 1;
+    }
+    println!("{count} damaged inputs:");
+    for ((who, end), times) in &tally {
+        println!("{times:6}  {who} {end}");
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    let refused = tally
+        .iter()
+        .filter(|((who, end), _)| *who == "backlto" && end.starts_with("fails"));
+    let refused: usize = refused.map(|(_, times)| times).sum();
+    assert!(
+        refused * 2 > count,
+        "only {refused} of {count} inputs were refused: no damage?"
+    );
+}

@@ -1,0 +1,178 @@
+//! Where no record tells how the tree is linked, its makefiles do.
+
+use crate::common::{Effect, stderr};
+use crate::tree::Kernel::{Distributed, Thin};
+use crate::tree::{ARCHIVES, KERNELS, KernelTree, LINKER_FLAGS, cmd_file};
+
+/// What the kernel's makefiles define, in few lines. Like the kernel's, it
+/// needs to be told the compiler, and talks while it is read.
+fn makefile(libraries: &str) -> String {
+    format!(
+        "$(info hello from the makefile)
+ifeq ($(LLVM),)
+$(error LLVM is not set)
+endif
+ifeq ($(ARCH),)
+$(error ARCH is not set)
+endif
+include include/config/auto.conf
+LD := ld.lld$(LLVM)
+AR := llvm-ar$(LLVM)
+srctree := .
+KBUILD_LDFLAGS = {LINKER_FLAGS} $(EXTRA)
+KBUILD_VMLINUX_OBJS := {ARCHIVES}
+KBUILD_VMLINUX_LIBS := {libraries}
+all:
+\t@echo the wrong goal; exit 1
+"
+    )
+}
+
+/// A tree without records of its link.
+fn unlinked(kernel: crate::tree::Kernel) -> KernelTree {
+    let tree = KernelTree::new(kernel);
+    for target in ["vmlinux.o", "vmlinux.a", "built-in-fixup.a"] {
+        let _ = std::fs::remove_file(tree.tree.file(&cmd_file(target)));
+    }
+    tree
+}
+
+fn products(effect: &Effect) -> Vec<(&String, &Vec<u8>)> {
+    effect
+        .files
+        .iter()
+        .filter(|(name, _)| !name.ends_with(".cmd"))
+        .collect()
+}
+
+#[test]
+fn makefiles_tell_what_no_record_tells() {
+    for kernel in KERNELS {
+        let recorded = KernelTree::new(kernel).observe(&["."]);
+        assert!(recorded.success, "{recorded:?}");
+        let tree = unlinked(kernel);
+        tree.tree.write("Makefile", makefile(""));
+        let asked = tree.observe(&["."]);
+        assert!(asked.success, "{asked:?}");
+        assert!(!asked.stdout.contains("hello"), "{asked:?}");
+        assert_eq!(asked.stderr, "");
+        assert!(
+            products(&asked) == products(&recorded),
+            "{recorded:?} {asked:?}"
+        );
+    }
+}
+
+/// A configuration that is newer than the records may have changed them.
+#[test]
+fn records_older_than_the_configuration_are_not_used() {
+    let tree = KernelTree::new(Distributed);
+    let bad = tree.link_command().replace("vmlinux.o", "--no-such-flag");
+    tree.record("vmlinux.o", &bad, "");
+    tree.shell("touch -d 2001-01-01 .vmlinux.o.cmd");
+    tree.tree.write("Makefile", makefile(""));
+    let effect = tree.observe(&["."]);
+    assert!(effect.success, "{effect:?}");
+    assert!(effect.files.contains_key("vmlinux.o"), "{effect:?}");
+}
+
+/// The final link searches libraries, which may have initcalls as well.
+#[test]
+fn libraries_are_linked_and_their_initcalls_ordered() {
+    let tree = unlinked(Thin);
+    tree.tree.write(
+        "extra/extra.S",
+        ".section \".initcall6.init..kmod_extra__1_1_extra\", \"a\"
+         __initcall__kmod_extra__1_1_extra6: .quad 1\n.globl extra\nextra: .quad 2\n",
+    );
+    tree.shell(
+        "clang-22 --target=x86_64-linux-gnu -c -o extra/extra.o extra/extra.S; \
+         llvm-ar-22 cDPrST extra/lib.a extra/extra.o",
+    );
+    tree.tree.write("Makefile", makefile("extra/lib.a"));
+    let effect = tree.observe(&["."]);
+    assert!(effect.success, "{effect:?}");
+    let script = String::from_utf8_lossy(&effect.files[".tmp_initcalls.lds"]).into_owned();
+    let last = "\t\t*(.initcall6.init..kmod_main__12_7_second) ;
+\t\t*(.initcall6.init..kmod_extra__1_1_extra) ;\n\t}\n";
+    assert!(script.contains(last), "{script}");
+    let record = String::from_utf8_lossy(&effect.files[".vmlinux.o.cmd"]).into_owned();
+    assert!(
+        record.contains("--start-group extra/lib.a --end-group"),
+        "{record}"
+    );
+}
+
+#[test]
+fn variables_are_passed_on_to_make() {
+    for kernel in KERNELS {
+        // With records at hand too: who gives variables means something by it.
+        let tree = KernelTree::new(kernel);
+        tree.tree.write("Makefile", makefile(""));
+        let args = ["--make", "EXTRA=--no-such-flag", "--make", "LLVM=-22", "."];
+        let effect = tree.observe(&args);
+        assert!(!effect.success, "{effect:?}");
+        assert!(effect.stderr.contains("no-such-flag"), "{effect:?}");
+        let args = ["--make", "EXTRA=--error-limit=3", "."];
+        let effect = tree.observe(&args);
+        assert!(effect.success, "{effect:?}");
+        let record = String::from_utf8_lossy(&effect.files[".vmlinux.o.cmd"]).into_owned();
+        assert!(record.contains(" --error-limit=3 -r "), "{record}");
+    }
+}
+
+/// Below another make, whose goals and flags are none of ours.
+#[test]
+fn a_make_around_us_does_not_disturb() {
+    let tree = unlinked(Thin);
+    tree.tree.write("Makefile", makefile(""));
+    let rule = format!("all:\n\t+{} -q kbuild .\n", crate::common::BACKLTO);
+    tree.tree.write("outer.mk", rule);
+    let output = tree.shell("make -j2 -k -f outer.mk all LLVM=wrong");
+    assert_eq!(stderr(&output), "");
+    assert!(tree.tree.file("vmlinux.o").exists());
+}
+
+#[test]
+fn makefiles_that_do_not_tell_are_an_error() {
+    for (text, needle) in [
+        (None, "`KBUILD_VMLINUX_OBJS` is empty"),
+        (Some("all:\n".to_owned()), "`KBUILD_VMLINUX_OBJS` is empty"),
+        (
+            Some("$(error no such architecture)\n".to_owned()),
+            "no such architecture",
+        ),
+        (Some("nonsense\n".to_owned()), "cannot ask make how `"),
+        (
+            Some(makefile("").replace("KBUILD_LDFLAGS =", "KBUILD_LDFLAGS = 'x")),
+            "KBUILD_LDFLAGS",
+        ),
+    ] {
+        let tree = unlinked(Thin);
+        if let Some(text) = &text {
+            tree.tree.write("Makefile", text);
+        }
+        let effect = tree.observe(&["."]);
+        assert!(!effect.success, "{text:?}: {effect:?}");
+        assert_eq!(
+            effect.stderr.matches("error:").count(),
+            1,
+            "{text:?}: {effect:?}"
+        );
+        assert!(effect.stderr.contains(needle), "{text:?}: {effect:?}");
+        assert!(effect.files.is_empty(), "{text:?}: {effect:?}");
+    }
+}
+
+/// The compiler that the records name is the one that make is told of.
+#[test]
+fn make_is_told_what_the_tree_tells() {
+    let tree = unlinked(Thin);
+    tree.tree
+        .write("Makefile", "$(error LLVM is $(LLVM) and ARCH is $(ARCH))\n");
+    let effect = tree.observe(&["."]);
+    assert!(
+        effect.stderr.contains("LLVM is -22 and ARCH is x86."),
+        "{effect:?}"
+    );
+}
