@@ -37,6 +37,8 @@ pub(crate) fn run(task: &Task<'_>) -> JobReport {
             .collect(),
         output: &task.job.output,
     });
+    // Others may still import from it, but most of it was for this job.
+    task.module.rest();
     // Wrong input beats every other error: it may well be the cause of it.
     let result = task
         .files()

@@ -62,6 +62,12 @@ impl InputFile {
         self.map.bytes()
     }
 
+    /// Says that the content is not needed for now. It stays valid; a run over
+    /// many files would otherwise keep all of them in memory.
+    pub(crate) fn rest(&self) {
+        self.map.release_pages();
+    }
+
     /// Fails when the file on disk is no longer the one that was mapped: what
     /// was made of it cannot be trusted then.
     pub(crate) fn check_unchanged(&self) -> Result<()> {

@@ -205,6 +205,7 @@ fn read_module(path: &Path, inputs: &Inputs) -> Result<ModuleInfo> {
     check_is_bitcode(file.bytes()).map_err(|what| describe(&what))?;
     let info = llvm::read_module_info(&path.to_string_lossy(), file.bytes())
         .map_err(|reason| describe("is damaged bitcode").because(reason))?;
+    file.rest();
     if !info.intact {
         return Err(describe("is damaged bitcode")
             .because("its content does not have the hash that it carries")

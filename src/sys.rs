@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Mmap, MmapMut, UncheckedAdvice};
 
 /// A file mapped for reading.
 ///
@@ -32,6 +32,16 @@ impl Mapping {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Lets go of the memory behind the map until it is read again.
+    pub(crate) fn release_pages(&self) {
+        if self.map.is_empty() {
+            return;
+        }
+        // SAFETY: the map is read-only and of a file, so what is dropped comes
+        // back from there. It is only advice: a refusal changes nothing.
+        let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 
     /// True once a page of the map turned out to be gone.
