@@ -163,21 +163,28 @@ BackltoStatus BackltoReadModuleInfo(const BackltoBuffer *Buffer,
                                     BackltoSink Triple, void *TripleCtx,
                                     BackltoSink ErrorOut, void *ErrorCtx) {
   *Info = {};
-  if (Error E = readModuleInfo(toRef(*Buffer), *Info,
-                               Sink{Producer, ProducerCtx},
-                               Sink{Triple, TripleCtx}))
-    return fail(Sink{ErrorOut, ErrorCtx}, std::move(E));
-  return BackltoStatusOk;
+  Sink Out{ErrorOut, ErrorCtx};
+  return contained(Out, [&] {
+    if (Error E = readModuleInfo(toRef(*Buffer), *Info,
+                                 Sink{Producer, ProducerCtx},
+                                 Sink{Triple, TripleCtx}))
+      return fail(Out, std::move(E));
+    return BackltoStatusOk;
+  });
 }
 
 BackltoIndex *BackltoReadIndex(const BackltoBuffer *Buffer,
                                BackltoSink ErrorOut, void *ErrorCtx) {
-  auto Index = getModuleSummaryIndex(toRef(*Buffer));
-  if (!Index) {
-    fail(Sink{ErrorOut, ErrorCtx}, Index.takeError());
-    return nullptr;
-  }
-  return new BackltoIndex{std::move(*Index)};
+  Sink Out{ErrorOut, ErrorCtx};
+  BackltoIndex *Result = nullptr;
+  contained(Out, [&] {
+    auto Index = getModuleSummaryIndex(toRef(*Buffer));
+    if (!Index)
+      return fail(Out, Index.takeError());
+    Result = new BackltoIndex{std::move(*Index)};
+    return BackltoStatusOk;
+  });
+  return Result;
 }
 
 void BackltoFreeIndex(BackltoIndex *I) { delete I; }

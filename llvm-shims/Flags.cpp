@@ -123,6 +123,14 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
   if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1.drop_front(),
                                           CC1Diags.Engine, Args[0]))
     return nullptr;
+  // A plugin is code for the whole process; clang would load it here.
+  if (!Result->Base.getFrontendOpts().Plugins.empty() ||
+      !Result->Base.getCodeGenOpts().PassPlugins.empty()) {
+    unsigned ID = CC1Diags.Engine.getCustomDiagID(
+        DiagnosticsEngine::Error, "compiler plugins are not supported");
+    CC1Diags.Engine.Report(ID);
+    return nullptr;
+  }
   // cc1 leaks on purpose because its process ends; this one goes on.
   Result->Base.getFrontendOpts().DisableFree = false;
   Result->Base.getCodeGenOpts().DisableFree = false;

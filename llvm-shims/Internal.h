@@ -10,6 +10,7 @@
 
 #include "BackltoShims.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/MemoryBufferRef.h"
 #include "llvm/Support/raw_ostream.h"
@@ -40,6 +41,17 @@ struct Sink {
 inline BackltoStatus fail(const Sink &Out, llvm::Error E) {
   Out(llvm::toString(std::move(E)));
   return BackltoStatusError;
+}
+
+/// Runs `Read`, and turns a crash of LLVM's reader on damaged bytes into an
+/// error for `Out`.
+template <typename Fn> BackltoStatus contained(const Sink &Out, Fn Read) {
+  BackltoStatus Status = BackltoStatusError;
+  llvm::CrashRecoveryContext Recovery;
+  if (Recovery.RunSafely([&] { Status = Read(); }))
+    return Status;
+  Out("LLVM crashed while it read this");
+  return BackltoStatusCrash;
 }
 
 /// LLVM's standard error, seen from inside a job: writes go to the job's own

@@ -1,5 +1,6 @@
 //! One task becomes an object on disk.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::emit;
@@ -19,6 +20,15 @@ pub struct JobReport {
     /// The CPU time that LLVM's ThinLTO backend took of it: import, optimiser
     /// and code generation. Zero for a compile without a summary index.
     pub backend_cpu: Duration,
+}
+
+/// Whether LLVM ever stopped in the middle of a compile in this process.
+static CRASHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether LLVM ever stopped in the middle of a compile in this process. It may
+/// then hold locks for ever.
+pub(crate) fn has_crashed() -> bool {
+    CRASHED.load(Ordering::Relaxed)
 }
 
 /// Compiles `task` and writes its object.
@@ -61,13 +71,17 @@ fn explain(task: &Task<'_>, failure: CompileFailure) -> Error {
     match failure {
         CompileFailure::Reported(reason) => Error::new(Kind::Codegen, message).because(reason),
         CompileFailure::Fatal(reason) => {
+            CRASHED.store(true, Ordering::Relaxed);
             Error::new(Kind::Crash, message).because(format!("LLVM gave up: {reason}"))
         }
-        CompileFailure::Crash(reason) => Error::new(Kind::Crash, message)
-            .because(format!("LLVM crashed ({reason})"))
-            .hint(
-                "if clang crashes on this command too, it is a bug of LLVM or the bitcode is \
-                 damaged; `-v` prints the command",
-            ),
+        CompileFailure::Crash(reason) => {
+            CRASHED.store(true, Ordering::Relaxed);
+            Error::new(Kind::Crash, message)
+                .because(format!("LLVM crashed ({reason})"))
+                .hint(
+                    "if clang crashes on this command too, it is a bug of LLVM or the bitcode is \
+                     damaged; `-v` prints the command",
+                )
+        }
     }
 }

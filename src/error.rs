@@ -35,6 +35,7 @@ pub struct Error {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    compiler: Option<String>,
 }
 
 impl Error {
@@ -45,6 +46,7 @@ impl Error {
             message: message.into(),
             causes: Vec::new(),
             hint: None,
+            compiler: None,
         }
     }
 
@@ -65,14 +67,30 @@ impl Error {
         self
     }
 
+    /// Adds the compiler's own message, as it would have printed it, as the
+    /// reason.
+    #[must_use]
+    pub(crate) fn said_by_compiler(mut self, message: String) -> Error {
+        let reason = message.trim_end().to_owned();
+        self.compiler = Some(message);
+        self.because(reason)
+    }
+
+    /// What the compiler would have printed, when the error is the compiler's
+    /// alone.
+    pub fn compiler_message(&self) -> Option<&str> {
+        self.compiler.as_deref()
+    }
+
     /// What went wrong, for callers that act on it.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Whether it gives no reason: the compiler's messages do.
-    pub fn is_bare(&self) -> bool {
-        self.causes.is_empty()
+    /// Whether it only says that a compile failed: the compiler's own messages
+    /// say why.
+    pub fn leaves_reason_to_compiler(&self) -> bool {
+        self.kind == Kind::Codegen && self.causes.is_empty()
     }
 
     /// What to do next, if there is something to say.

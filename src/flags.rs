@@ -103,21 +103,32 @@ fn map_job(job: &Job) -> Result<MappedFlags> {
 }
 
 fn map_args(args: &[String], job: &Job) -> Result<MappedFlags> {
-    let (invocation, messages) = Invocation::map(args, &job.directory);
-    let Some(invocation) = invocation else {
-        return Err(Error::new(
+    let rejected = |messages: String| {
+        Error::new(
             Kind::Flags,
             format!(
                 "clang does not accept the flags of `{}`",
                 plan::display_path(&job.directory, &job.module)
             ),
         )
-        .because(messages.trim_end()));
+        .said_by_compiler(messages)
     };
+    let (invocation, messages) = Invocation::map(args, &job.directory);
+    let Some(invocation) = invocation else {
+        return Err(rejected(messages));
+    };
+    let triple = invocation.triple();
+    let arch = llvm::arch_name(&triple);
+    if arch == "unknown" {
+        // clang finds out only when the compile starts, in every job.
+        return Err(rejected(format!(
+            "{messages}error: unknown target triple '{triple}'\n"
+        )));
+    }
     Ok(MappedFlags {
         messages,
         llvm_options: invocation.llvm_options(),
-        arch: llvm::arch_name(&invocation.triple()),
+        arch,
         invocation,
     })
 }
@@ -131,7 +142,7 @@ pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Resu
     let Some(invocation) = invocation else {
         return Err(
             Error::new(Kind::Flags, "clang does not accept this command line")
-                .because(messages.trim_end()),
+                .said_by_compiler(messages),
         );
     };
     let cc1 = invocation.cc1_args();

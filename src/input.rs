@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -44,12 +44,17 @@ impl InputFile {
             |e| Error::new(Kind::Input, format!("cannot read `{}`", path.display())).because(e);
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
+        let map = if metadata.is_file() {
+            Mapping::new(&file).map_err(failed)?
+        } else if is_null_device(&metadata) {
+            // The usual way to say "an empty index".
+            Mapping::empty()
+        } else {
             return Err(failed(std::io::Error::other("not a regular file")));
-        }
+        };
         Ok(InputFile {
             path: path.to_owned(),
-            map: Mapping::new(&file).map_err(failed)?,
+            map,
             stamp: Stamp::of(&metadata),
         })
     }
@@ -81,6 +86,11 @@ impl InputFile {
         )
         .hint("another process writes to it; run again when that is done"))
     }
+}
+
+/// Whether it is /dev/null, by whatever name: character device 1:3 on Linux.
+fn is_null_device(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3)
 }
 
 /// All input files of a run.

@@ -155,6 +155,15 @@ pub fn own_process() -> Result<()> {
     Ok(())
 }
 
+/// Ends the process. After a crash of LLVM in a job, its clean-up at exit could
+/// wait for ever for a lock that the job held, so it is left out.
+pub fn exit(status: i32) -> ! {
+    if codegen::has_crashed() {
+        sys::exit_now(status);
+    }
+    std::process::exit(status);
+}
+
 /// The job that a clang command line stands for, compiler's name first, when
 /// run in `directory`.
 ///

@@ -3,7 +3,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use backlto::Options;
 use backlto::front::{self, Failure, Settings, kbuild};
@@ -95,7 +94,7 @@ struct Kbuild {
     make_variables: Vec<String>,
 }
 
-fn main() -> ExitCode {
+fn main() {
     let cli = Cli::parse();
     let settings = Settings {
         options: Options {
@@ -122,13 +121,14 @@ fn main() -> ExitCode {
             Door::Cc { args } => front::cc::run(args, &settings),
             Door::Run { plan } => front::programs::run(&plan, &settings),
         });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let status = match outcome {
+        Ok(()) => 0,
         Err(failure) => {
             if let Failure::Unsaid(errors) = failure {
                 errors.iter().for_each(report::error);
             }
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    backlto::exit(status)
 }

@@ -39,6 +39,8 @@ impl Task<'_> {
 
 /// What an index asks for.
 struct Index {
+    /// The hash that its own module should have.
+    own: ModuleHash,
     /// Every module it names but its own, with the hashes they should have.
     imports: Vec<(String, ModuleHash)>,
     instructions: u64,
@@ -114,6 +116,7 @@ fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
 
 fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
     let nothing = |instructions| Index {
+        own: ModuleHash::default(),
         imports: Vec::new(),
         instructions,
     };
@@ -146,21 +149,18 @@ fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
         return Ok(nothing(0));
     }
     let mut imports = index.modules();
-    match imports.iter().position(|(path, _)| *path == job.module) {
-        Some(own) => {
-            imports.remove(own);
-        }
-        None => {
-            let about = match imports.first() {
-                Some((first, _)) => format!("it knows `{first}`"),
-                None => "it knows no module".to_owned(),
-            };
-            return Err(describe(&format!("is not that of module `{}`", job.module))
-                .because(about)
-                .hint("name the module as the thin link was given it, or run that again"));
-        }
-    }
+    let Some(own) = imports.iter().position(|(path, _)| *path == job.module) else {
+        let about = match imports.first() {
+            Some((first, _)) => format!("it knows `{first}`"),
+            None => "it knows no module".to_owned(),
+        };
+        return Err(describe(&format!("is not that of module `{}`", job.module))
+            .because(about)
+            .hint("name the module as the thin link was given it, or run that again"));
+    };
+    let (_, own) = imports.remove(own);
     Ok(Index {
+        own,
         imports,
         instructions: index.instructions(),
     })
@@ -267,6 +267,7 @@ fn check_job<'a>(
         )
         .hint("add the `--target=` that the module was compiled with"));
     }
+    check_hash(info, &index.own, &job.module_path(), job)?;
     let mut imports = Vec::with_capacity(index.imports.len());
     for (name, hash) in index.imports {
         let path = job.resolve(&name);
@@ -291,7 +292,7 @@ fn check_job<'a>(
 /// has another one by now would be compiled against the wrong summary.
 fn check_hash(info: &ModuleInfo, expected: &ModuleHash, path: &Path, job: &Job) -> Result<()> {
     let recorded = *expected != ModuleHash::default();
-    if !recorded || info.hash.is_none_or(|hash| hash == *expected) {
+    if !recorded || info.hash == Some(*expected) {
         return Ok(());
     }
     Err(Error::new(

@@ -15,8 +15,8 @@ use memmap2::{Mmap, MmapMut, UncheckedAdvice};
 /// SIGBUS. With [`guard_mappings`] they read as zeroes instead and
 /// [`Mapping::was_truncated`] tells.
 pub(crate) struct Mapping {
-    map: Mmap,
-    guard: &'static Guarded,
+    /// `None` for what has no content, such as /dev/null.
+    map: Option<(Mmap, &'static Guarded)>,
 }
 
 impl Mapping {
@@ -27,32 +27,43 @@ impl Mapping {
         // a result (`input.rs`).
         let map = unsafe { Mmap::map(file)? };
         let guard = Guarded::register(map.as_ptr() as usize, map.len());
-        Ok(Mapping { map, guard })
+        Ok(Mapping {
+            map: Some((map, guard)),
+        })
+    }
+
+    /// A mapping of nothing.
+    pub(crate) fn empty() -> Mapping {
+        Mapping { map: None }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.map
+        self.map.as_ref().map_or(&[], |(map, _)| map)
     }
 
     /// Lets go of the memory behind the map until it is read again.
     pub(crate) fn release_pages(&self) {
-        if self.map.is_empty() {
-            return;
+        if let Some((map, _)) = self.map.as_ref().filter(|(map, _)| !map.is_empty()) {
+            // SAFETY: the map is read-only and of a file, so what is dropped
+            // comes back from there. It is only advice: a refusal changes
+            // nothing.
+            let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
         }
-        // SAFETY: the map is read-only and of a file, so what is dropped comes
-        // back from there. It is only advice: a refusal changes nothing.
-        let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 
     /// True once a page of the map turned out to be gone.
     pub(crate) fn was_truncated(&self) -> bool {
-        self.guard.hit.load(Ordering::Relaxed)
+        self.map
+            .as_ref()
+            .is_some_and(|(_, guard)| guard.hit.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        self.guard.release();
+        if let Some((_, guard)) = &self.map {
+            guard.release();
+        }
     }
 }
 
@@ -208,6 +219,14 @@ pub(crate) fn own_working_directory() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Ends the process without running anybody's clean-up.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // Standard output is the only stream with a buffer of ours.
+    let _ = io::Write::flush(&mut io::stdout());
+    // SAFETY: does not return, and touches no memory of the process.
+    unsafe { libc::_exit(status) }
 }
 
 /// Changes the working directory of the thread (see

@@ -4,15 +4,14 @@
 
 mod common;
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Output};
+use std::os::unix::fs::FileTypeExt;
+use std::process::Output;
 
 use common::spoil::{
-    Dice, Door, FLAGS, MODULES, OLD, PATIENCE, assert_failed, assert_refused, backlto, command,
-    flip, output, program, run_for,
+    Dice, Door, FLAGS, MODULES, OLD, PATIENCE, assert_failed, assert_refused, assert_untouched,
+    backlto, backlto_as_nobody, command, flip, output, program, run_for, set_mode,
 };
-use common::{BACKLTO, CLANG, LLD, Tree, stderr, succeed};
+use common::{CLANG, LLD, Tree, stderr, succeed};
 
 /// Spoils the program and checks that both doors refuse it, and that the error
 /// names `file`.
@@ -69,7 +68,7 @@ fn an_unreadable_module_is_an_error() {
     for door in Door::ALL {
         let tree = program();
         set_mode(&tree, "main.o", 0o000);
-        let Some(result) = as_nobody(&tree, door) else {
+        let Some(result) = backlto_as_nobody(&tree, 0o555, &door.args()) else {
             return;
         };
         assert_refused("unreadable", door, &result, "/main.o`", &tree);
@@ -453,18 +452,10 @@ fn a_thin_link_that_fails_stops_the_run() {
 
 // --- flags -----------------------------------------------------------------
 
-/// Checks that both doors refuse `flag` with clang's own words.
+/// Checks that both doors refuse `flag` with clang's own `words`, before any
+/// work. `cc` may leave it at those, as clang does.
 #[track_caller]
 fn flag_refused(flag: &str, words: &str) {
-    let tree = program();
-    let mut flags = FLAGS.to_vec();
-    flags.push(flag);
-    let clang = tree.clang_backend("main", "clang.o", &flags);
-    assert!(
-        stderr(&clang).contains(words),
-        "clang has other words: {}",
-        stderr(&clang)
-    );
     for door in Door::ALL {
         let tree = program();
         let plan = String::from_utf8(tree.read("plan.json")).expect("the plan is text");
@@ -474,11 +465,19 @@ fn flag_refused(flag: &str, words: &str) {
         );
         let mut args = door.args();
         if door == Door::Cc {
-            args.insert(2, flag.to_owned());
-            // The last one wins, and it is to be the flag that is bad.
-            args.retain(|arg| !flag.starts_with("--target") || arg != FLAGS[0]);
+            args.insert(4, flag.to_owned());
         }
-        assert_refused(flag, door, &backlto(&tree, &args), words, &tree);
+        let result = backlto(&tree, &args);
+        let text = format!("{flag}, {door:?}: {}\n{}", result.status, stderr(&result));
+        assert_eq!(result.status.code(), Some(1), "{text}");
+        assert_eq!(text.matches(words).count(), 1, "not once `{words}`: {text}");
+        assert_untouched(&tree, &text);
+
+        let mut flags = FLAGS.to_vec();
+        flags.push(flag);
+        let clang = tree.clang_backend("main", "clang.o", &flags);
+        let clang = stderr(&clang);
+        assert!(clang.contains(words), "clang has other words: {clang}");
     }
 }
 
@@ -546,7 +545,7 @@ fn a_directory_in_place_of_an_output_is_an_error() {
 fn a_read_only_output_directory_is_an_error() {
     for door in Door::ALL {
         let tree = program();
-        let Some(result) = as_nobody(&tree, door) else {
+        let Some(result) = backlto_as_nobody(&tree, 0o555, &door.args()) else {
             return;
         };
         // Every module has a reason to fail, each its own output.
@@ -565,40 +564,14 @@ fn a_read_only_output_directory_is_an_error() {
 #[test]
 fn the_null_device_takes_an_object_and_stays_what_it_is() {
     let tree = program();
-    succeed(&compile_to(&tree, "/dev/null"));
-    let kind = std::fs::metadata("/dev/null")
-        .expect("there is a null device")
-        .file_type();
-    assert!(kind.is_char_device());
-}
-
-/// Runs backlto through `door` as a user who may read, but not write, what
-/// `tree` holds. `None`, with the reason printed, when that cannot be done.
-fn as_nobody(tree: &Tree, door: Door) -> Option<Output> {
-    const NOBODY: u32 = 65534;
-    let owner = std::fs::metadata(tree.path()).expect("the tree is there");
-    let as_nobody = |mut command: Command| {
-        if owner.uid() == 0 {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        run_for(PATIENCE, command).expect("the program ends")
+    let mut args = vec!["cc".to_owned()];
+    args.extend(Tree::backend_args("main", "/dev/null", &FLAGS));
+    let Some(result) = backlto_as_nobody(&tree, 0o755, &args) else {
+        return;
     };
-    set_mode(tree, ".", 0o555);
-    let test = command(tree, "sh", &["-c", "test -x \"$0\"", BACKLTO]);
-    let result = if as_nobody(test).status.success() {
-        Some(as_nobody(command(tree, BACKLTO, &door.args())))
-    } else {
-        eprintln!("skipped: user {NOBODY} may not run {BACKLTO}");
-        None
-    };
-    // So that the tree can be taken down.
-    set_mode(tree, ".", 0o755);
-    result
-}
-
-fn set_mode(tree: &Tree, name: &str, mode: u32) {
-    let permissions = std::fs::Permissions::from_mode(mode);
-    std::fs::set_permissions(tree.file(name), permissions).expect("the mode can be set");
+    succeed(&result);
+    let kind = std::fs::metadata("/dev/null").expect("there is a null device");
+    assert!(kind.file_type().is_char_device());
 }
 
 // --- plans -----------------------------------------------------------------

@@ -361,6 +361,25 @@ fn the_linker_is_the_one_that_was_chosen() {
     }
 }
 
+#[test]
+fn a_system_without_lld_is_told_what_to_install() {
+    let tree = KernelTree::new(Distributed);
+    let output = Command::new(BACKLTO)
+        .args(["kbuild", "."])
+        .current_dir(tree.tree.path())
+        .env("PATH", "/nowhere")
+        .env_remove("LD")
+        .output()
+        .expect("backlto runs");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with("backlto: error: cannot find ld.lld: "),
+        "{said}"
+    );
+    assert!(said.contains("install Debian's package lld-22"), "{said}");
+}
+
 /// The indexes of another LLVM may not fit, but they may.
 #[test]
 fn a_linker_of_another_version_draws_a_warning() {

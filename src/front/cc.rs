@@ -24,22 +24,37 @@ pub fn run(args: Vec<String>, settings: &Settings) -> Outcome {
             .hint("backlto cc -x ir -fthinlto-index=X.o.thinlto.bc -O2 -c -o X.native.o X.o")
             .into());
     }
-    let job = crate::job_from_command_line(&command_line, absolute(Path::new("."))?)?;
+    let job = crate::job_from_command_line(&command_line, absolute(Path::new("."))?)
+        .map_err(|e| as_clang_would(vec![e]))?;
     if settings.verbosity == Verbosity::Verbose {
         eprintln!("{}", report::shell_words(&job.command_line()));
     }
     let plan = Plan { jobs: vec![job] };
-    let reports = crate::run(&plan, &settings.options, &Silent).map_err(Failure::Unsaid)?;
+    let reports = crate::run(&plan, &settings.options, &Silent).map_err(as_clang_would)?;
     for job in reports {
         eprint!("{}", job.diagnostics);
         match job.result {
             Ok(_) => {}
             // clang would leave it at that too.
-            Err(e) if e.is_bare() && !job.diagnostics.is_empty() => return Err(Failure::Said),
+            Err(e) if e.leaves_reason_to_compiler() && !job.diagnostics.is_empty() => {
+                return Err(Failure::Said);
+            }
             Err(e) => return Err(e.into()),
         }
     }
     Ok(())
+}
+
+/// Prints what clang's driver says in clang's own way; other errors are ours.
+fn as_clang_would(errors: Vec<Error>) -> Failure {
+    let messages: Option<Vec<&str>> = errors.iter().map(Error::compiler_message).collect();
+    match messages {
+        Some(messages) => {
+            messages.iter().for_each(|message| eprint!("{message}"));
+            Failure::Said
+        }
+        None => Failure::Unsaid(errors),
+    }
 }
 
 /// So that a command line printed by `-v` can be pasted whole.

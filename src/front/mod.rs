@@ -5,9 +5,14 @@ pub mod cc;
 pub mod kbuild;
 pub mod programs;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::error::{Error, Kind, Result};
 use crate::link::Linker;
 use crate::report::{self, Reporter, Verbosity};
 use crate::{Job, Options, Plan};
@@ -20,7 +25,7 @@ pub struct Settings {
     /// How much to say.
     pub verbosity: Verbosity,
     /// The linker chosen by the user.
-    pub linker: Option<std::path::PathBuf>,
+    pub linker: Option<PathBuf>,
 }
 
 impl Settings {
@@ -46,6 +51,43 @@ impl Settings {
     }
 }
 
+/// Waits until no other backlto works in any of `directories`, and keeps others
+/// out until the result is dropped: two thin links at once would write the same
+/// indexes. The lock is on the directory itself, so it leaves no file behind.
+fn lock<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<Vec<File>> {
+    // Everybody locks in one order, so that nobody waits in a circle.
+    let ordered: BTreeSet<PathBuf> = directories
+        .into_iter()
+        .map(|directory| directory.canonicalize().unwrap_or(directory.to_owned()))
+        .collect();
+    ordered
+        .iter()
+        .map(|directory| lock_one(directory))
+        .collect()
+}
+
+fn lock_one(directory: &Path) -> Result<File> {
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::new(
+            Kind::Input,
+            format!("cannot work in `{}`", directory.display()),
+        )
+        .because(e)
+    };
+    let file = File::open(directory).map_err(|e| failed(&e))?;
+    // A file system without locks answers otherwise: then nobody can be waited
+    // for.
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+    {
+        report::warning(&format!(
+            "waiting for another backlto in `{}`",
+            directory.display()
+        ));
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(&e))?;
+    }
+    Ok(file)
+}
+
 /// How a door ended.
 pub type Outcome = std::result::Result<(), Failure>;
 
@@ -65,10 +107,10 @@ impl From<Error> for Failure {
 }
 
 /// `path` made absolute, with an error that names it.
-fn absolute(path: &Path) -> Result<std::path::PathBuf> {
+fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| {
         Error::new(
-            crate::error::Kind::Environment,
+            Kind::Environment,
             format!("cannot resolve `{}`", path.display()),
         )
         .because(e)

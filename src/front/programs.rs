@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Outcome, Settings, absolute};
+use super::{Outcome, Settings, absolute, lock};
 use crate::error::{Error, Kind, Result};
 use crate::link::{Linker, index_name, native_name};
 use crate::report;
 use crate::{Command, Job, Plan};
+
+/// The compiler that `-v` names, at the head of commands that can be run.
+const CLANG: &str = concat!(env!("BACKLTO_LLVM_BINDIR"), "/clang");
 
 /// The file's content.
 #[derive(Debug, Deserialize)]
@@ -49,12 +52,13 @@ struct Program {
 pub fn run(path: &Path, settings: &Settings) -> Outcome {
     let programs = read(path)?;
     let linker = settings.find_linker()?;
+    let _alone = lock(programs.iter().map(|program| program.directory.as_path()))?;
     let mut plan = Plan::default();
     let mut native_inputs = Vec::new();
     for program in &programs {
         report::step(settings.verbosity, "INDEX", &program.name);
         let bitcode = thin_link(program, &linker)?;
-        let flags: Arc<[String]> = std::iter::once("clang".to_owned())
+        let flags: Arc<[String]> = std::iter::once(CLANG.to_owned())
             .chain(program.flags.iter().cloned())
             .collect();
         let mut objects = Vec::new();

@@ -64,7 +64,7 @@ pub(crate) fn set_llvm_options(options: &[String]) -> Result<()> {
     let status =
         unsafe { ffi::BackltoSetLLVMOptions(args.as_ptr(), args.len(), collect, text.context()) };
     if status != ffi::RawStatus::OK {
-        return Err(describe(&text.into_text()));
+        return Err(describe("").said_by_compiler(text.into_text()));
     }
     Ok(())
 }

@@ -115,10 +115,15 @@ impl Tree {
 
     /// Runs `program` here.
     pub fn run<S: AsRef<OsStr>>(&self, program: &str, args: &[S]) -> Output {
-        Command::new(program)
+        let mut command = Command::new(program);
+        // Languages, colours, linker and make of whoever runs the tests do not
+        // matter.
+        for variable in ["LD", "MAKEFLAGS", "MAKELEVEL"] {
+            command.env_remove(variable);
+        }
+        command
             .args(args)
             .current_dir(self.path())
-            // Colours and languages of whoever runs the tests do not matter.
             .env("LC_ALL", "C")
             .env("TERM", "dumb")
             .output()

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -144,6 +146,40 @@ pub fn backlto<S: AsRef<OsStr>>(tree: &Tree, args: &[S]) -> Output {
     output
 }
 
+/// Runs backlto as a user who owns nothing, while `tree` itself has `mode`.
+/// `None`, with the reason printed, when that cannot be done.
+///
+/// Permissions do not bind root, so it becomes somebody else; and a backlto
+/// that root runs could, with one mistake, replace a device of the system.
+#[track_caller]
+pub fn backlto_as_nobody(tree: &Tree, mode: u32, args: &[String]) -> Option<Output> {
+    const NOBODY: u32 = 65534;
+    let owner = std::fs::metadata(tree.path()).expect("the tree is there");
+    let as_nobody = |mut command: Command| {
+        if owner.uid() == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        run_for(PATIENCE, command).expect("the program ends")
+    };
+    set_mode(tree, ".", mode);
+    let test = command(tree, "sh", &["-c", "test -x \"$0\"", BACKLTO]);
+    let result = if as_nobody(test).status.success() {
+        Some(as_nobody(command(tree, BACKLTO, args)))
+    } else {
+        eprintln!("skipped: user {NOBODY} may not run {BACKLTO}");
+        None
+    };
+    // So that the tree can be taken down.
+    set_mode(tree, ".", 0o755);
+    result
+}
+
+/// Sets the permissions of `name`.
+pub fn set_mode(tree: &Tree, name: &str, mode: u32) {
+    let permissions = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(tree.file(name), permissions).expect("the mode can be set");
+}
+
 /// `program` with `args`, to be run in `tree`.
 pub fn command<S: AsRef<OsStr>>(tree: &Tree, program: &str, args: &[S]) -> Command {
     let mut command = Command::new(program);
@@ -230,12 +266,16 @@ pub fn assert_failed(what: &str, door: Door, output: &Output, name: &str, tree: 
 #[track_caller]
 pub fn assert_refused(what: &str, door: Door, output: &Output, name: &str, tree: &Tree) {
     assert_failed(what, door, output, name, tree);
+    assert_untouched(tree, what);
+}
+
+/// Asserts that every output is what it was, and that there is nothing else.
+#[track_caller]
+pub fn assert_untouched(tree: &Tree, what: &str) {
     for output in outputs() {
-        assert!(
-            tree.read(&output) == OLD,
-            "{what}, {door:?}: `{output}` was touched"
-        );
+        assert!(tree.read(&output) == OLD, "`{output}` was touched: {what}");
     }
+    assert_eq!(tree.leftovers(), [""; 0], "{what}");
 }
 
 /// Numbers without a pattern, the same in every run (SplitMix64).

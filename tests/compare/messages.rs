@@ -204,7 +204,7 @@ fn warnings_of_the_driver_are_printed() {
     }
 }
 
-/// A command line that clang does not accept fails with clang's words among ours.
+/// A command line that clang does not accept fails with clang's words alone.
 #[test]
 fn command_lines_that_clang_rejects_are_rejected_in_its_words() {
     let tree = one_module("int f(void) { return 1; }\n", &["-O2"]);
@@ -229,11 +229,7 @@ fn command_lines_that_clang_rejects_are_rejected_in_its_words() {
         assert_eq!(clang.status.code(), Some(1), "{flags:?}: {expected}");
         assert_eq!(ours.status.code(), Some(1), "{flags:?}: {actual}");
         assert!(expected.contains(needle), "{flags:?}: {expected}");
-        assert!(actual.contains("backlto: error: "), "{flags:?}: {actual}");
-        assert!(
-            actual.contains(expected.trim_end()),
-            "{flags:?}\n{expected}\n{actual}"
-        );
+        assert_eq!(actual, expected, "{flags:?}");
         assert!(!tree.file("native.o").exists(), "{flags:?}");
     }
 }

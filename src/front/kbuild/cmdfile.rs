@@ -72,30 +72,37 @@ impl CmdFile {
 
     /// The words of the first command of `text`, without running a shell.
     pub(super) fn words(&self, text: &str) -> Result<Vec<String>> {
-        let words = shlex::split(text).ok_or_else(|| self.error("has unbalanced quotes"))?;
-        let mut first = Vec::with_capacity(words.len());
-        for word in words {
-            // What follows is objtool or another step of its own.
-            if matches!(word.as_str(), ";" | "&&" | "||" | "|") {
-                break;
-            }
-            match word.strip_suffix(';') {
-                Some(last) => {
-                    first.push(last.to_owned());
-                    break;
-                }
-                None => first.push(word),
-            }
-        }
-        if first.is_empty() {
+        // What follows is objtool or another step of its own.
+        let words =
+            shlex::split(first_command(text)).ok_or_else(|| self.error("has unbalanced quotes"))?;
+        if words.is_empty() {
             return Err(self.error("records an empty command"));
         }
-        Ok(first)
+        Ok(words)
     }
 
     pub(super) fn error(&self, what: &str) -> Error {
         Error::new(Kind::Input, format!("`{}` {what}", self.path.display()))
     }
+}
+
+/// `text` up to the first operator that ends a command, which only counts where
+/// it is not quoted.
+fn first_command(text: &str) -> &str {
+    let mut quote = None;
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (Some(open), _) if open == character => quote = None,
+            (Some('\''), _) => {}
+            (_, '\\') => drop(characters.next()),
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(character),
+            (None, ';' | '&' | '|') => return &text[..at],
+            (None, _) => {}
+        }
+    }
+    text
 }
 
 fn unescape_make(text: &str) -> String {
@@ -161,6 +168,14 @@ mod tests {
         let cmd = file("cmd_x.o := clang '-DQ='\\''a b'\\''' x.c; true\n");
         let text = cmd.command("x.o").unwrap();
         assert_eq!(cmd.words(&text).unwrap(), ["clang", "-DQ='a b'", "x.c"]);
+    }
+
+    #[test]
+    fn quoted_operators_end_no_command() {
+        let cmd = file("cmd_x.o := clang -DA=';' '-DB=a;' -DC=\\; \"&&\" -c x.c; true\n");
+        let text = cmd.command("x.o").unwrap();
+        let expected = ["clang", "-DA=;", "-DB=a;", "-DC=;", "&&", "-c", "x.c"];
+        assert_eq!(cmd.words(&text).unwrap(), expected);
     }
 
     #[test]

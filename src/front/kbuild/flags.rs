@@ -103,10 +103,17 @@ fn without_preprocessor(flags: Vec<String>) -> impl Iterator<Item = String> {
         "-Wp,-M",
         "-Wp,-D",
     ];
+    // Whose value looks like a flag, but belongs to another program's list.
+    const PASSED_ON: [&str; 2] = ["-Xclang", "-mllvm"];
     let mut flags = flags.into_iter();
+    let mut keep_next = false;
     std::iter::from_fn(move || {
         loop {
             let flag = flags.next()?;
+            if std::mem::replace(&mut keep_next, PASSED_ON.contains(&flag.as_str())) {
+                keep_next = false;
+                return Some(flag);
+            }
             if WITH_VALUE.contains(&flag.as_str()) {
                 flags.next();
             } else if !ALONE.contains(&flag.as_str())

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use self::flags::BackendFlags;
 use self::recipe::{INITCALLS, Recipe};
-use super::{Failure, Outcome, Settings, absolute};
+use super::{Failure, Outcome, Settings, absolute, lock};
 use crate::error::{Error, Kind, Result};
 use crate::link::{Linker, index_name, native_name};
 use crate::report::{self, shell_words};
@@ -66,6 +66,7 @@ const ARCHIVE: &str = "vmlinux.a";
 /// When the tree is not as it should be, or a stage fails.
 pub fn run(request: &Request, settings: &Settings) -> Outcome {
     let tree = Tree::open(request, settings)?;
+    let _alone = lock([tree.path.as_path()])?;
     let order = tree.order()?;
     let bitcode = tree.thin_link(&order)?;
     if request.to == Stage::ThinLink {
