@@ -48,6 +48,9 @@ fn compile_shims(llvm: &Llvm) {
             None => build.flag(flag),
         };
     }
+    // LLVM is built without exceptions, but the C++ library under it throws when
+    // damaged input asks for absurd sizes; the shims catch that.
+    build.flag("-fexceptions");
     let mut sources: Vec<PathBuf> = std::fs::read_dir("llvm-shims")
         .expect("llvm-shims is part of the source tree")
         .map(|entry| entry.expect("llvm-shims can be read").path())

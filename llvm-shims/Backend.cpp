@@ -17,6 +17,7 @@
 #include "clang/Frontend/TextDiagnosticPrinter.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
 #include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/VirtualFileSystem.h"
@@ -84,7 +85,7 @@ public:
 
 } // namespace
 
-static std::unique_ptr<FrontendAction> makeAction(frontend::ActionKind Kind,
+static std::unique_ptr<CodeGenAction> makeAction(frontend::ActionKind Kind,
                                                   LLVMContext &Context) {
   switch (Kind) {
   case frontend::EmitObj:
@@ -137,7 +138,11 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
   // -ftime-report takes it for granted, as cc1_main does.
   if (CodeGen.TimePasses)
     Clang.createFrontendTimer();
-  return Clang.ExecuteAction(*Action);
+  bool Ok = Clang.ExecuteAction(*Action);
+  // What clang says of a module that it cannot load does not name the file.
+  if (!Ok && Clang.hasTarget() && !Action->takeModule())
+    Job.Failure = "LLVM cannot load it";
+  return Ok;
 }
 
 BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
@@ -153,13 +158,22 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
 
   // Destructors between a crash and here do not run: what they own leaks.
   CrashRecoveryContext Recovery;
-  bool Recovered = !Recovery.RunSafely(
-      [&] { Ok = compile(*Request, Object, Messages, Job); });
+  bool Threw = false;
+  bool Recovered = !Recovery.RunSafely([&] {
+    try {
+      Ok = compile(*Request, Object, Messages, Job);
+    } catch (const std::exception &E) {
+      Threw = true;
+      Job.Failure = E.what();
+    }
+  });
   *BackendNanoseconds = Job.BackendNanoseconds;
   if (!Messages.empty())
     Sink{Diagnostics, DiagnosticsCtx}(Messages);
   if (!Job.Failure.empty())
     Sink{Error, ErrorCtx}(Job.Failure);
+  if (Threw)
+    return BackltoStatusFatal;
   if (Recovered) {
     if (Recovery.RetCode == BackltoStatusFatal)
       return BackltoStatusFatal;

@@ -30,16 +30,17 @@ const char *BackltoLoadedLLVMVersion() {
 }
 
 /// `report_fatal_error` ends the process unless its handler does not return.
-/// Inside a job it therefore leaves through crash recovery; outside one,
-/// LLVM's own ending (message, exit status) is the right one.
+/// Where a crash would be recovered from, it therefore leaves the same way;
+/// elsewhere LLVM's own ending (message, exit status) is the right one.
 static void onFatalError(void *, const char *Reason, bool) {
   ActiveJob *Job = ActiveJob::current();
   CrashRecoveryContext *Recovery = CrashRecoveryContext::GetCurrent();
-  if (!Job || !Recovery) {
+  if (!Recovery) {
     fprintf(stderr, "LLVM ERROR: %s\n", Reason);
     return;
   }
-  Job->Failure = Reason;
+  if (Job)
+    Job->Failure = Reason;
   Recovery->HandleExit(BackltoStatusFatal);
 }
 

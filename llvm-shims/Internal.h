@@ -14,6 +14,7 @@
 #include "llvm/Support/Error.h"
 #include "llvm/Support/MemoryBufferRef.h"
 #include "llvm/Support/raw_ostream.h"
+#include <exception>
 #include <string>
 
 namespace clang {
@@ -48,7 +49,14 @@ inline BackltoStatus fail(const Sink &Out, llvm::Error E) {
 template <typename Fn> BackltoStatus contained(const Sink &Out, Fn Read) {
   BackltoStatus Status = BackltoStatusError;
   llvm::CrashRecoveryContext Recovery;
-  if (Recovery.RunSafely([&] { Status = Read(); }))
+  bool Survived = Recovery.RunSafely([&] {
+    try {
+      Status = Read();
+    } catch (const std::exception &E) {
+      Out(E.what());
+    }
+  });
+  if (Survived)
     return Status;
   Out("LLVM crashed while it read this");
   return BackltoStatusCrash;

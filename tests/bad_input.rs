@@ -430,6 +430,25 @@ fn a_block_of_zeroes_is_noticed_or_harmless() {
     }
 }
 
+/// Two single bits that were hard to deal with.
+#[test]
+fn damage_that_only_shows_late_is_noticed_or_harmless() {
+    let late = [
+        // The block that says who wrote the bitcode gets another number: only
+        // clang minds, in a message that names no file.
+        ("main.o", 37),
+        // A vector of absurd size: the C++ library throws, where LLVM neither
+        // throws nor catches.
+        (INDEX, 1275),
+    ];
+    for (file, bit) in late {
+        for door in Door::ALL {
+            let what = format!("bit {bit} of {file}");
+            refused_or_same(&what, door, file, &|bytes| flip(bytes, bit));
+        }
+    }
+}
+
 /// The real linker meets the module first here, and says so itself.
 #[test]
 fn a_thin_link_that_fails_stops_the_run() {
