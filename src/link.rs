@@ -108,6 +108,22 @@ impl Linker {
     }
 }
 
+/// The bitcode objects that a thin link listed in the file at `path`
+/// (`--thinlto-index-only=`), in link order.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_index_list(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Error::new(
+            Kind::Link,
+            format!("the thin link left no `{}`", path.display()),
+        )
+        .because(e)
+    })?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 /// How the object of a bitcode file is named: kbuild's own suffix
 /// (`scripts/Makefile.thinlto` of Linux 7.2).
 ///

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Outcome, Settings, absolute, lock};
 use crate::error::{Error, Kind, Result};
-use crate::link::{Linker, index_name, native_name};
+use crate::link::{Linker, index_name, native_name, read_index_list};
 use crate::report;
 use crate::{Command, Job, Plan};
 
@@ -123,13 +123,5 @@ fn thin_link(program: &Program, linker: &Linker) -> Result<Vec<String>> {
     args.extend(["-o".to_owned(), program.output.clone()]);
     args.extend(program.inputs.iter().cloned());
     linker.run(&program.directory, &args, "the thin link")?;
-    let path = program.directory.join(&list);
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        Error::new(
-            Kind::Link,
-            format!("the thin link left no `{}`", path.display()),
-        )
-        .because(e)
-    })?;
-    Ok(text.lines().map(str::to_owned).collect())
+    read_index_list(&program.directory.join(&list))
 }

@@ -22,7 +22,7 @@ use self::flags::BackendFlags;
 use self::recipe::{INITCALLS, Recipe};
 use super::{Failure, Outcome, Settings, absolute, lock};
 use crate::error::{Error, Kind, Result};
-use crate::link::{Linker, index_name, native_name};
+use crate::link::{Linker, index_name, native_name, read_index_list};
 use crate::report::{self, shell_words};
 use crate::{Command, Job, Plan};
 
@@ -169,15 +169,7 @@ impl<'a> Tree<'a> {
         linked?;
         self.record(INDEX_LIST, &command_text(&self.recipe.ld, &args))?;
 
-        let list = self.path.join(INDEX_LIST);
-        let text = std::fs::read_to_string(&list).map_err(|e| {
-            Error::new(
-                Kind::Link,
-                format!("the thin link left no `{}`", list.display()),
-            )
-            .because(e)
-        })?;
-        let bitcode: Vec<String> = text.lines().map(str::to_owned).collect();
+        let bitcode = read_index_list(&self.path.join(INDEX_LIST))?;
         if bitcode.is_empty() {
             return Err(self.error("no object of vmlinux is bitcode"));
         }
