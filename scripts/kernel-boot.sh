@@ -1,20 +1,32 @@
 #!/bin/bash
-# Usage: kernel-boot.sh ARCH KERNEL_IMAGE
+# Usage: kernel-boot.sh [-q QEMU] ARCH KERNEL_IMAGE [MODULES]
 #
-# Boots KERNEL_IMAGE in QEMU with an initramfs that holds tests/init only.
-# Status 0 if init's line appeared on the console within 180 seconds; otherwise
-# the end of the console goes to stderr and the status is 1.
+# Boots KERNEL_IMAGE in QEMU with an initramfs that holds tests/init only, and
+# the kernel modules which the file MODULES names, if it is given: a path on
+# each line, in the order in which init loads them (kernel-modules.sh).
+# Status 0 if init's line appeared on the console within 180 seconds and all
+# modules were loaded; otherwise the end of the console goes to stderr and the
+# status is 1.
 # ARCH: x86_64, aarch64, riscv64 or loongarch64, or the kernel's names for them.
+# QEMU: the emulator, if not the qemu-system-* of PATH.
 set -euo pipefail
 
 line='backlto: init is running'
 limit=180
 
 die() { printf 'kernel-boot: %s\n' "$*" >&2; exit 1; }
-usage() { printf 'usage: kernel-boot.sh ARCH KERNEL_IMAGE\n' >&2; exit 2; }
+usage() { printf 'usage: kernel-boot.sh [-q QEMU] ARCH KERNEL_IMAGE [MODULES]\n' >&2; exit 2; }
 
-[[ $# == 2 ]] || usage
-image=$2
+program=
+while getopts q: option; do
+    case $option in
+    q) program=$OPTARG ;;
+    *) usage ;;
+    esac
+done
+shift $((OPTIND - 1))
+[[ $# == 2 || $# == 3 ]] || usage
+image=$2 modules=${3-}
 memory=512
 # isa: integer registers only.  A kernel configured this small may not let a
 # process use the others, and clang takes vector registers even for copying 16
@@ -30,17 +42,24 @@ riscv | riscv64)
     arch=riscv64 console=ttyS0 machine=(-M virt) isa=(-march=rv64ima -mabi=lp64)
     ;;
 loongarch | loongarch64)
-    # QEMU insists on more than 1 GB here.  And it has to be one that hands the
-    # kernel (its ELF file, vmlinux) the system table that firmware would:
-    # Debian 12's does not, and the kernel stays mute.
+    # QEMU insists on more than 1 GB here.  The image is the ELF file, vmlinux.
     arch=loongarch64 console=ttyS0 machine=(-M virt) isa=(-mno-lsx) memory=2048
     ;;
 *) usage ;;
 esac
 [[ -f $image ]] || die "no kernel image $image"
-for tool in clang-22 ld.lld-22 python3 "qemu-system-$arch"; do
+[[ -z $modules || -f $modules ]] || die "no list of modules $modules"
+program=${program:-qemu-system-$arch}
+for tool in clang-22 ld.lld-22 python3 "$program"; do
     command -v "$tool" >/dev/null || die "$tool is not installed"
 done
+if [[ $arch == loongarch64 ]]; then
+    # Since 9.1, QEMU hands this kernel the system table that firmware would.
+    # Under an older one the kernel stays mute until the time is up.
+    version=$("$program" --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p')
+    printf '9.1\n%s\n' "$version" | sort -CV ||
+        die "$program is version $version; a LoongArch kernel without firmware takes 9.1"
+fi
 init=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../tests/init" && pwd)/init.c
 
 tmp=$(mktemp -d)
@@ -62,9 +81,13 @@ clang-22 --target="$arch-linux-gnu" "${isa[@]}" -std=gnu11 -Os -Wall -Wextra -We
     -c -o "$tmp/init.o" "$init"
 ld.lld-22 -static -o "$tmp/init" "$tmp/init.o"
 
+count=0
+[[ -z $modules ]] || count=$(grep -c . "$modules") || die "$modules names no modules"
+
 # A newc archive is written here rather than with cpio, since a device node in
 # a directory tree takes root privileges and one in an archive does not.
-python3 - "$tmp/init" "$tmp/initramfs" <<'PYTHON'
+python3 - "$tmp/init" "$tmp/initramfs" "$modules" <<'PYTHON'
+import os
 import sys
 
 archive = bytearray()
@@ -91,13 +114,26 @@ with open(sys.argv[1], "rb") as file:
 add(1, "dev", S_IFDIR | 0o755)
 add(2, "dev/console", S_IFCHR | 0o600, major=5, minor=1)
 add(3, "init", S_IFREG | 0o755, init)
+if sys.argv[3]:
+    with open(sys.argv[3]) as file:
+        modules = file.read().split("\n")
+    names = ""
+    add(4, "lib", S_IFDIR | 0o755)
+    # Flat: the kernel knows no two modules of one name.
+    for ino, module in enumerate(filter(None, modules), 5):
+        name = "lib/" + os.path.basename(module)
+        with open(module, "rb") as file:
+            add(ino, name, S_IFREG | 0o644, file.read())
+        names += "/" + name + "\n"
+    add(ino + 1, "modules", S_IFREG | 0o644, names.encode())
 add(0, "TRAILER!!!", 0)
 with open(sys.argv[2], "wb") as file:
     file.write(archive)
 PYTHON
 
 : >"$tmp/console" # to be there before the shell in the background opens it
-"qemu-system-$arch" "${machine[@]}" -no-reboot -nographic -m "$memory" \
+# No network card: its boot ROM is a package of its own, and nothing uses it.
+"$program" "${machine[@]}" -no-reboot -nographic -nic none -m "$memory" \
     -kernel "$image" -initrd "$tmp/initramfs" -append "console=$console panic=-1" \
     >"$tmp/console" 2>&1 </dev/null &
 qemu=$!
@@ -114,13 +150,20 @@ while ((SECONDS < limit)); do
         appeared=1
         break
     fi
+    # Without a way to reset the machine, a kernel stays there.
+    grep -qaF 'Kernel panic' "$tmp/console" && break
     [[ $running ]] || break
     sleep 0.2
 done
+tail_of_console() { tail -n 40 "$tmp/console" | tr -d '\r' >&2; }
 if [[ -z $appeared ]]; then
-    tail -n 40 "$tmp/console" | tr -d '\r' >&2
-    if [[ $running ]]; then
-        die "init did not run within $limit s"
-    fi
+    tail_of_console
+    grep -qaF 'Kernel panic' "$tmp/console" && die "the kernel panicked"
+    [[ $running ]] && die "init did not run within $limit s"
     die "QEMU ended before init ran"
+fi
+if [[ $modules ]] && ! grep -qaF "backlto: $count modules loaded" "$tmp/console"; then
+    tail_of_console
+    grep -aF 'backlto: cannot load' "$tmp/console" | tr -d '\r' >&2 || :
+    die "not all of the $count modules could be loaded"
 fi

@@ -1,5 +1,7 @@
 //! One task becomes an object on disk.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,18 @@ pub struct JobReport {
     pub backend_cpu: Duration,
 }
 
+impl JobReport {
+    /// The report of a job that was never started, because of `error`.
+    pub(crate) fn not_run(error: Error) -> JobReport {
+        JobReport {
+            diagnostics: String::new(),
+            result: Err(error),
+            duration: Duration::ZERO,
+            backend_cpu: Duration::ZERO,
+        }
+    }
+}
+
 /// Whether LLVM ever stopped in the middle of a compile in this process.
 static CRASHED: AtomicBool = AtomicBool::new(false);
 
@@ -32,13 +46,14 @@ pub(crate) fn has_crashed() -> bool {
 }
 
 /// Compiles `task` and writes its object.
-pub(crate) fn run(task: &Task<'_>) -> JobReport {
+pub(crate) fn run(task: &Task) -> JobReport {
     let start = Instant::now();
     let compiled = llvm::compile(&CompileInput {
         invocation: &task.flags.invocation,
         module: (&task.job.module, task.module.bytes()),
         index: task
             .index
+            .as_ref()
             .map(|file| (task.job.index.as_deref().unwrap_or_default(), file.bytes())),
         imports: task
             .imports
@@ -50,23 +65,57 @@ pub(crate) fn run(task: &Task<'_>) -> JobReport {
     // Others may still import from it, but most of it was for this job.
     task.module.rest();
     // Wrong input beats every other error: it may well be the cause of it.
+    let mut diagnostics = task.flags.messages.clone() + &compiled.diagnostics;
     let result = task
         .files()
         .try_for_each(|file| file.check_unchanged())
         .and_then(|()| compiled.object.map_err(|failure| explain(task, failure)))
         .and_then(|object| {
-            emit::write(&task.job.output_path(), &object)?;
+            let output = task.job.output_path();
+            match &task.job.post {
+                None => emit::write(&output, &object)?,
+                Some(command) => emit::write_finished(&output, &object, |temporary| {
+                    post_process(task, command, temporary, &mut diagnostics)
+                })?,
+            }
             Ok(object.len() as u64)
         });
     JobReport {
-        diagnostics: task.flags.messages.clone() + &compiled.diagnostics,
+        diagnostics,
         result,
         duration: start.elapsed(),
         backend_cpu: compiled.backend_cpu,
     }
 }
 
-fn explain(task: &Task<'_>, failure: CompileFailure) -> Error {
+/// Runs `command` on the object at `path`; what it prints joins `messages`.
+fn post_process(task: &Task, command: &[String], path: &Path, messages: &mut String) -> Result<()> {
+    let path = path.to_string_lossy();
+    let words: Vec<String> = command
+        .iter()
+        .map(|word| word.replace("{}", &path))
+        .collect();
+    let failed = |reason: &dyn std::fmt::Display| {
+        Error::new(
+            Kind::Post,
+            format!("`{}` failed on `{}`", command.join(" "), task.job.output),
+        )
+        .because(reason)
+    };
+    let output = Command::new(&words[0])
+        .args(&words[1..])
+        .output()
+        .map_err(|e| failed(&format!("cannot run `{}`: {e}", words[0])))?;
+    for text in [&output.stdout, &output.stderr] {
+        messages.push_str(&String::from_utf8_lossy(text));
+    }
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(failed(&output.status)),
+    }
+}
+
+fn explain(task: &Task, failure: CompileFailure) -> Error {
     let message = format!("failed to compile `{}`", task.module.path().display());
     match failure {
         CompileFailure::Reported(reason) => Error::new(Kind::Codegen, message).because(reason),

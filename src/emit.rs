@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
+use tempfile::TempPath;
 
 use crate::error::{Error, Kind, Result};
 use crate::sys;
@@ -17,7 +18,27 @@ use crate::sys;
 ///
 /// Mode bits follow the umask.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_inner(path, bytes).map_err(|e| {
+    write_finished(path, bytes, |_| Ok(()))
+}
+
+/// The same; before the file takes its name, `finish` may look at it and change
+/// it under a temporary one. When that fails, nothing is left of it.
+pub(crate) fn write_finished(
+    path: &Path,
+    bytes: &[u8],
+    mut finish: impl FnMut(&Path) -> Result<()>,
+) -> Result<()> {
+    let mut refused = None;
+    let written = write_inner(path, bytes, &mut |temporary| {
+        finish(temporary).map_err(|e| {
+            refused = Some(e);
+            io::Error::other("not finished")
+        })
+    });
+    written.map_err(|e| {
+        if let Some(error) = refused {
+            return error;
+        }
         let error = Error::new(Kind::Output, format!("cannot write `{}`", path.display()));
         match e.kind() {
             io::ErrorKind::NotFound => error.because("its directory does not exist"),
@@ -26,7 +47,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// What is done to a file that has only its temporary name yet.
+type Finish<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
+
+fn write_inner(path: &Path, bytes: &[u8], finish: Finish<'_>) -> io::Result<()> {
     // /dev/null and pipes are written to, never replaced.
     if std::fs::symlink_metadata(path).is_ok_and(|m| !m.is_file() && !m.is_symlink() && !m.is_dir())
     {
@@ -46,18 +70,22 @@ fn write_inner(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .prefix(&prefix)
         .suffix(".backlto-tmp")
         .permissions(umask_permissions());
-    write_unnamed(&builder, directory, path, bytes)
-        .or_else(|_| write_named(&builder, directory, path, bytes))
+    let named = match unnamed(&builder, directory, bytes) {
+        Ok(named) => named,
+        Err(_) => named_from_start(&builder, directory, bytes)?,
+    };
+    finish(&named)?;
+    named.persist(path)?;
+    Ok(())
 }
 
 /// Fills a file that has no name yet, so that nothing stays behind when the
 /// process is killed. Not every file system can.
-fn write_unnamed(
+fn unnamed(
     builder: &tempfile::Builder<'_, '_>,
     directory: &Path,
-    path: &Path,
     bytes: &[u8],
-) -> io::Result<()> {
+) -> io::Result<TempPath> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(directory, flags, Mode::from(0o666))?);
     fill(&file, bytes)?;
@@ -67,20 +95,17 @@ fn write_unnamed(
         rustix::fs::linkat(CWD, &source, CWD, temporary, AtFlags::SYMLINK_FOLLOW)
             .map_err(io::Error::from)
     })?;
-    linked.persist(path)?;
-    Ok(())
+    Ok(linked.into_temp_path())
 }
 
-fn write_named(
+fn named_from_start(
     builder: &tempfile::Builder<'_, '_>,
     directory: &Path,
-    path: &Path,
     bytes: &[u8],
-) -> io::Result<()> {
+) -> io::Result<TempPath> {
     let temporary = builder.tempfile_in(directory)?;
     fill(temporary.as_file(), bytes)?;
-    temporary.persist(path)?;
-    Ok(())
+    Ok(temporary.into_temp_path())
 }
 
 /// `open(2)` takes the umask off these.

@@ -20,10 +20,14 @@ pub enum Kind {
     Codegen,
     /// LLVM crashed or gave up while it compiled a module.
     Crash,
+    /// A program that was to finish an object failed.
+    Post,
     /// An output could not be written.
     Output,
     /// The linker failed.
     Link,
+    /// The caller asked to stop before it was done.
+    Cancelled,
     /// A tool or library that is needed is missing or does not fit.
     Environment,
 }

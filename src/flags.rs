@@ -175,5 +175,6 @@ pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Resu
         index,
         output,
         command: Command::Exact(args.into()),
+        post: None,
     })
 }

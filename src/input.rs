@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -95,7 +96,7 @@ fn is_null_device(metadata: &Metadata) -> bool {
 
 /// All input files of a run.
 #[derive(Default)]
-pub(crate) struct Inputs(HashMap<PathBuf, Result<InputFile>>);
+pub(crate) struct Inputs(HashMap<PathBuf, Result<Arc<InputFile>>>);
 
 impl Inputs {
     /// Opens those of `paths` that are not open yet. A file that cannot be
@@ -108,13 +109,13 @@ impl Inputs {
         new.sort_unstable();
         new.dedup();
         self.0.par_extend(new.into_par_iter().map(|path| {
-            let file = InputFile::open(&path);
+            let file = InputFile::open(&path).map(Arc::new);
             (path, file)
         }));
     }
 
     /// The open file at `path`.
-    pub(crate) fn get(&self, path: &Path) -> Result<&InputFile> {
+    pub(crate) fn get(&self, path: &Path) -> Result<&Arc<InputFile>> {
         match self.0.get(path) {
             Some(Ok(file)) => Ok(file),
             Some(Err(e)) => Err(e.clone()),

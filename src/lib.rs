@@ -1,7 +1,7 @@
 //! Every ThinLTO back end of a build, in one process.
 //!
 //! Data moves one way. A front door ([`front`]) turns what a build left on
-//! disk into a [`Plan`]; [`run`] takes it through the stages:
+//! disk into a [`Plan`]; [`Engine::run`] takes it through the stages:
 //!
 //! ```text
 //!   Plan ─ flags ──── clang's driver library maps each distinct flag set once
@@ -16,7 +16,8 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Vec<backlto::Error>> {
-//! use backlto::{Command, Job, Options, Plan, Silent};
+//! # let fail = |e| vec![e];
+//! use backlto::{Command, Engine, Job, Options, Plan, Silent};
 //!
 //! let flags = ["clang", "--target=x86_64-linux-gnu", "-O2"].map(String::from);
 //! let plan = Plan {
@@ -26,9 +27,11 @@
 //!         index: Some("main.o.thinlto.bc".into()),
 //!         output: "main.native.o".into(),
 //!         command: Command::Flags(flags.as_slice().into()),
+//!         post: None,
 //!     }],
 //! };
-//! let reports = backlto::run(&plan, &Options::default(), &Silent)?;
+//! let engine = Engine::new(&Options::default()).map_err(fail)?;
+//! let reports = engine.run(&plan, &Silent)?;
 //! assert!(reports.iter().all(|job| job.result.is_ok()));
 //! # Ok(())
 //! # }
@@ -50,12 +53,14 @@ mod schedule;
 mod sys;
 
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use codegen::JobReport;
 pub use error::{Error, Result};
 pub use llvm::BUILT_VERSION;
 pub use plan::{Command, Job, Plan};
+use schedule::Event;
 
 /// How to run a plan.
 #[derive(Clone, Debug, Default)]
@@ -72,66 +77,97 @@ impl Options {
     }
 }
 
-/// Is told what happens, from any worker thread, as it happens.
-pub trait Observer: Sync {
-    /// Job `number` of the plan was given to a worker.
-    fn started(&self, number: usize, job: &Job);
+/// Is told what happens, in the order in which it happens, by the thread that
+/// called [`Engine::run`].
+pub trait Observer {
+    /// Job `number` of the plan was given to worker `worker`.
+    fn started(&self, number: usize, worker: usize, job: &Job);
     /// Job `number` ended, well or not.
-    fn finished(&self, number: usize, job: &Job, report: &JobReport);
+    fn finished(&self, number: usize, worker: usize, job: &Job, report: &JobReport);
 }
 
 /// An [`Observer`] that does not care.
 pub struct Silent;
 
 impl Observer for Silent {
-    fn started(&self, _: usize, _: &Job) {}
-    fn finished(&self, _: usize, _: &Job, _: &JobReport) {}
+    fn started(&self, _: usize, _: usize, _: &Job) {}
+    fn finished(&self, _: usize, _: usize, _: &Job, _: &JobReport) {}
 }
 
-/// Compiles every job of `plan` and writes its objects.
-///
-/// Calls from several threads take turns, since LLVM's options are the
-/// process's.
-///
-/// Reports come in plan order. A job that fails does not stop the others, and
-/// leaves the output that was there before.
-///
-/// # Errors
-/// When the plan, its flags or its files do not fit together, all the reasons
-/// that could be found; then no output was touched. Also when the jobs cannot
-/// be started.
-pub fn run(
-    plan: &Plan,
-    options: &Options,
-    observer: &dyn Observer,
-) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
-    llvm::start().map_err(|e| vec![e])?;
-    let flags = flags::map(plan)?;
-    let mut inputs = input::Inputs::default();
-    let readers = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.workers().get())
-        .build()
-        .map_err(|e| {
-            vec![Error::new(error::Kind::Environment, "cannot start threads").because(e)]
-        })?;
-    let tasks = readers.install(|| prepare::prepare(plan, &flags, &mut inputs))?;
-    drop(readers);
+/// Workers that compile plans, several at a time if several threads ask.
+pub struct Engine {
+    pool: schedule::Pool,
+    readers: rayon::ThreadPool,
+    cancelled: Arc<AtomicBool>,
+}
 
-    let reports: Vec<Mutex<Option<JobReport>>> =
-        plan.jobs.iter().map(|_| Mutex::default()).collect();
-    schedule::run(tasks, options.workers(), |task| {
-        observer.started(task.number, task.job);
-        let report = codegen::run(task);
-        observer.finished(task.number, task.job, &report);
-        *reports[task.number]
-            .lock()
-            .unwrap_or_else(|e| e.into_inner()) = Some(report);
-    })
-    .map_err(|e| vec![e])?;
-    Ok(reports
-        .into_iter()
-        .filter_map(|report| report.into_inner().unwrap_or_else(|e| e.into_inner()))
-        .collect())
+impl Engine {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// When the LLVM that is loaded is not the one built against, or the system
+    /// gives no threads.
+    pub fn new(options: &Options) -> Result<Engine> {
+        llvm::start()?;
+        let workers = options.workers();
+        let readers = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers.get())
+            .build()
+            .map_err(|e| Error::new(error::Kind::Environment, "cannot start threads").because(e))?;
+        Ok(Engine {
+            pool: schedule::Pool::new(workers)?,
+            readers,
+            cancelled: Arc::default(),
+        })
+    }
+
+    /// Compiles every job of `plan` and writes its objects.
+    ///
+    /// Threads may run plans at the same time: their jobs share the workers,
+    /// the longest of all first.
+    ///
+    /// Reports come in plan order. A job that fails does not stop the others,
+    /// and leaves the output that was there before.
+    ///
+    /// # Errors
+    /// When the plan, its flags or its files do not fit together, all the
+    /// reasons that could be found; then no output was touched.
+    pub fn run(
+        &self,
+        plan: &Plan,
+        observer: &dyn Observer,
+    ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
+        let flags = flags::map(plan)?;
+        let tasks = self.readers.install(|| prepare::prepare(plan, &flags))?;
+        let mut reports: Vec<Option<JobReport>> = plan.jobs.iter().map(|_| None).collect();
+        let (events, happened) = crossbeam::channel::unbounded();
+        let mut running = tasks.len();
+        self.pool.submit(tasks, &events, &self.cancelled);
+        while running > 0 {
+            match happened.recv() {
+                Ok(Event::Started { number, worker }) => {
+                    observer.started(number, worker, &plan.jobs[number]);
+                }
+                Ok(Event::Finished {
+                    number,
+                    worker,
+                    report,
+                }) => {
+                    observer.finished(number, worker, &plan.jobs[number], &report);
+                    reports[number] = Some(report);
+                    running -= 1;
+                }
+                Err(_) => unreachable!("this function holds a sender"),
+            }
+        }
+        Ok(reports.into_iter().flatten().collect())
+    }
+
+    /// Ends all runs soon: jobs that have not started end with
+    /// [`error::Kind::Cancelled`], now and in runs to come. Any thread may call it.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether jobs read the mapped files of the plan. When a program that embeds

@@ -21,7 +21,9 @@ impl Linker {
     /// # Errors
     /// When there is none, or what was chosen is not LLD.
     pub fn find(chosen: Option<&Path>) -> Result<Linker> {
-        let from_environment = std::env::var_os("LD").filter(|ld| !ld.is_empty());
+        // Within a build that has ld.backlto for its linker, LD leads back to us.
+        let is_ours = |ld: &OsStr| Path::new(ld).file_name() == Some("ld.backlto".as_ref());
+        let from_environment = std::env::var_os("LD").filter(|ld| !ld.is_empty() && !is_ours(ld));
         if let Some(program) = chosen.map(Path::as_os_str).or(from_environment.as_deref()) {
             return Linker::at(program);
         }

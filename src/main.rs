@@ -51,7 +51,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Door {
-    /// Thin link, backends and link of a Linux kernel whose front end is done
+    /// Thin link, backends and link of Linux kernels whose front end is done
     Kbuild(Kbuild),
     /// One backend compile, with clang's own command line
     ///
@@ -65,26 +65,47 @@ enum Door {
         )]
         args: Vec<String>,
     },
+    /// The backends of a link that ld.lld runs (--thinlto-distributor=)
+    Distribute {
+        /// The jobs, as LLD describes them
+        #[arg(value_name = "FILE.json")]
+        description: PathBuf,
+    },
+    /// The same in a kernel tree, with the flags that kbuild recorded
+    #[command(hide = true)]
+    KbuildDistribute {
+        /// The jobs, as LLD describes them
+        #[arg(value_name = "FILE.json")]
+        description: PathBuf,
+    },
+    /// The thin link that kbuild asks ld.backlto for, and the backends
+    #[command(hide = true)]
+    KbuildIndex {
+        /// ld.lld's command line
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Thin link, backends and link of programs that a JSON file describes
     Run {
         /// The description
         plan: PathBuf,
+        /// Only the programs for this architecture
+        #[arg(long = "arch", value_name = "NAME")]
+        arches: Vec<String>,
     },
 }
 
 #[derive(Args)]
 struct Kbuild {
-    /// The kernel's object tree, as given to make with O=
-    #[arg(value_name = "OBJTREE", required_unless_present = "directory")]
-    objtree: Option<PathBuf>,
+    /// The kernels' object trees, each as given to make with O=
+    #[arg(value_name = "OBJTREE", required_unless_present_any = ["directory", "arches"])]
+    objtrees: Vec<PathBuf>,
     /// The same, as an option
-    #[arg(
-        short = 'C',
-        value_name = "OBJTREE",
-        id = "directory",
-        conflicts_with = "objtree"
-    )]
-    directory: Option<PathBuf>,
+    #[arg(short = 'C', value_name = "OBJTREE", id = "directory")]
+    directories: Vec<PathBuf>,
+    /// Only the trees of this architecture; with =OBJTREE, one more tree
+    #[arg(long = "arch", value_name = "NAME[=OBJTREE]")]
+    arches: Vec<String>,
     /// The stage to stop after
     #[arg(long, value_name = "STAGE", default_value = "vmlinux.o")]
     to: kbuild::Stage,
@@ -92,6 +113,10 @@ struct Kbuild {
     /// from the tree
     #[arg(long = "make", value_name = "VAR=VALUE")]
     make_variables: Vec<String>,
+    /// Run this on each finished object, {} for its path (no shell); the object
+    /// fails when it fails
+    #[arg(long, value_name = "CMD {}")]
+    post: Option<String>,
 }
 
 fn main() {
@@ -112,14 +137,23 @@ fn main() {
         .and_then(|()| match cli.door {
             Door::Kbuild(args) => kbuild::run(
                 &kbuild::Request {
-                    objtree: args.objtree.or(args.directory).unwrap_or_default(),
+                    objtrees: [args.objtrees, args.directories].concat(),
+                    arches: args.arches,
                     to: args.to,
                     make_variables: args.make_variables,
+                    post: args.post,
                 },
                 &settings,
             ),
+            Door::Distribute { description } => {
+                front::distribute::run(&description, &settings.within_link())
+            }
+            Door::KbuildDistribute { description } => {
+                kbuild::distribute::run(&description, &settings.within_link())
+            }
+            Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Cc { args } => front::cc::run(args, &settings),
-            Door::Run { plan } => front::programs::run(&plan, &settings),
+            Door::Run { plan, arches } => front::programs::run(&plan, &arches, &settings),
         });
     let status = match outcome {
         Ok(()) => 0,

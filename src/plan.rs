@@ -27,6 +27,10 @@ pub struct Job {
     pub output: String,
     /// How to compile.
     pub command: Command,
+    /// A program to run on the finished object before it gets its name, with
+    /// its arguments; `{}` in them stands for the path that the object has
+    /// meanwhile. It may change the object; when it fails, the job fails.
+    pub post: Option<Arc<[String]>>,
 }
 
 /// A clang command line.

@@ -14,26 +14,27 @@ use crate::llvm::{self, ModuleHash, ModuleInfo, SummaryIndex};
 use crate::plan::{Job, Plan};
 
 /// A job with everything it reads at hand.
-pub(crate) struct Task<'a> {
+pub(crate) struct Task {
     /// The job's place in the plan.
     pub(crate) number: usize,
-    pub(crate) job: &'a Job,
+    pub(crate) job: Job,
     pub(crate) flags: Arc<MappedFlags>,
-    pub(crate) module: &'a InputFile,
-    pub(crate) index: Option<&'a InputFile>,
+    pub(crate) module: Arc<InputFile>,
+    pub(crate) index: Option<Arc<InputFile>>,
     /// The modules imported from, under the names that the index has.
-    pub(crate) imports: Vec<(String, &'a InputFile)>,
+    pub(crate) imports: Vec<(String, Arc<InputFile>)>,
     /// An estimate of the work, in IR instructions.
     pub(crate) cost: u64,
 }
 
-impl Task<'_> {
+impl Task {
     /// Every file that the result depends on.
     pub(crate) fn files(&self) -> impl Iterator<Item = &InputFile> {
-        [self.module]
+        [&self.module]
             .into_iter()
-            .chain(self.index)
-            .chain(self.imports.iter().map(|(_, file)| *file))
+            .chain(&self.index)
+            .chain(self.imports.iter().map(|(_, file)| file))
+            .map(|file| &**file)
     }
 }
 
@@ -48,35 +49,34 @@ struct Index {
 
 /// Opens every input of `plan` and checks that they fit together; every
 /// problem found is reported, each once.
-pub(crate) fn prepare<'a>(
-    plan: &'a Plan,
+pub(crate) fn prepare(
+    plan: &Plan,
     flags: &[Arc<MappedFlags>],
-    inputs: &'a mut Inputs,
-) -> std::result::Result<Vec<Task<'a>>, Vec<Error>> {
+) -> std::result::Result<Vec<Task>, Vec<Error>> {
     let mut errors = duplicate_outputs(plan);
+    let mut inputs = Inputs::default();
 
     inputs.open(plan.jobs.iter().map(Job::module_path));
     inputs.open(plan.jobs.iter().filter_map(Job::index_path));
     let indexes: Vec<Result<Index>> = plan
         .jobs
         .par_iter()
-        .map(|job| read_index(job, inputs))
+        .map(|job| read_index(job, &inputs))
         .collect();
     inputs.open(plan.jobs.iter().zip(&indexes).flat_map(|(job, index)| {
         let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
         imports.iter().map(|(name, _)| job.resolve(name))
     }));
-    let inputs = &*inputs;
-    let modules = Modules::read(plan, &indexes, inputs);
+    let modules = Modules::read(plan, &indexes, &inputs);
 
-    let tasks: Vec<Result<Task<'a>>> = plan
+    let tasks: Vec<Result<Task>> = plan
         .jobs
         .par_iter()
         .zip(indexes)
         .zip(flags)
         .enumerate()
         .map(|(number, ((job, index), flags))| {
-            check_job(number, job, index?, flags, inputs, &modules)
+            check_job(number, job, index?, flags, &inputs, &modules)
         })
         .collect();
     let mut ready = Vec::with_capacity(tasks.len());
@@ -246,14 +246,14 @@ fn check_is_bitcode(bytes: &[u8]) -> std::result::Result<(), String> {
     Err(format!("is not LLVM bitcode: {what}"))
 }
 
-fn check_job<'a>(
+fn check_job(
     number: usize,
-    job: &'a Job,
+    job: &Job,
     index: Index,
     flags: &Arc<MappedFlags>,
-    inputs: &'a Inputs,
+    inputs: &Inputs,
     modules: &Modules,
-) -> Result<Task<'a>> {
+) -> Result<Task> {
     let info = modules.get(&job.module_path())?;
     let arch = llvm::arch_name(&info.triple);
     if !info.triple.is_empty() && arch != flags.arch {
@@ -275,14 +275,17 @@ fn check_job<'a>(
             .get(&path)
             .map_err(|e| e.hint(format!("`{}` imports from it", job.module_path().display())))?;
         check_hash(modules.get(&path)?, &hash, &path, job)?;
-        imports.push((name, file));
+        imports.push((name, Arc::clone(file)));
     }
     Ok(Task {
         number,
-        job,
+        job: job.clone(),
         flags: Arc::clone(flags),
-        module: inputs.get(&job.module_path())?,
-        index: job.index_path().map(|path| inputs.get(&path)).transpose()?,
+        module: inputs.get(&job.module_path())?.clone(),
+        index: job
+            .index_path()
+            .map(|path| inputs.get(&path).cloned())
+            .transpose()?,
         imports,
         cost: index.instructions,
     })

@@ -17,6 +17,8 @@ use crate::{Job, JobReport, Observer};
 pub enum Verbosity {
     /// Errors and the compiler's messages only.
     Quiet,
+    /// On a terminal, what is running too.
+    Progress,
     /// Progress and a summary.
     #[default]
     Normal,
@@ -48,23 +50,13 @@ fn say(label: &str, color: AnsiColor, text: &str) {
     );
 }
 
-/// Prints one line to standard output in kbuild's style: `  LD      vmlinux.o`.
-pub fn step(verbosity: Verbosity, what: &str, file: &str) {
-    if verbosity > Verbosity::Quiet {
-        print_line(&format!("  {what:<7} {file}"));
-    }
-}
-
 fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Follows a run for a person or a log file.
-///
-/// Whatever order the jobs end in, what is said of them comes in plan order.
+/// Follows runs for a person or a log file.
 pub struct Reporter {
     verbosity: Verbosity,
-    label: fn(&Job) -> String,
     bar: Option<ProgressBar>,
     start: Instant,
     start_cpu: Duration,
@@ -73,37 +65,71 @@ pub struct Reporter {
 
 #[derive(Default)]
 struct State {
-    /// Ended jobs whose turn has not come.
-    waiting: BTreeMap<usize, Said>,
-    /// The job whose turn it is.
-    next: usize,
     running: Vec<String>,
     slowest: Vec<(Duration, String)>,
-    bytes: u64,
+    total: Totals,
+    /// The same for each group of runs that has a name.
+    groups: BTreeMap<String, Totals>,
+}
+
+/// What the summary counts.
+#[derive(Clone, Copy, Default)]
+struct Totals {
     objects: usize,
+    failed: usize,
+    bytes: u64,
+    duration: Duration,
     backend_cpu: Duration,
 }
 
-/// What is to be said of a job.
-struct Said {
-    line: Option<String>,
-    diagnostics: String,
-    error: Option<Error>,
+impl Totals {
+    fn add(&mut self, report: &JobReport) {
+        match report.result {
+            Ok(bytes) => {
+                self.objects += 1;
+                self.bytes += bytes;
+            }
+            Err(_) => self.failed += 1,
+        }
+        self.duration += report.duration;
+        self.backend_cpu += report.backend_cpu;
+    }
 }
 
 impl Reporter {
-    /// A reporter for a run of `jobs` jobs. `label` names a job's object.
-    pub fn new(verbosity: Verbosity, jobs: usize, label: fn(&Job) -> String) -> Reporter {
-        let interactive = verbosity == Verbosity::Normal
+    /// A reporter that has heard of no run yet.
+    pub fn new(verbosity: Verbosity) -> Reporter {
+        let interactive = [Verbosity::Progress, Verbosity::Normal].contains(&verbosity)
             && std::io::stdout().is_terminal()
             && std::io::stderr().is_terminal();
         Reporter {
             verbosity,
-            label,
-            bar: interactive.then(|| progress_bar(jobs as u64)),
+            bar: interactive.then(progress_bar),
             start: Instant::now(),
             start_cpu: process_cpu(),
             state: Mutex::default(),
+        }
+    }
+
+    /// An observer for one run of `jobs` jobs. `label` names a job's object;
+    /// `group` is whose line of the summary the jobs count for.
+    ///
+    /// Whatever order the jobs end in, what is said of them comes in plan
+    /// order.
+    pub fn follow<'a>(
+        &'a self,
+        jobs: usize,
+        group: Option<&'a str>,
+        label: &'a dyn Fn(&Job) -> String,
+    ) -> impl Observer + 'a {
+        if let Some(bar) = &self.bar {
+            bar.inc_length(jobs as u64);
+        }
+        Follower {
+            reporter: self,
+            group,
+            label,
+            turns: Mutex::default(),
         }
     }
 
@@ -111,8 +137,24 @@ impl Reporter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Prints one line in kbuild's style, if lines are wanted:
+    /// `  LD      vmlinux.o`.
+    pub fn step(&self, what: &str, file: &str) {
+        if self.verbosity > Verbosity::Progress {
+            self.print(|| print_line(&format!("  {what:<7} {file}")));
+        }
+    }
+
+    /// Runs `print` while the progress line is away.
+    fn print(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     fn show(&self, said: &Said) {
-        let print = || {
+        self.print(|| {
             if let Some(line) = &said.line {
                 print_line(line);
             }
@@ -121,44 +163,58 @@ impl Reporter {
             if let Some(e) = &said.error {
                 error(e);
             }
-        };
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
+        });
     }
 
-    /// Ends the progress line and prints the summary.
-    pub fn finish(&self) {
+    /// Ends the progress line.
+    pub fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if self.verbosity == Verbosity::Quiet {
-            return;
+    }
+
+    /// Ends the progress line and prints the summary, if one is wanted.
+    pub fn finish(&self) {
+        self.clear();
+        let total = self.state().total;
+        let nothing_ran = total.objects + total.failed == 0;
+        if self.verbosity > Verbosity::Progress && !nothing_ran {
+            print_line(&self.summary());
         }
-        print_line(&self.summary());
     }
 
     fn summary(&self) -> String {
         let state = self.state();
+        let total = &state.total;
         let seconds = self.start.elapsed().as_secs_f64();
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
         let mut text = format!(
             "{} objects ({:.1} MB) in {seconds:.2} s, {:.1} objects/s",
-            state.objects,
-            megabytes(state.bytes),
-            state.objects as f64 / seconds.max(1e-9),
+            total.objects,
+            megabytes(total.bytes),
+            total.objects as f64 / seconds.max(1e-9),
         );
         let cpu = process_cpu().saturating_sub(self.start_cpu).as_secs_f64();
         let _ = write!(
             text,
             ", {cpu:.2} s CPU ({:.1} % in LLVM's backend)",
-            state.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9)
+            total.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9)
         );
         if let Some(peak) = peak_memory() {
             let _ = write!(text, ", peak memory {:.0} MB", megabytes(peak));
         }
-        if state.objects > 1 {
+        for (name, group) in &state.groups {
+            let _ = write!(
+                text,
+                "\n  {name}: {} objects ({:.1} MB), {:.2} s of backends",
+                group.objects,
+                megabytes(group.bytes),
+                group.duration.as_secs_f64(),
+            );
+            if group.failed > 0 {
+                let _ = write!(text, ", {} FAILED", group.failed);
+            }
+        }
+        if total.objects > 1 {
             text.push_str("\nslowest:");
             for (duration, name) in &state.slowest {
                 let _ = write!(text, "\n  {:7.2} s  {name}", duration.as_secs_f64());
@@ -168,59 +224,92 @@ impl Reporter {
     }
 }
 
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 /// How many jobs the summary names.
 const SLOWEST: usize = 5;
 
-impl Observer for Reporter {
-    fn started(&self, _: usize, job: &Job) {
-        if let Some(bar) = &self.bar {
-            let mut state = self.state();
+/// Follows one run.
+struct Follower<'a> {
+    reporter: &'a Reporter,
+    group: Option<&'a str>,
+    label: &'a dyn Fn(&Job) -> String,
+    turns: Mutex<Turns>,
+}
+
+#[derive(Default)]
+struct Turns {
+    /// Ended jobs whose turn has not come.
+    waiting: BTreeMap<usize, Said>,
+    /// The job whose turn it is.
+    next: usize,
+}
+
+/// What is to be said of a job.
+struct Said {
+    line: Option<String>,
+    diagnostics: String,
+    error: Option<Error>,
+}
+
+impl Observer for Follower<'_> {
+    fn started(&self, _: usize, _: usize, job: &Job) {
+        if let Some(bar) = &self.reporter.bar {
+            let mut state = self.reporter.state();
             state.running.push((self.label)(job));
             bar.set_message(state.running.join(" "));
         }
     }
 
-    fn finished(&self, number: usize, job: &Job, report: &JobReport) {
+    fn finished(&self, number: usize, _: usize, job: &Job, report: &JobReport) {
         let label = (self.label)(job);
-        let line = match self.verbosity {
-            Verbosity::Quiet => None,
+        let reporter = self.reporter;
+        let line = match reporter.verbosity {
+            Verbosity::Quiet | Verbosity::Progress => None,
             Verbosity::Verbose => Some(shell_words(&job.command_line())),
-            Verbosity::Normal => self.bar.is_none().then(|| format!("  BE      {label}")),
+            Verbosity::Normal => reporter.bar.is_none().then(|| format!("  BE      {label}")),
         };
-        let mut state = self.state();
-        if let Ok(bytes) = report.result {
-            state.objects += 1;
-            state.bytes += bytes;
+        let mut state = reporter.state();
+        state.total.add(report);
+        if let Some(group) = self.group {
+            state
+                .groups
+                .entry(group.to_owned())
+                .or_default()
+                .add(report);
         }
-        state.backend_cpu += report.backend_cpu;
         state.slowest.push((report.duration, label.clone()));
         state.slowest.sort_by(|a, b| b.cmp(a));
         state.slowest.truncate(SLOWEST);
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &reporter.bar {
             state.running.retain(|running| *running != label);
             bar.set_message(state.running.join(" "));
             bar.inc(1);
         }
+        drop(state);
         let said = Said {
             line,
             diagnostics: report.diagnostics.clone(),
             error: report.result.as_ref().err().cloned(),
         };
-        state.waiting.insert(number, said);
-        let mut turn = state.next;
-        while let Some(said) = state.waiting.remove(&turn) {
-            self.show(&said);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.waiting.insert(number, said);
+        let mut turn = turns.next;
+        while let Some(said) = turns.waiting.remove(&turn) {
+            reporter.show(&said);
             turn += 1;
         }
-        state.next = turn;
+        turns.next = turn;
     }
 }
 
-fn progress_bar(jobs: u64) -> ProgressBar {
+fn progress_bar() -> ProgressBar {
     let template = "[{pos}/{len}] {eta} left  {wide_msg}";
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(Some(jobs), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     bar.set_style(style);
     bar.enable_steady_tick(Duration::from_millis(250));
     bar

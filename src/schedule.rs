@@ -1,12 +1,18 @@
-//! Runs tasks on a work-stealing pool: longest first, and never two at once
-//! that need different process-wide state.
+//! The pool: workers that take tasks of every run of the process, longest
+//! first, and never two at once that need different process-wide state.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
+use crossbeam::channel::Sender;
 use crossbeam::deque::{Steal, Stealer, Worker};
 
+use crate::codegen::{self, JobReport};
 use crate::error::{Error, Kind, Result};
 use crate::llvm;
 use crate::prepare::Task;
@@ -16,8 +22,21 @@ use crate::sys;
 /// 8 MiB; address space that is not touched costs nothing.
 const STACK_SIZE: usize = 64 << 20;
 
+/// What becomes of a task, told to the run that it belongs to.
+pub(crate) enum Event {
+    Started {
+        number: usize,
+        worker: usize,
+    },
+    Finished {
+        number: usize,
+        worker: usize,
+        report: JobReport,
+    },
+}
+
 /// What all running tasks of the process have in common.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Common {
     /// `-mllvm` options are global to the process.
     llvm_options: Vec<String>,
@@ -25,41 +44,102 @@ struct Common {
     directory: Option<PathBuf>,
 }
 
-/// Runs `work` once for each task, on `workers` threads.
-///
-/// Tasks with one set of process-wide options run together, then those with
-/// the next. An error means that some tasks could not even be started.
-pub(crate) fn run<'a>(
-    tasks: Vec<Task<'a>>,
-    workers: NonZeroUsize,
-    work: impl Fn(&Task<'a>) + Sync,
-) -> Result<()> {
-    // What is process-wide belongs to one run at a time.
-    static RUNNING: Mutex<()> = Mutex::new(());
-    let _turn = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let shared_directory = !threads_can_have_directories();
-    // Sorted, so that the order of groups depends on nothing but the tasks;
-    // first come those without options, for which nothing need be reset.
-    let mut groups = std::collections::BTreeMap::<Common, Vec<Task<'a>>>::new();
-    for task in tasks {
-        let common = Common {
-            llvm_options: task.flags.llvm_options.clone(),
-            directory: shared_directory.then(|| task.job.directory.clone()),
-        };
-        groups.entry(common).or_default().push(task);
-    }
-    for (common, mut tasks) in groups {
-        llvm::set_llvm_options(&common.llvm_options)?;
-        if let Some(directory) = &common.directory {
-            enter(directory)?;
-        }
-        tasks.sort_by_key(|task| (std::cmp::Reverse(task.cost), task.number));
-        run_group(tasks, workers, common.directory.is_none(), &work)?;
-    }
-    Ok(())
+/// Tasks of one run that can run at the same time.
+struct Batch {
+    common: Common,
+    /// Long tasks go before all others, whatever run they belong to.
+    long: bool,
+    /// One queue for each worker, longest task first.
+    hands: Vec<Stealer<Task>>,
+    events: Sender<Event>,
+    cancelled: Arc<AtomicBool>,
 }
 
-fn enter(directory: &std::path::Path) -> Result<()> {
+impl Batch {
+    /// Deals `tasks` out like cards: each hand holds its longest task first.
+    fn deal(tasks: Vec<Task>, workers: usize) -> Vec<Stealer<Task>> {
+        let hands: Vec<Worker<Task>> = (0..workers).map(|_| Worker::new_fifo()).collect();
+        for (task, hand) in tasks.into_iter().zip(hands.iter().cycle()) {
+            hand.push(task);
+        }
+        hands.iter().map(Worker::stealer).collect()
+    }
+
+    /// The next task of `worker`'s own hand, else one of another's.
+    fn next(&self, worker: usize) -> Option<Task> {
+        // Neighbours differ between workers, so that thieves spread out.
+        let hands = || {
+            self.hands
+                .iter()
+                .cycle()
+                .skip(worker)
+                .take(self.hands.len())
+        };
+        loop {
+            let stolen: Steal<Task> = hands().map(Stealer::steal).collect();
+            if !stolen.is_retry() {
+                return stolen.success();
+            }
+        }
+    }
+
+    /// Ends every task that is left with `error`.
+    fn fail(&self, error: &Error) {
+        while let Some(task) = self.next(0) {
+            self.finish(task.number, 0, JobReport::not_run(error.clone()));
+        }
+    }
+
+    fn finish(&self, number: usize, worker: usize, report: JobReport) {
+        // Nobody listens any more when the caller of the run has panicked.
+        let _ = self.events.send(Event::Finished {
+            number,
+            worker,
+            report,
+        });
+    }
+}
+
+/// What is in force in the process, for all pools.
+struct InForce {
+    common: Option<Common>,
+    /// Tasks that rely on it now.
+    running: usize,
+}
+
+static IN_FORCE: Mutex<InForce> = Mutex::new(InForce {
+    common: None,
+    running: 0,
+});
+
+/// Signalled when there may be something to do for a waiting worker.
+static CHANGED: Condvar = Condvar::new();
+
+fn in_force() -> MutexGuard<'static, InForce> {
+    IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl InForce {
+    /// Reserves the process for a task with `common`; false when others that
+    /// need something else still run.
+    fn enter(&mut self, common: &Common) -> Result<bool> {
+        if self.common.as_ref() != Some(common) {
+            if self.running > 0 {
+                return Ok(false);
+            }
+            self.common = None;
+            llvm::set_llvm_options(&common.llvm_options)?;
+            if let Some(directory) = &common.directory {
+                enter_directory(directory)?;
+            }
+            self.common = Some(common.clone());
+        }
+        self.running += 1;
+        Ok(true)
+    }
+}
+
+fn enter_directory(directory: &Path) -> Result<()> {
     sys::enter(directory).map_err(|e| {
         Error::new(
             Kind::Environment,
@@ -69,6 +149,105 @@ fn enter(directory: &std::path::Path) -> Result<()> {
     })
 }
 
+/// Worker threads and what they have to do.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    workers: usize,
+    /// Whether each worker has a working directory of its own.
+    own_directories: bool,
+    /// Long batches first, else in order of arrival.
+    batches: Mutex<Vec<Arc<Batch>>>,
+    closed: AtomicBool,
+}
+
+impl Pool {
+    pub(crate) fn new(workers: NonZeroUsize) -> Result<Pool> {
+        let shared = Arc::new(Shared {
+            workers: workers.get(),
+            own_directories: threads_can_have_directories(),
+            batches: Mutex::default(),
+            closed: AtomicBool::new(false),
+        });
+        let mut pool = Pool {
+            shared: Arc::clone(&shared),
+            threads: Vec::new(),
+        };
+        for number in 0..workers.get() {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("backend-{number}"))
+                .stack_size(STACK_SIZE)
+                .spawn(move || shared.work(number))
+                .map_err(|e| {
+                    Error::new(Kind::Environment, "cannot start a worker thread").because(e)
+                })?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    /// Adds the tasks of one run. Each tells `events` when it starts and ends. Once `cancelled` is set, tasks that
+    /// have not started end without being run.
+    ///
+    /// Long tasks of any run go first. The others go run by run, so that what
+    /// follows the backends of one run overlaps with the backends of the next.
+    pub(crate) fn submit(
+        &self,
+        tasks: Vec<Task>,
+        events: &Sender<Event>,
+        cancelled: &Arc<AtomicBool>,
+    ) {
+        let total: u64 = tasks.iter().map(|task| task.cost).sum();
+        // A task that would take a twentieth of a worker's share, or longer,
+        // could be the one that all others wait for.
+        let long = total / self.shared.workers as u64 / 20;
+        let mut batches = BTreeMap::<(bool, Common), Vec<Task>>::new();
+        for task in tasks {
+            let common = Common {
+                llvm_options: task.flags.llvm_options.clone(),
+                directory: (!self.shared.own_directories).then(|| task.job.directory.clone()),
+            };
+            let short = task.cost <= long;
+            batches.entry((short, common)).or_default().push(task);
+        }
+        {
+            let _changing = in_force();
+            let mut queue = self.shared.batches();
+            for ((short, common), mut tasks) in batches {
+                tasks.sort_by_key(|task| (std::cmp::Reverse(task.cost), task.number));
+                queue.push(Arc::new(Batch {
+                    common,
+                    long: !short,
+                    hands: Batch::deal(tasks, self.shared.workers),
+                    events: events.clone(),
+                    cancelled: Arc::clone(cancelled),
+                }));
+            }
+            // Stable: arrival decides among equals.
+            queue.sort_by_key(|batch| !batch.long);
+        }
+        CHANGED.notify_all();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        {
+            let _changing = in_force();
+            self.shared.closed.store(true, Ordering::Relaxed);
+        }
+        CHANGED.notify_all();
+        for thread in self.threads.drain(..) {
+            // Panics are caught where jobs run.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Asked on a thread of its own, which gives up what it shares.
 fn threads_can_have_directories() -> bool {
     std::thread::spawn(|| sys::own_working_directory().is_ok())
@@ -76,78 +255,100 @@ fn threads_can_have_directories() -> bool {
         .unwrap_or(false)
 }
 
-/// `tasks` come longest first.
-fn run_group<'a>(
-    tasks: Vec<Task<'a>>,
-    workers: NonZeroUsize,
-    own_directories: bool,
-    work: &(impl Fn(&Task<'a>) + Sync),
-) -> Result<()> {
-    let count = workers.get().min(tasks.len());
-    // Dealt out like cards, each queue too holds its longest task first.
-    let queues: Vec<Worker<Task<'a>>> = (0..count).map(|_| Worker::new_fifo()).collect();
-    for (task, queue) in tasks.into_iter().zip(queues.iter().cycle()) {
-        queue.push(task);
-    }
-    let stealers: Vec<Stealer<Task<'a>>> = queues.iter().map(Worker::stealer).collect();
-    let stealers = &stealers;
-
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = queues
-            .into_iter()
-            .enumerate()
-            .map(|(number, queue)| {
-                std::thread::Builder::new()
-                    .name(format!("backend-{number}"))
-                    .stack_size(STACK_SIZE)
-                    .spawn_scoped(scope, move || {
-                        if own_directories {
-                            sys::own_working_directory().map_err(|e| {
-                                Error::new(Kind::Environment, "cannot set up a worker").because(e)
-                            })?;
-                        }
-                        while let Some(task) = next(&queue, stealers, number) {
-                            if own_directories {
-                                enter(&task.job.directory)?;
-                            }
-                            work(&task);
-                        }
-                        Ok(())
-                    })
-                    .map_err(|e| {
-                        Error::new(Kind::Environment, "cannot start a worker thread").because(e)
-                    })
-            })
-            .collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread?
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+/// A bug of ours must not leave a run waiting for a report.
+fn compile(task: &Task) -> JobReport {
+    std::panic::catch_unwind(AssertUnwindSafe(|| codegen::run(task))).unwrap_or_else(|_| {
+        let text = format!("a worker panicked over `{}`", task.module.path().display());
+        JobReport::not_run(Error::new(Kind::Crash, text))
     })
 }
 
-/// The next task of the worker's own queue, else the longest one left in
-/// another's.
-fn next<'a>(
-    own: &Worker<Task<'a>>,
-    stealers: &[Stealer<Task<'a>>],
-    number: usize,
-) -> Option<Task<'a>> {
-    own.pop().or_else(|| {
-        // Neighbours differ between workers, so that thieves spread out.
-        let others = || {
-            stealers
-                .iter()
-                .cycle()
-                .skip(number + 1)
-                .take(stealers.len())
+/// A task that may run now.
+struct Turn {
+    task: Task,
+    batch: Arc<Batch>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let last = {
+            let mut state = in_force();
+            state.running -= 1;
+            state.running == 0
         };
+        // Others may wait for options of their own.
+        if last {
+            CHANGED.notify_all();
+        }
+    }
+}
+
+impl Shared {
+    fn batches(&self) -> MutexGuard<'_, Vec<Arc<Batch>>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, worker: usize) {
+        // Tried on another thread before: it works here too.
+        if self.own_directories && sys::own_working_directory().is_err() {
+            return;
+        }
+        while let Some(Turn { task, batch }) = self.next(worker).as_ref() {
+            let number = task.number;
+            if batch.cancelled.load(Ordering::Relaxed) {
+                let error = Error::new(Kind::Cancelled, "cancelled");
+                batch.finish(number, worker, JobReport::not_run(error));
+                continue;
+            }
+            let _ = batch.events.send(Event::Started { number, worker });
+            let entered = match self.own_directories {
+                true => enter_directory(&task.job.directory),
+                false => Ok(()),
+            };
+            let report = match entered {
+                Ok(()) => compile(task),
+                Err(e) => JobReport::not_run(e),
+            };
+            batch.finish(number, worker, report);
+        }
+    }
+
+    /// Waits for a task; `None` when the pool closes.
+    fn next(&self, worker: usize) -> Option<Turn> {
+        let mut state = in_force();
         loop {
-            let stolen: Steal<Task<'a>> = others().map(Stealer::steal).collect();
-            if !stolen.is_retry() {
-                return stolen.success();
+            if self.closed.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(turn) = self.take(worker, &mut state) {
+                return Some(turn);
+            }
+            state = CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn take(&self, worker: usize, state: &mut InForce) -> Option<Turn> {
+        let mut batches = self.batches();
+        let mut at = 0;
+        while let Some(batch) = batches.get(at) {
+            match state.enter(&batch.common) {
+                Ok(true) => match batch.next(worker) {
+                    Some(task) => {
+                        let batch = Arc::clone(batch);
+                        return Some(Turn { task, batch });
+                    }
+                    None => {
+                        state.running -= 1;
+                        batches.remove(at);
+                    }
+                },
+                Ok(false) => at += 1,
+                Err(e) => {
+                    batch.fail(&e);
+                    batches.remove(at);
+                }
             }
         }
-    })
+        None
+    }
 }

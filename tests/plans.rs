@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::process::Command as Process;
 use std::sync::{Arc, Mutex};
 
-use backlto::{Command, Job, JobReport, Observer, Options, Plan, Silent};
+use backlto::{Command, Engine, Job, JobReport, Observer, Options, Plan, Silent};
 use common::{BACKLTO, CLANG, DEMO, Tree, succeed};
 
 /// A job of `tree` with the names that its backend compile has by custom.
@@ -21,6 +21,7 @@ fn job(tree: &Tree, module: &str, output: &str, flags: &Arc<[String]>) -> Job {
         index: Some(format!("{module}.o.thinlto.bc")),
         output: output.to_owned(),
         command: Command::Flags(Arc::clone(flags)),
+        post: None,
     }
 }
 
@@ -43,7 +44,8 @@ fn workers(count: usize) -> Options {
 /// Runs `plan` and returns the objects in plan order, which it removes.
 #[track_caller]
 fn objects(plan: &Plan, options: &Options) -> Vec<Vec<u8>> {
-    let reports = backlto::run(plan, options, &Silent).expect("the plan fits");
+    let engine = Engine::new(options).expect("an engine");
+    let reports = engine.run(plan, &Silent).expect("the plan fits");
     assert_eq!(reports.len(), plan.jobs.len());
     let pairs = plan.jobs.iter().zip(&reports);
     pairs
@@ -257,7 +259,8 @@ fn files_beside_the_objects_get_their_own_names() {
         );
 
         let before = tree.files();
-        let reports = backlto::run(&plan, &workers(2), &Silent).expect("the plan fits");
+        let engine = Engine::new(&workers(2)).expect("an engine");
+        let reports = engine.run(&plan, &Silent).expect("the plan fits");
         assert!(reports.iter().all(|report| report.result.is_ok()), "{flag}");
         let mut actual = tree.files();
         actual.retain(|name, _| !before.contains_key(name));
@@ -317,11 +320,11 @@ impl Witness {
 }
 
 impl Observer for Witness {
-    fn started(&self, number: usize, job: &Job) {
+    fn started(&self, number: usize, _: usize, job: &Job) {
         self.note("started", number, job);
     }
 
-    fn finished(&self, number: usize, job: &Job, _: &JobReport) {
+    fn finished(&self, number: usize, _: usize, job: &Job, _: &JobReport) {
         self.note("finished", number, job);
     }
 }
@@ -369,7 +372,8 @@ fn reports_come_in_plan_order_and_a_failure_stops_nothing() {
 
     for count in [1, 2, 8] {
         let witness = Witness::default();
-        let reports = backlto::run(&plan, &workers(count), &witness).expect("the plan fits");
+        let engine = Engine::new(&workers(count)).expect("an engine");
+        let reports = engine.run(&plan, &witness).expect("the plan fits");
         assert_eq!(reports.len(), expected.len());
         for ((job, report), expected) in plan.jobs.iter().zip(&reports).zip(&expected) {
             assert_eq!(report.diagnostics, expected.stderr, "{}", job.output);

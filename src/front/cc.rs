@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Failure, Outcome, Settings, absolute};
 use crate::error::{Error, Kind};
 use crate::report::{self, Verbosity};
-use crate::{Plan, Silent};
+use crate::{Engine, Plan, Silent};
 
 /// Compiles what `args` say, which are clang's, with or without the compiler's
 /// name in front.
@@ -30,7 +30,8 @@ pub fn run(args: Vec<String>, settings: &Settings) -> Outcome {
         eprintln!("{}", report::shell_words(&job.command_line()));
     }
     let plan = Plan { jobs: vec![job] };
-    let reports = crate::run(&plan, &settings.options, &Silent).map_err(as_clang_would)?;
+    let engine = Engine::new(&settings.options)?;
+    let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;
     for job in reports {
         eprint!("{}", job.diagnostics);
         match job.result {

@@ -1,7 +1,9 @@
 //! The front doors: thin, each turns what a build has on disk into a plan and
 //! runs the stages around it.
 
+mod arch;
 pub mod cc;
+pub mod distribute;
 pub mod kbuild;
 pub mod programs;
 
@@ -15,7 +17,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Kind, Result};
 use crate::link::Linker;
 use crate::report::{self, Reporter, Verbosity};
-use crate::{Job, Options, Plan};
+use crate::{Engine, Job, Options, Plan};
 
 /// What every door takes.
 #[derive(Clone, Debug, Default)]
@@ -29,25 +31,52 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Finds the linker, and says when its version does not fit.
-    fn find_linker(&self) -> Result<Linker> {
-        let linker = Linker::find(self.linker.as_deref())?;
+    /// For runs that are part of a link: linkers print nothing when all is well.
+    #[must_use]
+    pub fn within_link(mut self) -> Settings {
+        if self.verbosity == Verbosity::Normal {
+            self.verbosity = Verbosity::Progress;
+        }
+        self
+    }
+}
+
+/// What the stages of a door, or of several doors at once, have in common.
+struct Session {
+    engine: Engine,
+    linker: Linker,
+    reporter: Reporter,
+}
+
+impl Session {
+    /// Starts the engine and finds the linker; warns when its version does not
+    /// fit.
+    fn new(settings: &Settings) -> Result<Session> {
+        let linker = Linker::find(settings.linker.as_deref())?;
         if let Some(text) = linker.mismatch() {
             report::warning(&text);
         }
-        Ok(linker)
+        Ok(Session {
+            engine: Engine::new(&settings.options)?,
+            linker,
+            reporter: Reporter::new(settings.verbosity),
+        })
     }
 
-    /// Runs the backends of `plan` and reports on them.
-    fn run_backends(&self, plan: &Plan, label: fn(&Job) -> String) -> Outcome {
-        let reporter = Reporter::new(self.verbosity, plan.jobs.len(), label);
-        let reports = crate::run(plan, &self.options, &reporter).map_err(Failure::Unsaid)?;
-        reporter.finish();
-        let failed = reports.iter().filter(|r| r.result.is_err()).count();
-        if failed > 0 {
-            return Err(Failure::Said);
+    /// Runs the backends of `plan` and says how each ended. `group` is whose
+    /// line of the summary they count for.
+    fn run_backends(
+        &self,
+        plan: &Plan,
+        group: Option<&str>,
+        label: &dyn Fn(&Job) -> String,
+    ) -> Outcome {
+        let observer = self.reporter.follow(plan.jobs.len(), group, label);
+        let reports = self.engine.run(plan, &observer).map_err(Failure::Unsaid)?;
+        match reports.iter().any(|report| report.result.is_err()) {
+            true => Err(Failure::Said),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Outcome, Settings, absolute, lock};
+use super::arch;
+use super::{Outcome, Session, Settings, absolute, lock};
 use crate::error::{Error, Kind, Result};
-use crate::link::{Linker, index_name, native_name, read_index_list};
-use crate::report;
+use crate::link::{index_name, native_name, read_index_list};
 use crate::{Command, Job, Plan};
 
 /// The compiler that `-v` names, at the head of commands that can be run.
@@ -45,19 +45,19 @@ struct Program {
 }
 
 /// Thin-links, compiles and links every program that the file at `path`
-/// describes.
+/// describes; of `arches` only, when some are given.
 ///
 /// # Errors
 /// When a stage fails. Programs are only linked when all backends succeeded.
-pub fn run(path: &Path, settings: &Settings) -> Outcome {
-    let programs = read(path)?;
-    let linker = settings.find_linker()?;
+pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
+    let programs = select(read(path)?, arches)?;
+    let session = Session::new(settings)?;
     let _alone = lock(programs.iter().map(|program| program.directory.as_path()))?;
     let mut plan = Plan::default();
     let mut native_inputs = Vec::new();
     for program in &programs {
-        report::step(settings.verbosity, "INDEX", &program.name);
-        let bitcode = thin_link(program, &linker)?;
+        session.reporter.step("INDEX", &program.name);
+        let bitcode = thin_link(program, &session)?;
         let flags: Arc<[String]> = std::iter::once(CLANG.to_owned())
             .chain(program.flags.iter().cloned())
             .collect();
@@ -70,6 +70,7 @@ pub fn run(path: &Path, settings: &Settings) -> Outcome {
                     index: Some(index_name(input)),
                     output: native_name(input),
                     command: Command::Flags(Arc::clone(&flags)),
+                    post: None,
                 });
                 objects.push(native_name(input));
             } else {
@@ -78,20 +79,22 @@ pub fn run(path: &Path, settings: &Settings) -> Outcome {
         }
         native_inputs.push(objects);
     }
-    settings.run_backends(&plan, |job| {
+    let backends = session.run_backends(&plan, None, &|job| {
         let directory = job.directory.file_name().unwrap_or_default();
         Path::new(directory).join(&job.output).display().to_string()
-    })?;
+    });
+    session.reporter.finish();
+    backends?;
     for (program, objects) in programs.iter().zip(native_inputs) {
-        report::step(
-            settings.verbosity,
-            "LD",
-            &format!("{}/{}", program.name, program.output),
-        );
+        session
+            .reporter
+            .step("LD", &format!("{}/{}", program.name, program.output));
         let mut args = program.link.clone();
         args.extend(["-o".to_owned(), program.output.clone()]);
         args.extend(objects);
-        linker.run(&program.directory, &args, "the final link")?;
+        session
+            .linker
+            .run(&program.directory, &args, "the final link")?;
     }
     Ok(())
 }
@@ -114,14 +117,51 @@ fn read(path: &Path) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+/// Those of `programs` that are for one of `arches`, or all.
+fn select(programs: Vec<Program>, arches: &[String]) -> Result<Vec<Program>> {
+    if arches.is_empty() {
+        return Ok(programs);
+    }
+    let targets = |program: &Program| {
+        let triple = program
+            .flags
+            .iter()
+            .rev()
+            .find_map(|flag| flag.strip_prefix("--target="));
+        // Without a target, clang compiles for the machine it runs on.
+        let name = triple.map_or(std::env::consts::ARCH, |triple| {
+            triple.split('-').next().unwrap_or_default()
+        });
+        arch::canonical(name).to_owned()
+    };
+    let known: Vec<String> = programs.iter().map(targets).collect();
+    for name in arches {
+        if !known.iter().any(|known| known == arch::canonical(name)) {
+            return Err(Error::new(
+                Kind::Plan,
+                format!("no program of the plan is for architecture `{name}`"),
+            )
+            .hint(format!("it has programs for {}", known.join(", "))));
+        }
+    }
+    Ok(programs
+        .into_iter()
+        .zip(&known)
+        .filter(|(_, known)| arches.iter().any(|name| arch::canonical(name) == *known))
+        .map(|(program, _)| program)
+        .collect())
+}
+
 /// Writes the summary indexes of `program` and returns which of its inputs
 /// are bitcode.
-fn thin_link(program: &Program, linker: &Linker) -> Result<Vec<String>> {
+fn thin_link(program: &Program, session: &Session) -> Result<Vec<String>> {
     let list = format!("{}.thinlto-index", program.output);
     let mut args = program.thin_link.clone();
     args.push(format!("--thinlto-index-only={list}"));
     args.extend(["-o".to_owned(), program.output.clone()]);
     args.extend(program.inputs.iter().cloned());
-    linker.run(&program.directory, &args, "the thin link")?;
+    session
+        .linker
+        .run(&program.directory, &args, "the thin link")?;
     read_index_list(&program.directory.join(&list))
 }

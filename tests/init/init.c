@@ -1,12 +1,23 @@
 /*
- * The first and only process of the boot test: writes one line to the console
- * and powers the machine off.  Freestanding; nothing but raw system calls, so
- * that it runs on a kernel with next to nothing configured in.
+ * The first and only process of the boot test: loads the kernel modules that
+ * /modules names, if there is such a file, says how many it loaded, writes one
+ * line to the console and powers the machine off.  Freestanding; nothing but
+ * raw system calls, so that it runs on a kernel with next to nothing
+ * configured in.
  */
 
 #if defined(__x86_64__)
 
-enum { SYS_write = 1, SYS_nanosleep = 35, SYS_reboot = 169, SYS_openat = 257 };
+enum {
+	SYS_read = 0,
+	SYS_write = 1,
+	SYS_close = 3,
+	SYS_ioctl = 16,
+	SYS_nanosleep = 35,
+	SYS_reboot = 169,
+	SYS_openat = 257,
+	SYS_finit_module = 313,
+};
 
 static long syscall4(long number, long a, long b, long c, long d)
 {
@@ -30,7 +41,16 @@ __asm__(".globl _start\n"
 #else
 
 /* The architectures that came later share one table of numbers. */
-enum { SYS_openat = 56, SYS_write = 64, SYS_nanosleep = 101, SYS_reboot = 142 };
+enum {
+	SYS_ioctl = 29,
+	SYS_openat = 56,
+	SYS_close = 57,
+	SYS_read = 63,
+	SYS_write = 64,
+	SYS_nanosleep = 101,
+	SYS_reboot = 142,
+	SYS_finit_module = 273,
+};
 
 #if defined(__aarch64__)
 
@@ -103,7 +123,11 @@ __asm__(".globl _start\n"
 
 enum {
 	AT_FDCWD = -100,
+	O_RDONLY = 0,
 	O_RDWR = 2,
+	ENOENT = 2,
+	EFBIG = 27,
+	TCSBRK = 0x5409,
 	LINUX_REBOOT_CMD_POWER_OFF = 0x4321fedc,
 };
 #define LINUX_REBOOT_MAGIC1 0xfee1deadL
@@ -113,16 +137,43 @@ struct timespec {
 	long seconds, nanoseconds;
 };
 
-static const char line[] = "backlto: init is running\n";
+static long open_file(const char *path, long flags)
+{
+	return syscall4(SYS_openat, AT_FDCWD, (long)path, flags, 0);
+}
 
-/* Whether all of the line could be written. */
-static int write_line(long fd)
+/* What is to be written next, and where to. */
+static char text[4096];
+static unsigned long length;
+static long console = 1;
+
+static void add(const char *words)
+{
+	while (*words && length < sizeof(text))
+		text[length++] = *words++;
+}
+
+static void add_number(unsigned long number)
+{
+	char digits[21];
+	char *first = digits + sizeof(digits) - 1;
+
+	*first = 0;
+	do {
+		*--first = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
+	add(first);
+}
+
+/* Whether all of the text could be written. */
+static int write_text(void)
 {
 	unsigned long done = 0;
 
-	while (done < sizeof(line) - 1) {
-		long n = syscall4(SYS_write, fd, (long)(line + done),
-				  (long)(sizeof(line) - 1 - done), 0);
+	while (done < length) {
+		long n = syscall4(SYS_write, console, (long)(text + done),
+				  (long)(length - done), 0);
 
 		if (n <= 0)
 			return 0;
@@ -131,19 +182,100 @@ static int write_line(long fd)
 	return 1;
 }
 
+static void say(void)
+{
+	add("\n");
+	/* The kernel gives init /dev/console as descriptors 0 to 2 only if it
+	 * could open it. */
+	if (!write_text()) {
+		console = open_file("/dev/console", O_RDWR);
+		write_text();
+	}
+	length = 0;
+	/* The kernel's own messages overtake what waits in the terminal's
+	 * buffer, in the middle of a line; and powering off drops it. */
+	syscall4(SYS_ioctl, console, TCSBRK, 1, 0);
+}
+
+/* Paths of modules, each on a line and after those it needs. */
+static char modules[65536];
+
+/* The number of bytes of the list, or what went wrong. */
+static long read_list(void)
+{
+	unsigned long size = 0;
+	long fd = open_file("/modules", O_RDONLY), n;
+
+	if (fd < 0)
+		return fd;
+	do {
+		n = syscall4(SYS_read, fd, (long)(modules + size),
+			     (long)(sizeof(modules) - size), 0);
+		if (n < 0)
+			return n;
+		size += (unsigned long)n;
+		if (size == sizeof(modules))
+			return -EFBIG;
+	} while (n);
+	return (long)size;
+}
+
+static long load(const char *path)
+{
+	long fd = open_file(path, O_RDONLY), error;
+
+	if (fd < 0)
+		return fd;
+	error = syscall4(SYS_finit_module, fd, (long)"", 0, 0);
+	syscall4(SYS_close, fd, 0, 0, 0);
+	return error;
+}
+
+static void complain(const char *path, long error)
+{
+	add("backlto: cannot load ");
+	add(path);
+	add(": error ");
+	add_number((unsigned long)-error);
+	say();
+}
+
+static void load_modules(void)
+{
+	unsigned long loaded = 0;
+	long size = read_list();
+	char *path = modules;
+
+	if (size == -ENOENT)
+		return;
+	if (size < 0)
+		complain("/modules", size);
+	for (char *end = modules; end < modules + size; end++) {
+		long error;
+
+		if (*end != '\n')
+			continue;
+		*end = 0;
+		error = load(path);
+		if (error)
+			complain(path, error);
+		else
+			loaded++;
+		path = end + 1;
+	}
+	add("backlto: ");
+	add_number(loaded);
+	add(" modules loaded");
+	say();
+}
+
 __attribute__((noreturn, used)) void init_main(void)
 {
 	const struct timespec day = { 86400, 0 };
 
-	/* The kernel gives init /dev/console as descriptors 0 to 2 only if it
-	 * could open it. */
-	if (!write_line(1)) {
-		long fd = syscall4(SYS_openat, AT_FDCWD, (long)"/dev/console",
-				   O_RDWR, 0);
-
-		if (fd >= 0)
-			write_line(fd);
-	}
+	load_modules();
+	add("backlto: init is running");
+	say();
 	syscall4(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 		 LINUX_REBOOT_CMD_POWER_OFF, 0);
 	/* Still here: the machine cannot be powered off.  An init that returns

@@ -93,10 +93,10 @@ fn a_directory_that_is_no_object_tree_is_an_error() {
         assert!(said.contains("auto.conf"), "{said}");
     }
     assert_eq!(tree.run(BACKLTO, &["kbuild"]).status.code(), Some(2));
-    assert_eq!(
-        tree.run(BACKLTO, &["kbuild", "-C", ".", "."]).status.code(),
-        Some(2)
-    );
+    let twice = tree.run(BACKLTO, &["kbuild", "-C", ".", "../", "."]);
+    assert_eq!(twice.status.code(), Some(1));
+    let said = stderr(&twice);
+    assert!(said.contains("`.` is named twice"), "{said}");
 }
 
 #[test]

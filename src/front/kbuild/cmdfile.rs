@@ -73,8 +73,8 @@ impl CmdFile {
     /// The words of the first command of `text`, without running a shell.
     pub(super) fn words(&self, text: &str) -> Result<Vec<String>> {
         // What follows is objtool or another step of its own.
-        let words =
-            shlex::split(first_command(text)).ok_or_else(|| self.error("has unbalanced quotes"))?;
+        let words = shlex::split(commands(text).next().unwrap_or_default())
+            .ok_or_else(|| self.error("has unbalanced quotes"))?;
         if words.is_empty() {
             return Err(self.error("records an empty command"));
         }
@@ -86,9 +86,20 @@ impl CmdFile {
     }
 }
 
-/// `text` up to the first operator that ends a command, which only counts where
-/// it is not quoted.
-fn first_command(text: &str) -> &str {
+/// The commands of `text`, as far as the operators between them tell, which only
+/// count where they are not quoted.
+pub(super) fn commands(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = end_of_command(text);
+        rest = end.map(|at| &text[at + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
+}
+
+/// Where the operator stands that ends the first command of `text`.
+fn end_of_command(text: &str) -> Option<usize> {
     let mut quote = None;
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
@@ -98,11 +109,11 @@ fn first_command(text: &str) -> &str {
             (_, '\\') => drop(characters.next()),
             (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(character),
-            (None, ';' | '&' | '|') => return &text[..at],
+            (None, ';' | '&' | '|' | '\n') => return Some(at),
             (None, _) => {}
         }
     }
-    text
+    None
 }
 
 fn unescape_make(text: &str) -> String {

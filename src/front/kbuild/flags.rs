@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::cmdfile::CmdFile;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::link::{index_name, native_name};
 use crate::report::shell_words;
 
@@ -28,32 +28,50 @@ impl BackendFlags {
     pub(super) fn read(objtree: &Path, object: &str) -> Result<BackendFlags> {
         let file = CmdFile::read(objtree, object)?;
         let command = file.words(&file.command(object)?)?;
-        let compiler_words = command
-            .iter()
-            .take_while(|word| !word.starts_with('-'))
-            .count();
-        let (compiler, front_end) = command.split_at(compiler_words);
-        let Some(name) = compiler.last() else {
-            return Err(file.error("records a command without a compiler"));
-        };
-        let (flags, flags_text) = match file.saved_c_flags(object) {
-            Some(text) => (file.words(text)?, text.to_owned()),
-            None => {
-                let flags = without_files(front_end, object)
-                    .ok_or_else(|| file.error(&format!("does not end in `-c -o {object}`")))?;
-                let text = shell_words(&flags);
-                (flags, text)
-            }
-        };
-        let for_clang = std::iter::once(name.clone())
-            .chain(without_preprocessor(flags))
-            .chain(BACKEND.map(str::to_owned))
-            .collect();
-        Ok(BackendFlags {
-            for_clang,
-            text: format!("{} {flags_text}", shell_words(compiler)),
-            symbol_versions: file.symbol_versions().map(str::to_owned).collect(),
+        let mut flags =
+            BackendFlags::from_words(&command, object).map_err(|what| file.error(&what))?;
+        if let Some(text) = file.saved_c_flags(object) {
+            let (compiler, _) = split_compiler(&command);
+            flags = BackendFlags::new(compiler, file.words(text)?, text);
+        }
+        flags.symbol_versions = file.symbol_versions().map(str::to_owned).collect();
+        Ok(flags)
+    }
+
+    /// The flags of `object` from the command `words` that compiles it.
+    pub(super) fn from_compile(words: &[String], object: &str) -> Result<BackendFlags> {
+        BackendFlags::from_words(words, object).map_err(|what| {
+            Error::new(
+                Kind::Input,
+                format!("the command that compiles `{object}` {what}"),
+            )
         })
+    }
+
+    fn from_words(words: &[String], object: &str) -> std::result::Result<BackendFlags, String> {
+        let (compiler, front_end) = split_compiler(words);
+        if compiler.is_empty() {
+            return Err("records a command without a compiler".to_owned());
+        }
+        let flags = without_files(front_end, object)
+            .ok_or_else(|| format!("does not end in `-c -o {object}`"))?;
+        let text = shell_words(&flags);
+        Ok(BackendFlags::new(compiler, flags, &text))
+    }
+
+    /// `text` is `flags` as a shell reads them.
+    fn new(compiler: &[String], flags: Vec<String>, text: &str) -> BackendFlags {
+        BackendFlags {
+            for_clang: compiler
+                .last()
+                .cloned()
+                .into_iter()
+                .chain(without_preprocessor(flags))
+                .chain(BACKEND.map(str::to_owned))
+                .collect(),
+            text: format!("{} {text}", shell_words(compiler)),
+            symbol_versions: Vec::new(),
+        }
     }
 
     /// kbuild's `cmd_cc_o_bc` for `object`.
@@ -66,6 +84,16 @@ impl BackendFlags {
             native_name(object)
         )
     }
+}
+
+/// Splits what is called, which may have a wrapper such as ccache before it,
+/// from its flags.
+fn split_compiler(words: &[String]) -> (&[String], &[String]) {
+    let compiler = words
+        .iter()
+        .take_while(|word| !word.starts_with('-'))
+        .count();
+    words.split_at(compiler)
 }
 
 /// The front end's flags without `-c -o OBJECT SOURCE`, which come last.

@@ -1,5 +1,5 @@
-//! `backlto kbuild`: stages 2 to 4 of a Linux kernel with Clang ThinLTO, in a
-//! tree whose front end is done.
+//! `backlto kbuild`: stages 2 to 4 of Linux kernels with Clang ThinLTO, in
+//! trees whose front end is done.
 //!
 //! Everything that knows of the kernel is in this folder. The reference is what
 //! Linux 7.2 does with `CONFIG_LTO_CLANG_THIN_DIST` (`scripts/Makefile.vmlinux_a`,
@@ -7,24 +7,25 @@
 //! with the same `.cmd` files, so that make goes on from there.
 
 mod archive;
+mod backends;
 mod cmdfile;
+pub mod distribute;
 mod flags;
+mod indexes;
 mod initcalls;
 mod recipe;
+mod running;
+mod tree;
 
-use std::collections::HashSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
-use self::flags::BackendFlags;
-use self::recipe::{INITCALLS, Recipe};
-use super::{Failure, Outcome, Settings, absolute, lock};
+use self::backends::{Backends, Label};
+use self::indexes::Indexes;
+use self::tree::Tree;
+use super::{Failure, Outcome, Session, Settings, absolute, arch, lock};
 use crate::error::{Error, Kind, Result};
-use crate::link::{Linker, index_name, native_name, read_index_list};
-use crate::report::{self, shell_words};
-use crate::{Command, Job, Plan};
+use crate::link::read_index_list;
+use crate::report;
 
 /// Where to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -40,347 +41,147 @@ pub enum Stage {
     VmlinuxO,
 }
 
-/// What to do for which tree.
+/// What to do for which trees.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The object tree, the `O=` of make.
-    pub objtree: PathBuf,
+    /// The object trees, each the `O=` of a make.
+    pub objtrees: Vec<PathBuf>,
+    /// `NAME`: only the trees of this architecture. `NAME=OBJTREE`: one more
+    /// tree, which must be of it.
+    pub arches: Vec<String>,
     /// The last stage to do.
     pub to: Stage,
     /// `VAR=VALUE` for make, in case it must be asked.
     pub make_variables: Vec<String>,
+    /// A command to run on each finished object, `{}` for its path. It is split
+    /// into words as a shell would, but no shell runs it.
+    pub post: Option<String>,
 }
 
-/// Every bitcode object, one per line, as the thin link saw them.
-const INDEX_LIST: &str = "vmlinux.thinlto-index";
-/// Every object of vmlinux in link order.
-const ORDER: &str = "builtin.order";
-/// The archive that `ORDER` lists, on THIN_DIST kernels.
-const FIXUP: &str = "built-in-fixup.a";
-/// The same with native objects.
-const ARCHIVE: &str = "vmlinux.a";
-
-/// Does stages 2 to 4.
+/// Does stages 2 to 4 of every tree, all on one pool.
 ///
 /// # Errors
-/// When the tree is not as it should be, or a stage fails.
+/// When a tree is not as it should be, or a stage fails. The other trees are
+/// finished first.
 pub fn run(request: &Request, settings: &Settings) -> Outcome {
-    let tree = Tree::open(request, settings)?;
-    let _alone = lock([tree.path.as_path()])?;
-    let order = tree.order()?;
-    let bitcode = tree.thin_link(&order)?;
-    if request.to == Stage::ThinLink {
-        return Ok(());
-    }
-    tree.backends(&order, &bitcode)?;
-    if request.to == Stage::Objects {
-        return Ok(());
-    }
-    let objects = tree.archive(&order, &bitcode)?;
-    if request.to == Stage::Archive {
-        return Ok(());
-    }
-    tree.link(&objects)?;
-    Ok(())
-}
-
-/// An object tree, and what its build is made of.
-struct Tree<'a> {
-    path: PathBuf,
-    /// `CONFIG_LTO_CLANG_THIN_DIST`: make itself knows stages 2 and 3.
-    distributed: bool,
-    recipe: Recipe,
-    linker: Linker,
-    settings: &'a Settings,
-}
-
-impl<'a> Tree<'a> {
-    fn open(request: &Request, settings: &'a Settings) -> Result<Tree<'a>> {
-        let path = absolute(&request.objtree)?;
-        let distributed = is_distributed(&path)?;
-        let object = any_bitcode(&path)?;
-        Ok(Tree {
-            recipe: Recipe::find(&path, distributed, &object, &request.make_variables)?,
-            linker: settings.find_linker()?,
-            path,
-            distributed,
-            settings,
-        })
-    }
-
-    fn step(&self, what: &str, file: &str) {
-        report::step(self.settings.verbosity, what, file);
-    }
-
-    fn error(&self, message: impl std::fmt::Display) -> Error {
-        Error::new(Kind::Input, format!("`{}`: {message}", self.path.display()))
-    }
-
-    /// The objects of vmlinux in link order: what `builtin.order` lists.
-    fn order(&self) -> Result<Vec<String>> {
-        let mut order = Vec::new();
-        let mut seen = HashSet::new();
-        for archive in &self.recipe.archives {
-            for member in archive::members(&self.path, archive)? {
-                if seen.insert(member.clone()) {
-                    order.push(member);
-                }
-            }
-        }
-        let head = self.path.join(&self.recipe.head_list);
-        let list = std::fs::read_to_string(&head).map_err(|e| {
-            Error::new(Kind::Input, format!("cannot read `{}`", head.display())).because(e)
-        })?;
-        archive::move_head_objects(&mut order, &list);
-        if let Some(lost) = order.iter().find(|object| !self.path.join(object).exists()) {
-            return Err(self
-                .error(format!("`{lost}` is part of vmlinux, but missing"))
-                .hint("run make again: the front end is not done"));
-        }
-        Ok(order)
-    }
-
-    /// Stage 2. Returns the bitcode objects, in link order.
-    fn thin_link(&self, order: &[String]) -> Result<Vec<String>> {
-        if self.distributed {
-            self.step("AR", FIXUP);
-            archive::write(&self.path, FIXUP, order)?;
-            self.record(FIXUP, &self.fixup_command())?;
-        }
-        self.write(ORDER, &lines(order))?;
-        if self.distributed {
-            self.record(ORDER, &format!("{} t {FIXUP} > {ORDER}", self.recipe.ar))?;
-        }
-
-        self.step("LD", INDEX_LIST);
-        let mut args = self.recipe.linker_flags.clone();
-        args.extend([
-            "-r".to_owned(),
-            format!("--thinlto-index-only={INDEX_LIST}"),
-            format!("@{ORDER}"),
-        ]);
-        // A list that a failed link left half-written must not look fresh to
-        // make: its record goes before the link, the list itself after.
-        self.forget(&cmdfile::path_of(&self.path, INDEX_LIST))?;
-        let linked = self.linker.run(&self.path, &args, "the thin link");
-        if linked.is_err() {
-            self.forget(&self.path.join(INDEX_LIST))?;
-        }
-        linked?;
-        self.record(INDEX_LIST, &command_text(&self.recipe.ld, &args))?;
-
-        let bitcode = read_index_list(&self.path.join(INDEX_LIST))?;
-        if bitcode.is_empty() {
-            return Err(self.error("no object of vmlinux is bitcode"));
-        }
-        Ok(bitcode)
-    }
-
-    /// Stage 3.
-    fn backends(&self, order: &[String], bitcode: &[String]) -> Outcome {
-        let known: HashSet<&String> = order.iter().collect();
-        if let Some(stranger) = bitcode.iter().find(|object| !known.contains(object)) {
-            return Err(self
-                .error(format!(
-                    "{INDEX_LIST} lists `{stranger}`, which {ORDER} does not"
-                ))
-                .into());
-        }
-        let flags = self.backend_flags(bitcode)?;
-        let plan = Plan {
-            jobs: bitcode
-                .iter()
-                .zip(&flags)
-                .map(|(object, flags)| Job {
-                    directory: self.path.clone(),
-                    module: object.clone(),
-                    index: Some(index_name(object)),
-                    output: native_name(object),
-                    command: Command::Flags(flags.for_clang.clone()),
-                })
-                .collect(),
-        };
-        // make must not take an object that this run did not finish for one
-        // that its own rule made.
-        self.settings
-            .run_backends(&plan, |job| job.output.clone())?;
-        bitcode
-            .par_iter()
-            .zip(&flags)
-            .try_for_each(|(object, flags)| {
-                let command = flags.command(object);
-                let versions = if self.distributed {
-                    &[][..]
-                } else {
-                    &flags.symbol_versions
-                };
-                cmdfile::write(
-                    &self.path,
-                    &native_name(object),
-                    &command,
-                    versions.iter().map(String::as_str),
-                )
-            })?;
-        Ok(())
-    }
-
-    fn backend_flags(&self, bitcode: &[String]) -> std::result::Result<Vec<BackendFlags>, Failure> {
-        let read: Vec<Result<BackendFlags>> = bitcode
-            .par_iter()
-            .map(|object| BackendFlags::read(&self.path, object))
-            .collect();
-        let mut flags = Vec::with_capacity(read.len());
-        let mut errors = Vec::new();
-        for one in read {
-            match one {
-                Ok(one) => flags.push(one),
-                Err(e) => errors.push(e),
-            }
-        }
-        if errors.is_empty() {
-            return Ok(flags);
-        }
-        Err(Failure::Unsaid(errors))
-    }
-
-    /// Writes `vmlinux.a`; returns its members.
-    fn archive(&self, order: &[String], bitcode: &[String]) -> Result<Vec<String>> {
-        self.step("AR", ARCHIVE);
-        let bitcode: HashSet<&String> = bitcode.iter().collect();
-        let objects: Vec<String> = order
+    let post = request.post.as_deref().map(split_post).transpose()?;
+    let session = Session::new(settings)?;
+    let trees = select(request)?
+        .into_iter()
+        .map(|objtree| Tree::open(&objtree, request, post.clone(), &session))
+        .collect::<Result<Vec<_>>>()?;
+    let _alone = lock(trees.iter().map(Tree::path))?;
+    let several = trees.len() > 1;
+    // Each thread waits for its linker or for the pool; what overlaps is the
+    // thin link of one tree, the backends of another, the last link of a third.
+    let failed = std::thread::scope(|scope| {
+        let running: Vec<_> = trees
             .iter()
-            .map(|object| match bitcode.contains(object) {
-                true => native_name(object),
-                false => object.clone(),
+            .map(|tree| {
+                scope.spawn(move || {
+                    let outcome = tree.run(request.to, several);
+                    if let Err(Failure::Unsaid(errors)) = &outcome {
+                        errors.iter().for_each(report::error);
+                    }
+                    outcome.is_err()
+                })
             })
             .collect();
-        archive::write(&self.path, ARCHIVE, &objects)?;
-        if self.distributed {
-            self.record(
-                ARCHIVE,
-                &format!(
-                    "rm -f {ARCHIVE}; while read -r obj; do if grep -Fqx ${{obj}} {INDEX_LIST}; \
-                     then echo ${{obj%.o}}.thinlto-native.o; else echo ${{obj}}; fi; \
-                     done < {ORDER} | xargs {} cDPrS --thin {ARCHIVE}",
-                    self.recipe.ar
-                ),
-            )?;
-        }
-        Ok(objects)
+        running
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .fold(false, |one, other| one | other)
+    });
+    session.reporter.finish();
+    match failed {
+        true => Err(Failure::Said),
+        false => Ok(()),
     }
+}
 
-    /// Stage 4: `vmlinux.o`.
-    fn link(&self, objects: &[String]) -> Result<()> {
-        self.step("GEN", INITCALLS);
-        let mut all = objects.to_vec();
-        for library in self.recipe.libraries() {
-            match library.ends_with(".a") {
-                true => all.extend(archive::members(&self.path, library)?),
-                false => all.push(library.clone()),
+/// Stage 2 with ld.lld's own command line `args`, as kbuild gives it in the
+/// object tree, and stage 3 at once: make finds every object up to date.
+///
+/// # Errors
+/// When the thin link or a backend fails.
+pub fn index(args: &[String], settings: &Settings) -> Outcome {
+    let session = Session::new(settings)?;
+    let objtree = absolute(Path::new("."))?;
+    let _alone = lock([objtree.as_path()])?;
+    // Absent, there is nothing to compare with either.
+    let order = std::fs::read_to_string(objtree.join(tree::ORDER)).unwrap_or_default();
+    let objects: Vec<String> = order.lines().map(str::to_owned).collect();
+    let indexes = Indexes::before(&objtree, &objects);
+    session.linker.run(&objtree, args, "the thin link")?;
+    indexes.keep_times();
+    let bitcode = read_index_list(&objtree.join(tree::INDEX_LIST))?;
+    let outcome = Backends {
+        objtree: &objtree,
+        distributed: true,
+        post: None,
+        label: Label(None),
+    }
+    .run(&bitcode, &session);
+    session.reporter.clear();
+    outcome
+}
+
+fn split_post(command: &str) -> Result<Vec<String>> {
+    let wrong = |what: &str| {
+        Error::new(Kind::Plan, format!("`--post '{command}'` {what}"))
+            .hint("give a program and its arguments, `{}` for the object's path")
+    };
+    let words = shlex::split(command).ok_or_else(|| wrong("has unbalanced quotes"))?;
+    match words.iter().any(|word| word.contains("{}")) {
+        true => Ok(words),
+        false => Err(wrong("does not say where the object's path goes")),
+    }
+}
+
+/// The object trees that `request` asks for.
+fn select(request: &Request) -> Result<Vec<PathBuf>> {
+    let (pairs, names): (Vec<&String>, Vec<&String>) =
+        request.arches.iter().partition(|arch| arch.contains('='));
+    let mut trees = Vec::new();
+    for objtree in &request.objtrees {
+        let wanted = match names.is_empty() {
+            true => true,
+            false => {
+                let of = tree::architecture(objtree)?;
+                let of = arch::canonical(&of);
+                names.iter().any(|name| arch::canonical(name) == of)
             }
-        }
-        self.write(INITCALLS, &initcalls::linker_script(&self.path, &all)?)?;
-
-        self.step("LD", "vmlinux.o");
-        // Recorded as it is run, without the objtool that kbuild's own command
-        // goes on with: where there is one, make sees the difference and does
-        // its stage 4 again, objtool included.
-        self.record(
-            "vmlinux.o",
-            &command_text(&self.recipe.ld, &self.recipe.link),
-        )?;
-        self.linker
-            .run(&self.path, &self.recipe.link, "the link of vmlinux.o")
-    }
-
-    /// kbuild's `cmd_ar_builtin_fixup`.
-    fn fixup_command(&self) -> String {
-        let ar = &self.recipe.ar;
-        format!(
-            "rm -f {FIXUP}; {ar} cDPrST {FIXUP} {}; \
-             {ar} mPi $({ar} t {FIXUP} | sed -n 1p) {FIXUP} $({ar} t {FIXUP} | grep -F -f {})",
-            self.recipe.archives.join(" "),
-            self.recipe.head_list.display()
-        )
-    }
-
-    fn record(&self, target: &str, command: &str) -> Result<()> {
-        cmdfile::write(&self.path, target, command, std::iter::empty())
-    }
-
-    fn write(&self, file: &str, text: &str) -> Result<()> {
-        crate::emit::write(&self.path.join(file), text.as_bytes())
-    }
-
-    /// Removes `path`, if it is there.
-    fn forget(&self, path: &Path) -> Result<()> {
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
-                Kind::Output,
-                format!("cannot remove `{}`", path.display()),
-            )
-            .because(e)),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn lines(words: &[String]) -> String {
-    words.iter().flat_map(|word| [word, "\n"]).collect()
-}
-
-fn command_text(program: &str, args: &[String]) -> String {
-    format!("{program} {}", shell_words(args))
-}
-
-/// Whether the tree is of a THIN_DIST kernel; an error when it has no ThinLTO.
-fn is_distributed(objtree: &Path) -> Result<bool> {
-    let config = objtree.join("include/config/auto.conf");
-    let text = std::fs::read_to_string(&config).map_err(|e| {
-        let what = match objtree.is_dir() {
-            true => "is not a configured kernel object tree",
-            false => "is not a directory",
         };
-        Error::new(Kind::Input, format!("`{}` {what}", objtree.display()))
-            .because(format!("cannot read `{}`: {e}", config.display()))
-            .hint("name the directory that make was given as O=, else the source tree")
-    })?;
-    let has = |option: &str| {
-        text.lines()
-            .any(|line| line.strip_suffix("=y") == Some(option))
-    };
-    if has("CONFIG_LTO_CLANG_THIN_DIST") {
-        return Ok(true);
+        if wanted {
+            trees.push(objtree.clone());
+        }
     }
-    if has("CONFIG_LTO_CLANG_THIN") {
-        return Ok(false);
+    for (name, objtree) in pairs.iter().filter_map(|pair| pair.split_once('=')) {
+        let of = tree::architecture(objtree.as_ref())?;
+        if arch::canonical(name) != arch::canonical(&of) {
+            return Err(Error::new(
+                Kind::Plan,
+                format!("`{objtree}` is a kernel for {of}, not {name}"),
+            ));
+        }
+        trees.push(objtree.into());
     }
-    let what = match has("CONFIG_LTO_CLANG_FULL") {
-        true => "full LTO, which has no backends to run apart",
-        false => "no LTO",
-    };
-    Err(Error::new(
-        Kind::Input,
-        format!("`{}` is configured with {what}", objtree.display()),
-    )
-    .hint("choose CONFIG_LTO_CLANG_THIN, or CONFIG_LTO_CLANG_THIN_DIST where there is one"))
-}
-
-/// Some bitcode object of the tree's top archive.
-fn any_bitcode(objtree: &Path) -> Result<String> {
-    let members = archive::members(objtree, "built-in.a")
-        .map_err(|e| e.hint("run make first: the front end is not done"))?;
-    let starts_as_bitcode = |object: &String| {
-        let mut magic = [0; 4];
-        std::fs::File::open(objtree.join(object))
-            .and_then(|mut file| file.read_exact(&mut magic))
-            .is_ok_and(|()| magic == *b"BC\xC0\xDE")
-    };
-    members.into_iter().find(starts_as_bitcode).ok_or_else(|| {
-        Error::new(
-            Kind::Input,
-            format!("no object of `{}/built-in.a` is bitcode", objtree.display()),
-        )
-        .hint("was the tree built with clang and LTO, and not cleaned since?")
-    })
+    for (at, tree) in trees.iter().enumerate() {
+        let same = |other: &PathBuf| other.canonicalize().ok() == tree.canonicalize().ok();
+        if tree.exists() && trees[..at].iter().any(same) {
+            return Err(Error::new(
+                Kind::Plan,
+                format!("object tree `{}` is named twice", tree.display()),
+            ));
+        }
+    }
+    if trees.is_empty() {
+        return Err(Error::new(Kind::Plan, "no object tree is left to work in")
+            .hint("name one, or --arch NAME=OBJTREE; --arch NAME alone picks from those named"));
+    }
+    Ok(trees)
 }

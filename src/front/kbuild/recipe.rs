@@ -234,11 +234,7 @@ impl Answers {
 /// What make was given when the tree was built, as far as the tree tells.
 fn guess_variables(objtree: &Path, object: &str) -> Vec<String> {
     let mut variables = Vec::new();
-    // "# Linux/arm64 6.12.1 Kernel Configuration"
-    if let Ok(text) = std::fs::read_to_string(objtree.join(".config"))
-        && let Some((_, rest)) = text.split_once("# Linux/")
-        && let Some(arch) = rest.split_whitespace().next()
-    {
+    if let Ok(arch) = super::tree::architecture(objtree) {
         variables.push(format!("ARCH={arch}"));
     }
     let compiler = CmdFile::read(objtree, object)

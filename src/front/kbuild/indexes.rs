@@ -1,0 +1,65 @@
+//! Summary indexes that a thin link writes anew without a change keep their
+//! modification time, so that make's rules see what changed.
+
+use std::fs::{File, FileTimes};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rayon::prelude::*;
+
+use crate::link::index_name;
+
+/// The indexes that were there before a thin link.
+pub(super) struct Indexes(Vec<(PathBuf, Vec<u8>, SystemTime)>);
+
+impl Indexes {
+    /// Remembers those of `objects` in `objtree`.
+    pub(super) fn before(objtree: &Path, objects: &[String]) -> Indexes {
+        let read = |object: &String| {
+            let path = objtree.join(index_name(object));
+            let modified = path.metadata().ok()?.modified().ok()?;
+            let bytes = std::fs::read(&path).ok()?;
+            Some((path, bytes, modified))
+        };
+        Indexes(objects.par_iter().filter_map(read).collect())
+    }
+
+    /// Gives those that have the same content again their old time. Where that
+    /// cannot be done, make only does more than it must.
+    pub(super) fn keep_times(self) {
+        self.0.into_par_iter().for_each(|(path, bytes, modified)| {
+            if std::fs::read(&path).is_ok_and(|now| now == bytes) {
+                let _ = File::options()
+                    .write(true)
+                    .open(&path)
+                    .and_then(|file| file.set_times(FileTimes::new().set_modified(modified)));
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_the_same_keeps_its_time() {
+        let tree = tempfile::tempdir().unwrap();
+        let objects = ["same.o", "other.o", "new.o"].map(str::to_owned);
+        let path = |name: &str| tree.path().join(index_name(name));
+        let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        for name in ["same.o", "other.o"] {
+            std::fs::write(path(name), name).unwrap();
+            let file = File::options().write(true).open(path(name)).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        let indexes = Indexes::before(tree.path(), &objects);
+        for (name, text) in [("same.o", "same.o"), ("other.o", "changed"), ("new.o", "x")] {
+            std::fs::write(path(name), text).unwrap();
+        }
+        indexes.keep_times();
+        let time = |name| path(name).metadata().unwrap().modified().unwrap();
+        assert_eq!(time("same.o"), old);
+        assert!(time("other.o") > old && time("new.o") > old);
+    }
+}
