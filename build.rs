@@ -65,6 +65,8 @@ fn link_llvm(llvm: &Llvm) {
     println!("cargo:rustc-link-search=native={libdir}");
     println!("cargo:rustc-link-lib=dylib=clang-cpp");
     println!("cargo:rustc-link-lib=dylib=LLVM");
+    // The cache tells builds of backlto apart by it.
+    println!("cargo:rustc-link-arg=-Wl,--build-id");
     // An LLVM outside the loader's path is found again at run time.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libdir}");
 }

@@ -180,6 +180,8 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
     Sink{Error, ErrorCtx}("signal " + std::to_string(Recovery.RetCode - 128));
     return BackltoStatusCrash;
   }
+  if (Job.Stopped)
+    return BackltoStatusStopped;
   // clang exits with success after some failures, and leaves no bytes.
   if (!Ok || !Job.Failure.empty() || !Object.Kept || Object.Bytes.empty())
     return BackltoStatusError;

@@ -44,6 +44,8 @@ typedef enum : uint32_t {
   BackltoStatusFatal = 2,
   /// LLVM crashed on a signal; the thread was recovered.
   BackltoStatusCrash = 3,
+  /// BackltoImportedFn did not want the object.
+  BackltoStatusStopped = 4,
 } BackltoStatus;
 
 //===- Process-wide state (Init.cpp) --------------------------------------===//
@@ -145,6 +147,15 @@ BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
 
 //===- One backend compile (Backend.cpp) ----------------------------------===//
 
+/// Is shown what the optimiser is about to get: the module with everything it
+/// imports, as bitcode that holds the order of uses too. There is no bitcode
+/// when the module and the flags do not decide alone what comes of it: the
+/// index may hold type identifiers (for devirtualisation and CFI) or memory
+/// profiles. False stops the compile there, without an object and without an
+/// error.
+typedef bool (*BackltoImportedFn)(void *Ctx, const uint8_t *Bitcode,
+                                  size_t Len);
+
 /// Everything one compile reads, all borrowed for the call.
 typedef struct {
   const BackltoInvocation *Invocation;
@@ -160,6 +171,12 @@ typedef struct {
   size_t ImportCount;
   /// The path of the object, for what LLVM derives from it.
   BackltoSlice OutputPath;
+  /// Null, or called once the imports are in.
+  BackltoImportedFn Imported;
+  /// Called before that with each text of assembly in the module; null when
+  /// Imported is.
+  BackltoSink AsmText;
+  void *ImportedCtx;
 } BackltoCompileRequest;
 
 /// Compiles one module. The object goes to `Object` in one call, and only

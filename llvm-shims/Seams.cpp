@@ -20,6 +20,11 @@
 #include "Internal.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Bitcode/BitcodeReader.h"
+#include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/IR/InlineAsm.h"
+#include "llvm/IR/InstIterator.h"
+#include "llvm/IR/Instructions.h"
+#include "llvm/IR/Module.h"
 #include "llvm/IR/ModuleSummaryIndex.h"
 #include "llvm/LTO/LTOBackend.h"
 #include <dlfcn.h>
@@ -86,6 +91,47 @@ using ThinBackendFn = Error(const lto::Config &, unsigned, AddStreamFn, Module &
                           AddStreamFn, const std::vector<uint8_t> &);
 } // namespace
 
+/// Whether the module and the flags are all that the stages after importing
+/// depend on. The index is handed to them too, for whole-program
+/// devirtualisation, type tests and memory profiles.
+static bool decidedByModule(const ModuleSummaryIndex &Index) {
+  if (!Index.typeIds().empty() || !Index.typeIdCompatibleVtableMap().empty() ||
+      !Index.cfiFunctionDefs().symbols().empty() ||
+      !Index.cfiFunctionDecls().symbols().empty())
+    return false;
+  for (const auto &[GUID, Info] : Index)
+    for (const auto &Summary : Info.getSummaryList())
+      if (auto *Function = dyn_cast<FunctionSummary>(Summary.get()))
+        if (!Function->callsites().empty() || !Function->allocs().empty())
+          return false;
+  return true;
+}
+
+static void reportAsm(const Module &M, Sink Report) {
+  if (!M.getModuleInlineAsm().empty())
+    Report(M.getModuleInlineAsm());
+  for (const Function &F : M)
+    for (const Instruction &I : instructions(F))
+      if (auto *Call = dyn_cast<CallBase>(&I))
+        if (auto *Asm = dyn_cast<InlineAsm>(Call->getCalledOperand()))
+          if (!Asm->getAsmString().empty())
+            Report(Asm->getAsmString());
+}
+
+/// Shows `M` to the job; false when its object is not needed.
+static bool showImported(const BackltoCompileRequest &Request, const Module &M,
+                         bool Decided) {
+  reportAsm(M, Sink{Request.AsmText, Request.ImportedCtx});
+  SmallVector<char, 0> Bitcode;
+  if (!Decided)
+    return Request.Imported(Request.ImportedCtx, nullptr, 0);
+  raw_svector_ostream OS(Bitcode);
+  WriteBitcodeToFile(M, OS, /*ShouldPreserveUseListOrder=*/true);
+  return Request.Imported(Request.ImportedCtx,
+                          reinterpret_cast<const uint8_t *>(Bitcode.data()),
+                          Bitcode.size());
+}
+
 static uint64_t threadNanoseconds() {
   timespec Now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &Now);
@@ -135,6 +181,22 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
     if (!Imports->count(Source))
       return Remember(createStringError("no bitcode given for import '" +
                                         Source + "'"));
+  const BackltoCompileRequest &Request = Current->Request;
+  if (Request.Imported) {
+    bool Decided = decidedByModule(CombinedIndex);
+    // clang's own Config, which it fills in for this call alone.
+    auto &Hooked = const_cast<Config &>(C);
+    auto Before = std::move(Hooked.PostImportModuleHook);
+    Hooked.PostImportModuleHook = [&Request, Decided, Before](
+                                      unsigned Task, const Module &M) {
+      if (Before && !Before(Task, M))
+        return false;
+      if (showImported(Request, M, Decided))
+        return true;
+      Current->Stopped = true;
+      return false;
+    };
+  }
   uint64_t Start = threadNanoseconds();
   Error E = Forward(&*Imports);
   Current->BackendNanoseconds += threadNanoseconds() - Start;

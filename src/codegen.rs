@@ -5,8 +5,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::digest::Digest;
 use crate::emit;
 use crate::error::{Error, Kind, Result};
+use crate::incremental::attempt::{Attempt, Found};
+use crate::incremental::record::{How, JobRecord};
 use crate::llvm::{self, CompileFailure, CompileInput};
 use crate::prepare::Task;
 
@@ -17,21 +20,47 @@ pub struct JobReport {
     pub diagnostics: String,
     /// The object's size in bytes, or why there is none.
     pub result: Result<u64>,
+    /// How the object came to be.
+    pub how: How,
+    /// Why it had to be built; empty when nothing is known of an earlier build.
+    pub why: Vec<String>,
     /// How long it took.
     pub duration: Duration,
     /// The CPU time that LLVM's ThinLTO backend took of it: import, optimiser
     /// and code generation. Zero for a compile without a summary index.
     pub backend_cpu: Duration,
+    /// What the next build will want to know.
+    pub(crate) known: Option<JobRecord>,
 }
 
 impl JobReport {
-    /// The report of a job that was never started, because of `error`.
+    /// The report of a job that was not started, because of `error`.
     pub(crate) fn not_run(error: Error) -> JobReport {
         JobReport {
-            diagnostics: String::new(),
             result: Err(error),
+            ..JobReport::done(0)
+        }
+    }
+
+    /// The report of a job whose object was there.
+    pub(crate) fn up_to_date(known: JobRecord) -> JobReport {
+        JobReport {
+            how: How::UpToDate,
+            known: Some(known),
+            ..JobReport::done(0)
+        }
+    }
+
+    /// The report of a job that gave an object of `size` bytes.
+    fn done(size: u64) -> JobReport {
+        JobReport {
+            diagnostics: String::new(),
+            result: Ok(size),
+            how: How::Compiled,
+            why: Vec::new(),
             duration: Duration::ZERO,
             backend_cpu: Duration::ZERO,
+            known: None,
         }
     }
 }
@@ -45,10 +74,35 @@ pub(crate) fn has_crashed() -> bool {
     CRASHED.load(Ordering::Relaxed)
 }
 
-/// Compiles `task` and writes its object.
+/// Compiles `task` and writes its object, unless the cache has it.
 pub(crate) fn run(task: &Task) -> JobReport {
     let start = Instant::now();
-    let compiled = llvm::compile(&CompileInput {
+    let mut attempt = Attempt::new(task);
+    let mut report = match attempt.look_up() {
+        Some(found) => from_cache(found),
+        None => compile(task, &mut attempt),
+    };
+    report.duration = start.elapsed();
+    if let Some(known) = &mut report.known {
+        known.duration = report.duration;
+    }
+    report.diagnostics.insert_str(0, &task.flags.messages);
+    report
+}
+
+/// The report on an object that the cache has put in its place.
+fn from_cache(found: Found) -> JobReport {
+    JobReport {
+        diagnostics: found.diagnostics,
+        how: found.how,
+        known: found.known,
+        ..JobReport::done(found.size)
+    }
+}
+
+fn compile(task: &Task, attempt: &mut Attempt<'_>) -> JobReport {
+    let start = Instant::now();
+    let input = CompileInput {
         invocation: &task.flags.invocation,
         module: (&task.job.module, task.module.bytes()),
         index: task
@@ -61,30 +115,46 @@ pub(crate) fn run(task: &Task) -> JobReport {
             .map(|(name, file)| (name.as_str(), file.bytes()))
             .collect(),
         output: &task.job.output,
-    });
+    };
+    let compiled = llvm::compile(&input, Some(attempt));
     // Others may still import from it, but most of it was for this job.
     task.module.rest();
+    if let Some(found) = attempt.found() {
+        return from_cache(found);
+    }
+    let mut diagnostics = compiled.diagnostics;
     // Wrong input beats every other error: it may well be the cause of it.
-    let mut diagnostics = task.flags.messages.clone() + &compiled.diagnostics;
-    let result = task
+    let object = task
         .files()
         .try_for_each(|file| file.check_unchanged())
-        .and_then(|()| compiled.object.map_err(|failure| explain(task, failure)))
-        .and_then(|object| {
-            let output = task.job.output_path();
-            match &task.job.post {
-                None => emit::write(&output, &object)?,
-                Some(command) => emit::write_finished(&output, &object, |temporary| {
-                    post_process(task, command, temporary, &mut diagnostics)
-                })?,
+        .and_then(|()| compiled.object.map_err(|failure| explain(task, failure)));
+    let written = object.and_then(|object| {
+        attempt.keep(&object, &diagnostics, start.elapsed());
+        let output = task.job.output_path();
+        let digest = match &task.job.post {
+            None => {
+                emit::write(&output, &object)?;
+                Digest::of(&object)
             }
-            Ok(object.len() as u64)
-        });
+            Some(command) => {
+                emit::write_finished(&output, &object, |temporary| {
+                    post_process(task, command, temporary, &mut diagnostics)
+                })?;
+                Digest::of(&std::fs::read(&output).unwrap_or_default())
+            }
+        };
+        Ok((object.len() as u64, attempt.known(digest, How::Compiled)))
+    });
+    let (result, known) = match written {
+        Ok((size, known)) => (Ok(size), known),
+        Err(e) => (Err(e), None),
+    };
     JobReport {
         diagnostics,
         result,
-        duration: start.elapsed(),
+        known,
         backend_cpu: compiled.backend_cpu,
+        ..JobReport::done(0)
     }
 }
 

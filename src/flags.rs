@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::incremental::key::{self, FlagsKey};
 use crate::llvm::{self, Invocation};
 use crate::plan::{self, Command, Job, Plan};
 
@@ -18,6 +19,8 @@ pub(crate) struct MappedFlags {
     pub(crate) llvm_options: Vec<String>,
     /// LLVM's name for the architecture compiled for.
     pub(crate) arch: String,
+    /// What they mean for an object; `None` when they ask for more than one.
+    pub(crate) key: Option<FlagsKey>,
 }
 
 /// The mapped flags of every job, in plan order.
@@ -128,6 +131,7 @@ fn map_args(args: &[String], job: &Job) -> Result<MappedFlags> {
     Ok(MappedFlags {
         messages,
         llvm_options: invocation.llvm_options(),
+        key: key::of_flags(&invocation.cc1_args(), &job.directory),
         arch,
         invocation,
     })

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use rayon::prelude::*;
 
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::sys::Mapping;
 
@@ -17,6 +19,8 @@ pub(crate) struct InputFile {
     path: PathBuf,
     map: Mapping,
     stamp: Stamp,
+    modified: SystemTime,
+    digest: OnceLock<Digest>,
 }
 
 /// What tells one version of a file from another.
@@ -57,6 +61,8 @@ impl InputFile {
             path: path.to_owned(),
             map,
             stamp: Stamp::of(&metadata),
+            modified: metadata.modified().map_err(failed)?,
+            digest: OnceLock::new(),
         })
     }
 
@@ -66,6 +72,19 @@ impl InputFile {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         self.map.bytes()
+    }
+
+    /// The hash of the content.
+    pub(crate) fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
+            let digest = Digest::of(self.bytes());
+            self.rest();
+            digest
+        })
+    }
+
+    pub(crate) fn modified(&self) -> SystemTime {
+        self.modified
     }
 
     /// Says that the content is not needed for now. It stays valid; a run over

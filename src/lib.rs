@@ -29,6 +29,7 @@
 //!         command: Command::Flags(flags.as_slice().into()),
 //!         post: None,
 //!     }],
+//!     ..Plan::default()
 //! };
 //! let engine = Engine::new(&Options::default()).map_err(fail)?;
 //! let reports = engine.run(&plan, &Silent)?;
@@ -37,11 +38,14 @@
 //! # }
 //! ```
 
+mod cache;
 mod codegen;
+mod digest;
 mod emit;
 pub mod error;
 mod flags;
 pub mod front;
+mod incremental;
 mod input;
 pub mod link;
 mod lld_names;
@@ -53,11 +57,17 @@ mod schedule;
 mod sys;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cache::Cache;
 pub use codegen::JobReport;
 pub use error::{Error, Result};
+use incremental::Verdict;
+pub use incremental::record::How;
+use incremental::record::Record;
+use input::Inputs;
 pub use llvm::BUILT_VERSION;
 pub use plan::{Command, Job, Plan};
 use schedule::Event;
@@ -67,6 +77,18 @@ use schedule::Event;
 pub struct Options {
     /// Backends at a time; all cores when not given.
     pub workers: Option<NonZeroUsize>,
+    /// Where objects of earlier builds are; none are kept when not given.
+    pub cache: Option<CacheOptions>,
+}
+
+/// A cache of objects.
+#[derive(Clone, Debug)]
+pub struct CacheOptions {
+    /// Its directory, which is created if need be.
+    pub directory: PathBuf,
+    /// How large and old it may get, as for ld.lld's `--thinlto-cache-policy`;
+    /// empty for ld.lld's own default.
+    pub policy: String,
 }
 
 impl Options {
@@ -99,17 +121,22 @@ pub struct Engine {
     pool: schedule::Pool,
     readers: rayon::ThreadPool,
     cancelled: Arc<AtomicBool>,
+    cache: Option<Arc<Cache>>,
 }
 
 impl Engine {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When the LLVM that is loaded is not the one built against, or the system
-    /// gives no threads.
+    /// When the LLVM that is loaded is not the one built against, the system
+    /// gives no threads, or the cache cannot be used.
     pub fn new(options: &Options) -> Result<Engine> {
         llvm::start()?;
         let workers = options.workers();
+        let cache = match &options.cache {
+            Some(cache) => Some(Cache::open(&cache.directory, cache.policy.parse()?)?),
+            None => None,
+        };
         let readers = rayon::ThreadPoolBuilder::new()
             .num_threads(workers.get())
             .build()
@@ -118,6 +145,7 @@ impl Engine {
             pool: schedule::Pool::new(workers)?,
             readers,
             cancelled: Arc::default(),
+            cache: cache.map(Arc::new),
         })
     }
 
@@ -137,9 +165,45 @@ impl Engine {
         plan: &Plan,
         observer: &dyn Observer,
     ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
+        self.run_recorded(plan, &mut Record::default(), observer)
+    }
+
+    /// The same; jobs whose object is there, by `record`, are left out, and the
+    /// others recorded.
+    pub(crate) fn run_recorded(
+        &self,
+        plan: &Plan,
+        record: &mut Record,
+        observer: &dyn Observer,
+    ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
+        let twice = prepare::duplicate_outputs(plan);
+        if !twice.is_empty() {
+            return Err(twice);
+        }
         let flags = flags::map(plan)?;
-        let tasks = self.readers.install(|| prepare::prepare(plan, &flags))?;
-        let mut reports: Vec<Option<JobReport>> = plan.jobs.iter().map(|_| None).collect();
+        let (verdicts, tasks) = self.readers.install(|| {
+            let mut inputs = Inputs::default();
+            let verdicts = incremental::judge(plan, &flags, record, &mut inputs);
+            let stale: Vec<usize> = (0..verdicts.len())
+                .filter(|number| matches!(verdicts[*number], Verdict::Stale(_)))
+                .collect();
+            let cache = self.cache.as_ref();
+            prepare::prepare(plan, &stale, &flags, cache, &mut inputs)
+                .map(|tasks| (verdicts, tasks))
+        })?;
+        let mut reasons = Vec::with_capacity(plan.jobs.len());
+        let mut reports: Vec<Option<JobReport>> = Vec::with_capacity(plan.jobs.len());
+        for (number, verdict) in verdicts.into_iter().enumerate() {
+            let (report, why) = match verdict {
+                Verdict::UpToDate(known) => (Some(JobReport::up_to_date(known)), Vec::new()),
+                Verdict::Stale(why) => (None, why),
+            };
+            if let Some(report) = &report {
+                observer.finished(number, 0, &plan.jobs[number], report);
+            }
+            reasons.push(why);
+            reports.push(report);
+        }
         let (events, happened) = crossbeam::channel::unbounded();
         let mut running = tasks.len();
         self.pool.submit(tasks, &events, &self.cancelled);
@@ -151,8 +215,13 @@ impl Engine {
                 Ok(Event::Finished {
                     number,
                     worker,
-                    report,
+                    mut report,
                 }) => {
+                    report.why = std::mem::take(&mut reasons[number]);
+                    if let Some(known) = &mut report.known {
+                        known.why.clone_from(&report.why);
+                    }
+                    record.set_job(&plan.jobs[number], report.known.clone());
                     observer.finished(number, worker, &plan.jobs[number], &report);
                     reports[number] = Some(report);
                     running -= 1;
@@ -163,11 +232,25 @@ impl Engine {
         Ok(reports.into_iter().flatten().collect())
     }
 
+    /// Ends the use of the cache: counts are added up, and what is too old or too
+    /// much is removed when it is time to. `None` without a cache.
+    pub(crate) fn finish(self) -> Option<cache::Summary> {
+        // Workers may still hold on to tasks, and tasks to the cache.
+        drop(self.pool);
+        self.cache.and_then(Arc::into_inner).map(Cache::finish)
+    }
+
     /// Ends all runs soon: jobs that have not started end with
     /// [`error::Kind::Cancelled`], now and in runs to come. Any thread may call it.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
+}
+
+/// Where objects of earlier builds are kept when nobody says otherwise:
+/// `$BACKLTO_CACHE_DIR`, else `backlto` in `$XDG_CACHE_HOME` or `~/.cache`.
+pub fn default_cache_directory() -> Option<PathBuf> {
+    Cache::default_directory()
 }
 
 /// Whether jobs read the mapped files of the plan. When a program that embeds
@@ -205,7 +288,7 @@ pub fn exit(status: i32) -> ! {
 ///
 /// # Errors
 /// When clang's driver does not accept it, or it is not one backend compile.
-pub fn job_from_command_line(args: &[String], directory: std::path::PathBuf) -> Result<Job> {
+pub fn job_from_command_line(args: &[String], directory: PathBuf) -> Result<Job> {
     llvm::start()?;
     flags::job_from_command_line(args, directory)
 }

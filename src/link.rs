@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::incremental;
 use crate::lld_names;
 use crate::llvm::BUILT_VERSION;
 
@@ -85,6 +87,13 @@ impl Linker {
         })
     }
 
+    /// What tells it from other linkers.
+    pub(crate) fn identity(&self) -> String {
+        let program = resolve(&self.program);
+        let build = incremental::key::identity(&program.to_string_lossy());
+        format!("{} {}", self.version, Digest::of(&build))
+    }
+
     /// Runs it in `directory`; what it prints goes where our output goes.
     ///
     /// # Errors
@@ -108,6 +117,20 @@ impl Linker {
         }
         Err(failed().because(format!("`{}`: {status}", self.program.display())))
     }
+}
+
+/// The file that `program` stands for, as the system finds it.
+fn resolve(program: &Path) -> PathBuf {
+    if program.components().count() > 1 {
+        return program.to_owned();
+    }
+    std::env::var_os("PATH")
+        .and_then(|path| {
+            std::env::split_paths(&path)
+                .map(|directory| directory.join(program))
+                .find(|file| file.is_file())
+        })
+        .unwrap_or_else(|| program.to_owned())
 }
 
 /// The bitcode objects that a thin link listed in the file at `path`

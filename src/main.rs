@@ -4,9 +4,9 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use backlto::Options;
 use backlto::front::{self, Failure, Settings, kbuild};
 use backlto::report::{self, Verbosity};
+use backlto::{CacheOptions, Options};
 use clap::{Args, Parser, Subcommand};
 
 /// Every ThinLTO back end of a build, in one process.
@@ -44,6 +44,28 @@ struct Common {
     /// Print errors and the compiler's messages only
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Where objects of earlier builds are kept [default: backlto in the user's
+    /// cache directory; an empty name keeps none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BACKLTO_CACHE_DIR",
+        hide_env_values = true
+    )]
+    cache_dir: Option<PathBuf>,
+    /// How large and old the cache may get, as for ld.lld --thinlto-cache-policy=
+    #[arg(
+        long,
+        global = true,
+        value_name = "POLICY",
+        env = "BACKLTO_CACHE_POLICY",
+        hide_env_values = true
+    )]
+    cache_policy: Option<String>,
+    /// Neither look in the cache nor add to it
+    #[arg(long, global = true)]
+    no_cache: bool,
     /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
     #[arg(long, global = true, value_name = "PATH")]
     ld: Option<PathBuf>,
@@ -85,6 +107,19 @@ enum Door {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Why an object was built, and what would happen to it now
+    Explain {
+        /// The object, or the module that it is made of
+        object: PathBuf,
+    },
+    /// Look at the cache of objects, or tidy it up
+    Cache {
+        /// What to do
+        task: front::cache::Task,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Thin link, backends and link of programs that a JSON file describes
     Run {
         /// The description
@@ -119,12 +154,26 @@ struct Kbuild {
     post: Option<String>,
 }
 
+/// The cache to use, if any.
+fn cache(common: &Common) -> Option<CacheOptions> {
+    let chosen = common.cache_dir.clone();
+    let directory = chosen.or_else(backlto::default_cache_directory)?;
+    let off = common.no_cache || directory.as_os_str().is_empty();
+    (!off).then(|| CacheOptions {
+        directory,
+        policy: common.cache_policy.clone().unwrap_or_default(),
+    })
+}
+
 fn main() {
     let cli = Cli::parse();
+    let cache_by_default = cli.common.cache_dir.is_none();
     let settings = Settings {
         options: Options {
             workers: cli.common.jobs,
+            cache: cache(&cli.common),
         },
+        cache_by_default,
         verbosity: match (cli.common.quiet, cli.common.verbose) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Verbose,
@@ -152,6 +201,13 @@ fn main() {
                 kbuild::distribute::run(&description, &settings.within_link())
             }
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
+            Door::Explain { object } => front::explain::run(&object),
+            Door::Cache { task, json } => front::cache::run(&front::cache::Request {
+                task,
+                directory: cli.common.cache_dir.filter(|d| !d.as_os_str().is_empty()),
+                policy: cli.common.cache_policy,
+                json,
+            }),
             Door::Cc { args } => front::cc::run(args, &settings),
             Door::Run { plan, arches } => front::programs::run(&plan, &arches, &settings),
         });

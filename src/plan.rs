@@ -9,6 +9,9 @@ use std::sync::Arc;
 pub struct Plan {
     /// Reports follow this order, whatever order the jobs run in.
     pub jobs: Vec<Job>,
+    /// The objects are read once and removed, as those of a link that LLD runs
+    /// are: they may share their file with the cache.
+    pub transient: bool,
 }
 
 /// One module to compile.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::cache::Cache;
 use crate::error::{Error, Kind, Result};
 use crate::flags::MappedFlags;
 use crate::input::{InputFile, Inputs};
@@ -25,6 +26,9 @@ pub(crate) struct Task {
     pub(crate) imports: Vec<(String, Arc<InputFile>)>,
     /// An estimate of the work, in IR instructions.
     pub(crate) cost: u64,
+    pub(crate) cache: Option<Arc<Cache>>,
+    /// See [`Plan::transient`].
+    pub(crate) transient: bool,
 }
 
 impl Task {
@@ -47,39 +51,39 @@ struct Index {
     instructions: u64,
 }
 
-/// Opens every input of `plan` and checks that they fit together; every
-/// problem found is reported, each once.
+/// Opens every input of the jobs `numbers` of `plan` and checks that they fit
+/// together; every problem found is reported, each once.
 pub(crate) fn prepare(
     plan: &Plan,
+    numbers: &[usize],
     flags: &[Arc<MappedFlags>],
+    cache: Option<&Arc<Cache>>,
+    inputs: &mut Inputs,
 ) -> std::result::Result<Vec<Task>, Vec<Error>> {
-    let mut errors = duplicate_outputs(plan);
-    let mut inputs = Inputs::default();
-
-    inputs.open(plan.jobs.iter().map(Job::module_path));
-    inputs.open(plan.jobs.iter().filter_map(Job::index_path));
-    let indexes: Vec<Result<Index>> = plan
-        .jobs
-        .par_iter()
-        .map(|job| read_index(job, &inputs))
-        .collect();
-    inputs.open(plan.jobs.iter().zip(&indexes).flat_map(|(job, index)| {
+    let jobs: Vec<&Job> = numbers.iter().map(|number| &plan.jobs[*number]).collect();
+    inputs.open(jobs.iter().map(|job| job.module_path()));
+    inputs.open(jobs.iter().filter_map(|job| job.index_path()));
+    let indexes: Vec<Result<Index>> = jobs.par_iter().map(|job| read_index(job, inputs)).collect();
+    inputs.open(jobs.iter().zip(&indexes).flat_map(|(job, index)| {
         let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
         imports.iter().map(|(name, _)| job.resolve(name))
     }));
-    let modules = Modules::read(plan, &indexes, &inputs);
+    let inputs = &*inputs;
+    let modules = Modules::read(&jobs, &indexes, inputs);
 
-    let tasks: Vec<Result<Task>> = plan
-        .jobs
+    let tasks: Vec<Result<Task>> = jobs
         .par_iter()
+        .zip(numbers)
         .zip(indexes)
-        .zip(flags)
-        .enumerate()
-        .map(|(number, ((job, index), flags))| {
-            check_job(number, job, index?, flags, &inputs, &modules)
+        .map(|((job, number), index)| {
+            let mut task = check_job(*number, job, index?, &flags[*number], inputs, &modules)?;
+            task.cache = cache.cloned();
+            task.transient = plan.transient;
+            Ok(task)
         })
         .collect();
     let mut ready = Vec::with_capacity(tasks.len());
+    let mut errors = Vec::new();
     for task in tasks {
         match task {
             Ok(task) => ready.push(task),
@@ -95,7 +99,8 @@ pub(crate) fn prepare(
     Err(errors)
 }
 
-fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
+/// An error for each pair of jobs that would write one object.
+pub(crate) fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
     let mut writers: HashMap<PathBuf, &Job> = HashMap::new();
     let mut errors = Vec::new();
     for job in &plan.jobs {
@@ -170,9 +175,9 @@ fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
 struct Modules(HashMap<PathBuf, Result<ModuleInfo>>);
 
 impl Modules {
-    fn read(plan: &Plan, indexes: &[Result<Index>], inputs: &Inputs) -> Modules {
-        let mut paths: Vec<PathBuf> = plan.jobs.iter().map(Job::module_path).collect();
-        for (job, index) in plan.jobs.iter().zip(indexes) {
+    fn read(jobs: &[&Job], indexes: &[Result<Index>], inputs: &Inputs) -> Modules {
+        let mut paths: Vec<PathBuf> = jobs.iter().map(|job| job.module_path()).collect();
+        for (job, index) in jobs.iter().zip(indexes) {
             let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
             paths.extend(imports.iter().map(|(name, _)| job.resolve(name)));
         }
@@ -288,6 +293,8 @@ fn check_job(
             .transpose()?,
         imports,
         cost: index.instructions,
+        cache: None,
+        transient: false,
     })
 }
 

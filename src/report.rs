@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cache::Totals;
 use crate::error::Error;
-use crate::{Job, JobReport, Observer};
+use crate::{How, Job, JobReport, Observer};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,27 +68,34 @@ pub struct Reporter {
 struct State {
     running: Vec<String>,
     slowest: Vec<(Duration, String)>,
-    total: Totals,
+    count: Count,
     /// The same for each group of runs that has a name.
-    groups: BTreeMap<String, Totals>,
+    groups: BTreeMap<String, Count>,
 }
 
 /// What the summary counts.
 #[derive(Clone, Copy, Default)]
-struct Totals {
+struct Count {
     objects: usize,
+    compiled: usize,
+    up_to_date: usize,
     failed: usize,
     bytes: u64,
     duration: Duration,
     backend_cpu: Duration,
 }
 
-impl Totals {
+impl Count {
     fn add(&mut self, report: &JobReport) {
         match report.result {
             Ok(bytes) => {
                 self.objects += 1;
                 self.bytes += bytes;
+                match report.how {
+                    How::Compiled => self.compiled += 1,
+                    How::UpToDate => self.up_to_date += 1,
+                    How::Cached | How::CachedAfterImport => {}
+                }
             }
             Err(_) => self.failed += 1,
         }
@@ -173,31 +181,32 @@ impl Reporter {
         }
     }
 
-    /// Ends the progress line and prints the summary, if one is wanted.
-    pub fn finish(&self) {
+    /// Ends the progress line and prints the summary, if one is wanted; `cache` is
+    /// what the run had from it.
+    pub(crate) fn finish(&self, cache: Option<&Totals>) {
         self.clear();
-        let total = self.state().total;
-        let nothing_ran = total.objects + total.failed == 0;
+        let count = self.state().count;
+        let nothing_ran = count.objects + count.failed == 0;
         if self.verbosity > Verbosity::Progress && !nothing_ran {
-            print_line(&self.summary());
+            print_line(&self.summary(cache));
         }
     }
 
-    fn summary(&self) -> String {
+    fn summary(&self, cache: Option<&Totals>) -> String {
         let state = self.state();
-        let total = &state.total;
+        let count = &state.count;
         let seconds = self.start.elapsed().as_secs_f64();
         let mut text = format!(
             "{} objects ({:.1} MB) in {seconds:.2} s, {:.1} objects/s",
-            total.objects,
-            megabytes(total.bytes),
-            total.objects as f64 / seconds.max(1e-9),
+            count.objects,
+            megabytes(count.bytes),
+            count.objects as f64 / seconds.max(1e-9),
         );
         let cpu = process_cpu().saturating_sub(self.start_cpu).as_secs_f64();
         let _ = write!(
             text,
             ", {cpu:.2} s CPU ({:.1} % in LLVM's backend)",
-            total.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9)
+            count.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9)
         );
         if let Some(peak) = peak_memory() {
             let _ = write!(text, ", peak memory {:.0} MB", megabytes(peak));
@@ -214,7 +223,24 @@ impl Reporter {
                 let _ = write!(text, ", {} FAILED", group.failed);
             }
         }
-        if total.objects > 1 {
+        let cached = cache.filter(|cache| cache.hits() > 0);
+        if count.up_to_date > 0 || cached.is_some() {
+            let _ = write!(
+                text,
+                "\n{} compiled, {} up to date",
+                count.compiled, count.up_to_date
+            );
+        }
+        if let Some(cache) = cached {
+            let _ = write!(
+                text,
+                ", {} from the cache ({} of them known after the import), {:.2} s saved",
+                cache.hits(),
+                cache.hits_after_import,
+                cache.seconds_saved,
+            );
+        }
+        if count.compiled > 1 {
             text.push_str("\nslowest:");
             for (duration, name) in &state.slowest {
                 let _ = write!(text, "\n  {:7.2} s  {name}", duration.as_secs_f64());
@@ -268,11 +294,13 @@ impl Observer for Follower<'_> {
         let reporter = self.reporter;
         let line = match reporter.verbosity {
             Verbosity::Quiet | Verbosity::Progress => None,
+            // As make: what is up to date is not worth a line.
+            _ if report.how == How::UpToDate => None,
             Verbosity::Verbose => Some(shell_words(&job.command_line())),
             Verbosity::Normal => reporter.bar.is_none().then(|| format!("  BE      {label}")),
         };
         let mut state = reporter.state();
-        state.total.add(report);
+        state.count.add(report);
         if let Some(group) = self.group {
             state
                 .groups
@@ -280,7 +308,9 @@ impl Observer for Follower<'_> {
                 .or_default()
                 .add(report);
         }
-        state.slowest.push((report.duration, label.clone()));
+        if report.how == How::Compiled {
+            state.slowest.push((report.duration, label.clone()));
+        }
         state.slowest.sort_by(|a, b| b.cmp(a));
         state.slowest.truncate(SLOWEST);
         if let Some(bar) = &reporter.bar {

@@ -29,7 +29,10 @@ pub fn run(args: Vec<String>, settings: &Settings) -> Outcome {
     if settings.verbosity == Verbosity::Verbose {
         eprintln!("{}", report::shell_words(&job.command_line()));
     }
-    let plan = Plan { jobs: vec![job] };
+    let plan = Plan {
+        jobs: vec![job],
+        transient: false,
+    };
     let engine = Engine::new(&settings.options)?;
     let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;
     for job in reports {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Outcome, Session, Settings, absolute};
 use crate::error::{Error, Kind, Result};
+use crate::incremental::record::Record;
 use crate::{Command, Job, Plan};
 
 /// The file's content. LLD may add fields.
@@ -60,12 +61,16 @@ pub fn run(path: &Path, settings: &Settings) -> Outcome {
 /// Runs `jobs`, which are those of `description`.
 pub(super) fn compile(jobs: Vec<Job>, description: &Description, settings: &Settings) -> Outcome {
     let session = Session::new(settings)?;
-    let plan = Plan { jobs };
+    let plan = Plan {
+        jobs,
+        transient: true,
+    };
     let group = (!description.common.linker_output.is_empty())
         .then_some(description.common.linker_output.as_str());
     // The objects have LLD's temporary names; a person knows the modules.
-    let outcome = session.run_backends(&plan, group, &|job| job.module.clone());
-    session.reporter.finish();
+    let mut record = Record::default();
+    let outcome = session.run_backends(&plan, &mut record, group, &|job| job.module.clone());
+    session.finish();
     outcome
 }
 

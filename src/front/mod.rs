@@ -2,8 +2,10 @@
 //! runs the stages around it.
 
 mod arch;
+pub mod cache;
 pub mod cc;
 pub mod distribute;
+pub mod explain;
 pub mod kbuild;
 pub mod programs;
 
@@ -14,7 +16,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::cache::Totals;
 use crate::error::{Error, Kind, Result};
+use crate::incremental::record::Record;
 use crate::link::Linker;
 use crate::report::{self, Reporter, Verbosity};
 use crate::{Engine, Job, Options, Plan};
@@ -28,6 +32,8 @@ pub struct Settings {
     pub verbosity: Verbosity,
     /// The linker chosen by the user.
     pub linker: Option<PathBuf>,
+    /// The cache that [`Options::cache`] names is one that nobody asked for.
+    pub cache_by_default: bool,
 }
 
 impl Settings {
@@ -56,28 +62,65 @@ impl Session {
         if let Some(text) = linker.mismatch() {
             report::warning(&text);
         }
+        let engine = Engine::new(&settings.options).or_else(|e| {
+            // Without a place to keep objects, they are compiled.
+            if !settings.cache_by_default || settings.options.cache.is_none() {
+                return Err(e);
+            }
+            report::warning(&e.to_string());
+            Engine::new(&Options {
+                cache: None,
+                ..settings.options.clone()
+            })
+        })?;
         Ok(Session {
-            engine: Engine::new(&settings.options)?,
+            engine,
             linker,
             reporter: Reporter::new(settings.verbosity),
         })
     }
 
-    /// Runs the backends of `plan` and says how each ended. `group` is whose
-    /// line of the summary they count for.
+    /// Runs the backends of `plan` that are not up to date by `record`, and says
+    /// how each ended. `group` is whose line of the summary they count for.
     fn run_backends(
         &self,
         plan: &Plan,
+        record: &mut Record,
         group: Option<&str>,
         label: &dyn Fn(&Job) -> String,
     ) -> Outcome {
         let observer = self.reporter.follow(plan.jobs.len(), group, label);
-        let reports = self.engine.run(plan, &observer).map_err(Failure::Unsaid)?;
+        let reports = self
+            .engine
+            .run_recorded(plan, record, &observer)
+            .map_err(Failure::Unsaid)?;
         match reports.iter().any(|report| report.result.is_err()) {
             true => Err(Failure::Said),
             false => Ok(()),
         }
     }
+
+    /// Ends the use of the cache, and prints the summary if one is wanted.
+    fn finish(self) {
+        let cache = finish_cache(self.engine);
+        self.reporter.finish(cache.as_ref());
+    }
+
+    /// The same without a summary, for steps of somebody else's build.
+    fn finish_quietly(self) {
+        finish_cache(self.engine);
+        self.reporter.clear();
+    }
+}
+
+fn finish_cache(engine: Engine) -> Option<Totals> {
+    let summary = engine.finish()?;
+    if let Some(reason) = summary.first_error {
+        report::warning(&format!(
+            "the cache could not be used as it should: {reason}"
+        ));
+    }
+    Some(summary.totals)
 }
 
 /// Waits until no other backlto works in any of `directories`, and keeps others

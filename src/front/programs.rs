@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::arch;
 use super::{Outcome, Session, Settings, absolute, lock};
 use crate::error::{Error, Kind, Result};
+use crate::incremental::record::Record;
 use crate::link::{index_name, native_name, read_index_list};
 use crate::{Command, Job, Plan};
 
@@ -79,12 +80,17 @@ pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
         }
         native_inputs.push(objects);
     }
-    let backends = session.run_backends(&plan, None, &|job| {
+    let record_path = record_path(path)?;
+    let mut record = Record::read(&record_path);
+    let backends = session.run_backends(&plan, &mut record, None, &|job| {
         let directory = job.directory.file_name().unwrap_or_default();
         Path::new(directory).join(&job.output).display().to_string()
     });
-    session.reporter.finish();
-    backends?;
+    record.write(&record_path)?;
+    if backends.is_err() {
+        session.finish();
+        return backends;
+    }
     for (program, objects) in programs.iter().zip(native_inputs) {
         session
             .reporter
@@ -96,7 +102,16 @@ pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
             .linker
             .run(&program.directory, &args, "the final link")?;
     }
+    session.finish();
     Ok(())
+}
+
+/// The record of what the programs of the description at `path` are made of is
+/// beside it.
+fn record_path(path: &Path) -> Result<PathBuf> {
+    let path = absolute(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(path.with_file_name(format!(".{name}.backlto")))
 }
 
 fn read(path: &Path) -> Result<Vec<Program>> {

@@ -1,5 +1,7 @@
 //! One backend compile, from borrowed bytes to an object.
 
+use std::ffi::c_void;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use inkwell::context::Context;
@@ -22,9 +24,20 @@ pub(crate) struct CompileInput<'a> {
     pub(crate) output: &'a str,
 }
 
+/// Looks at a compile once its module has everything that it imports.
+pub(crate) trait Watch {
+    /// A text of assembly in the module.
+    fn assembly(&mut self, text: &[u8]);
+    /// What the optimiser is about to get, as bitcode; `None` when the module
+    /// and the flags do not decide alone what comes of it. False when the
+    /// object is not needed. Called once, after all assembly.
+    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool;
+}
+
 /// How one compile ended.
 pub(crate) struct Compiled {
-    /// The object, or why there is none.
+    /// The object, or why there is none; empty when [`Watch::imported`] did not
+    /// want it.
     pub(crate) object: Result<Vec<u8>, CompileFailure>,
     /// Everything clang would have printed.
     pub(crate) diagnostics: String,
@@ -42,8 +55,56 @@ pub(crate) enum CompileFailure {
     Crash(String),
 }
 
-/// Compiles one module in a context of its own.
-pub(crate) fn compile(input: &CompileInput<'_>) -> Compiled {
+/// A watcher for C++, which no panic may reach.
+struct Watched<'a> {
+    watch: &'a mut dyn Watch,
+    panicked: bool,
+}
+
+impl Watched<'_> {
+    fn guard<T>(&mut self, otherwise: T, act: impl FnOnce(&mut dyn Watch) -> T) -> T {
+        let watch = &mut *self.watch;
+        std::panic::catch_unwind(AssertUnwindSafe(|| act(watch))).unwrap_or_else(|_| {
+            self.panicked = true;
+            otherwise
+        })
+    }
+}
+
+/// # Safety
+/// `ctx` must point to a [`Watched`] that nobody else uses, and `ptr` must be
+/// readable for `len` bytes.
+unsafe extern "C" fn on_assembly(ctx: *mut c_void, ptr: *const u8, len: usize) {
+    // SAFETY: promised by the caller; only texts that are not empty are shown.
+    let (watched, text) = unsafe {
+        (
+            &mut *ctx.cast::<Watched<'_>>(),
+            std::slice::from_raw_parts(ptr, len),
+        )
+    };
+    watched.guard((), |watch| watch.assembly(text));
+}
+
+/// # Safety
+/// As for [`on_assembly`]; `ptr` may be null.
+unsafe extern "C" fn on_imported(ctx: *mut c_void, ptr: *const u8, len: usize) -> bool {
+    // SAFETY: promised by the caller.
+    let (watched, bitcode) = unsafe {
+        (
+            &mut *ctx.cast::<Watched<'_>>(),
+            (!ptr.is_null()).then(|| std::slice::from_raw_parts(ptr, len)),
+        )
+    };
+    watched.guard(true, |watch| watch.imported(bitcode))
+}
+
+/// Compiles one module in a context of its own. `watch` is told what LLVM has
+/// imported, if LLVM's ThinLTO backend runs at all.
+pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -> Compiled {
+    let mut watched = watch.map(|watch| Watched {
+        watch,
+        panicked: false,
+    });
     let imports: Vec<Buffer> = input
         .imports
         .iter()
@@ -64,14 +125,20 @@ pub(crate) fn compile(input: &CompileInput<'_>) -> Compiled {
         imports: imports.as_ptr(),
         import_count: imports.len(),
         output_path: Slice::new(input.output.as_bytes()),
+        imported: watched.is_some().then_some(on_imported),
+        asm_text: watched.is_some().then_some(on_assembly),
+        imported_ctx: watched.as_mut().map_or(std::ptr::null_mut(), |watched| {
+            std::ptr::from_mut(watched).cast()
+        }),
     };
 
     let mut backend_nanoseconds = 0;
     let mut object = Collector::default();
     let mut diagnostics = Collector::default();
     let mut error = Collector::default();
-    // SAFETY: the request borrows from `input`, `imports` and `context`, which
-    // all outlive the call; the context is used by this call alone.
+    // SAFETY: the request borrows from `input`, `imports`, `watched` and
+    // `context`, which all outlive the call; the last two are used by this call
+    // alone.
     let status = unsafe {
         ffi::BackltoCompile(
             &raw const request,
@@ -85,8 +152,13 @@ pub(crate) fn compile(input: &CompileInput<'_>) -> Compiled {
         )
     };
     let error = error.into_text();
+    assert!(
+        !watched.is_some_and(|watched| watched.panicked),
+        "a watcher of the compile panicked"
+    );
     let object = match status {
         RawStatus::OK => Ok(object.into_bytes()),
+        RawStatus::STOPPED => Ok(Vec::new()),
         RawStatus::FATAL => Err(CompileFailure::Fatal(error)),
         RawStatus::CRASH => Err(CompileFailure::Crash(error)),
         _ => Err(CompileFailure::Reported(error)),

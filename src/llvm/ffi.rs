@@ -55,9 +55,12 @@ impl RawStatus {
     pub(super) const OK: RawStatus = RawStatus(0);
     pub(super) const FATAL: RawStatus = RawStatus(2);
     pub(super) const CRASH: RawStatus = RawStatus(3);
+    pub(super) const STOPPED: RawStatus = RawStatus(4);
 }
 
 pub(super) type Sink = unsafe extern "C" fn(ctx: *mut c_void, ptr: *const u8, len: usize);
+pub(super) type Imported =
+    unsafe extern "C" fn(ctx: *mut c_void, bitcode: *const u8, len: usize) -> bool;
 pub(super) type ModuleVisitor =
     unsafe extern "C" fn(ctx: *mut c_void, path: *const u8, len: usize, hash: *const u32);
 
@@ -79,6 +82,9 @@ pub(super) struct CompileRequest {
     pub(super) imports: *const Buffer,
     pub(super) import_count: usize,
     pub(super) output_path: Slice,
+    pub(super) imported: Option<Imported>,
+    pub(super) asm_text: Option<Sink>,
+    pub(super) imported_ctx: *mut c_void,
 }
 
 /// Opaque `BackltoInvocation`.

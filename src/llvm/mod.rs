@@ -10,7 +10,7 @@ mod init;
 mod invocation;
 mod sink;
 
-pub(crate) use backend::{CompileFailure, CompileInput, compile};
+pub(crate) use backend::{CompileFailure, CompileInput, Watch, compile};
 pub(crate) use bitcode::{
     ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, read_module_info,
     write_thin_archive,

@@ -9,6 +9,7 @@ use super::cmdfile;
 use super::flags::BackendFlags;
 use crate::error::{Error, Kind, Result};
 use crate::front::{Failure, Outcome, Session};
+use crate::incremental::record::Record;
 use crate::link::{index_name, native_name};
 use crate::{Command, Job, Plan};
 
@@ -41,23 +42,25 @@ const LONGEST_PATH: usize = 4096;
 impl Backends<'_> {
     /// Compiles each object of `bitcode` to its native object, and records how
     /// as kbuild does.
-    pub(super) fn run(&self, bitcode: &[String], session: &Session) -> Outcome {
+    pub(super) fn run(
+        &self,
+        bitcode: &[String],
+        record: &mut Record,
+        session: &Session,
+    ) -> Outcome {
         let flags = self.flags(bitcode)?;
         let plan = Plan {
             jobs: bitcode
                 .iter()
                 .zip(&flags)
-                .map(|(object, flags)| Job {
-                    directory: self.objtree.to_owned(),
-                    module: object.clone(),
-                    index: Some(index_name(object)),
-                    output: native_name(object),
-                    command: Command::Flags(flags.for_clang.clone()),
-                    post: self.post.cloned(),
-                })
+                .map(|(object, flags)| self.job(object, flags))
                 .collect(),
+            transient: false,
         };
-        session.run_backends(&plan, self.label.0, &|job| self.label.of(&job.output))?;
+        record.keep_jobs(plan.jobs.iter());
+        session.run_backends(&plan, record, self.label.0, &|job| {
+            self.label.of(&job.output)
+        })?;
         // make must not take an object that this run did not finish for one
         // that its own rule made.
         bitcode
@@ -65,6 +68,17 @@ impl Backends<'_> {
             .zip(&flags)
             .try_for_each(|(object, flags)| self.record(object, flags))?;
         Ok(())
+    }
+
+    pub(super) fn job(&self, object: &str, flags: &BackendFlags) -> Job {
+        Job {
+            directory: self.objtree.to_owned(),
+            module: object.to_owned(),
+            index: Some(index_name(object)),
+            output: native_name(object),
+            command: Command::Flags(flags.for_clang.clone()),
+            post: self.post.cloned(),
+        }
     }
 
     fn record(&self, object: &str, flags: &BackendFlags) -> Result<()> {

@@ -15,6 +15,7 @@ mod indexes;
 mod initcalls;
 mod recipe;
 mod running;
+mod steps;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -23,9 +24,14 @@ use self::backends::{Backends, Label};
 use self::indexes::Indexes;
 use self::tree::Tree;
 use super::{Failure, Outcome, Session, Settings, absolute, arch, lock};
+use crate::Job;
 use crate::error::{Error, Kind, Result};
-use crate::link::read_index_list;
+use crate::incremental::record::Record;
+use crate::link::{native_name, read_index_list};
 use crate::report;
+
+/// The record of a tree. `make clean` removes files of such names.
+pub(super) const RECORD: &str = ".tmp_backlto";
 
 /// Where to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -96,7 +102,7 @@ pub fn run(request: &Request, settings: &Settings) -> Outcome {
             })
             .fold(false, |one, other| one | other)
     });
-    session.reporter.finish();
+    session.finish();
     match failed {
         true => Err(Failure::Said),
         false => Ok(()),
@@ -119,15 +125,39 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
     session.linker.run(&objtree, args, "the thin link")?;
     indexes.keep_times();
     let bitcode = read_index_list(&objtree.join(tree::INDEX_LIST))?;
+    let record_path = objtree.join(RECORD);
+    let mut record = Record::read(&record_path);
     let outcome = Backends {
         objtree: &objtree,
         distributed: true,
         post: None,
         label: Label(None),
     }
-    .run(&bitcode, &session);
-    session.reporter.clear();
+    .run(&bitcode, &mut record, &session);
+    record.write(&record_path)?;
+    session.finish_quietly();
     outcome
+}
+
+/// The job that makes `object`, which is relative to `objtree`, by what kbuild
+/// has recorded now; `None` when it has not.
+///
+/// # Errors
+/// When the record cannot be understood.
+pub(super) fn job_of(objtree: &Path, object: &Path) -> Result<Option<Job>> {
+    let name = object.to_string_lossy();
+    let Some(stem) = name.strip_suffix(&native_name("")) else {
+        return Ok(None);
+    };
+    let module = format!("{stem}.o");
+    let backends = Backends {
+        objtree,
+        distributed: false,
+        post: None,
+        label: Label(None),
+    };
+    let flags = flags::BackendFlags::read(objtree, &module)?;
+    Ok(Some(backends.job(&module, &flags)))
 }
 
 fn split_post(command: &str) -> Result<Vec<String>> {

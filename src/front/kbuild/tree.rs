@@ -8,10 +8,12 @@ use std::sync::Arc;
 use super::backends::{Backends, Label};
 use super::indexes::Indexes;
 use super::recipe::{INITCALLS, Recipe};
-use super::{Request, Stage, archive, cmdfile, initcalls};
+use super::{RECORD, Request, Stage, archive, cmdfile, initcalls, steps};
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::front::{Outcome, Session, absolute};
-use crate::link::{native_name, read_index_list};
+use crate::incremental::record::{Record, Step};
+use crate::link::{index_name, native_name, read_index_list};
 use crate::report::shell_words;
 
 /// Every bitcode object, one per line, as the thin link saw them.
@@ -22,6 +24,8 @@ pub(super) const ORDER: &str = "builtin.order";
 const FIXUP: &str = "built-in-fixup.a";
 /// The same with native objects.
 const ARCHIVE: &str = "vmlinux.a";
+/// What stage 4 makes of it.
+const VMLINUX_O: &str = "vmlinux.o";
 
 /// An object tree, and what its build is made of.
 pub(super) struct Tree<'a> {
@@ -67,12 +71,21 @@ impl<'a> Tree<'a> {
             true => Label(Some(&self.name)),
             false => Label(None),
         };
+        let path = self.path.join(RECORD);
+        let mut record = Record::read(&path);
+        let outcome = self.stages(to, label, &mut record);
+        // What was done before a failure need not be done again.
+        record.write(&path)?;
+        outcome
+    }
+
+    fn stages(&self, to: Stage, label: Label<'_>, record: &mut Record) -> Outcome {
         let order = self.order()?;
-        let bitcode = self.thin_link(&order, label)?;
+        let bitcode = self.thin_link(&order, label, record)?;
         if to == Stage::ThinLink {
             return Ok(());
         }
-        self.backends(&order, &bitcode, label)?;
+        self.backends(&order, &bitcode, label, record)?;
         if to == Stage::Objects {
             return Ok(());
         }
@@ -80,7 +93,7 @@ impl<'a> Tree<'a> {
         if to == Stage::Archive {
             return Ok(());
         }
-        self.link(&objects, label)?;
+        self.link(&objects, label, record)?;
         Ok(())
     }
 
@@ -117,45 +130,95 @@ impl<'a> Tree<'a> {
     }
 
     /// Stage 2. Returns the bitcode objects, in link order.
-    fn thin_link(&self, order: &[String], label: Label<'_>) -> Result<Vec<String>> {
+    fn thin_link(
+        &self,
+        order: &[String],
+        label: Label<'_>,
+        record: &mut Record,
+    ) -> Result<Vec<String>> {
         if self.distributed {
-            self.step("AR", FIXUP, label);
-            archive::write(&self.path, FIXUP, order)?;
+            let fixup = steps::written(&self.path, FIXUP, |name| {
+                archive::write(&self.path, name, order)
+            })?;
+            if fixup.changed {
+                self.step("AR", FIXUP, label);
+            }
+            fixup.younger_than(&self.path, &self.recipe.archives);
             self.record(FIXUP, &self.fixup_command())?;
         }
-        self.write(ORDER, &lines(order))?;
+        let list = steps::written(&self.path, ORDER, |name| self.write(name, &lines(order)))?;
         if self.distributed {
+            list.younger_than(&self.path, &[FIXUP.to_owned()]);
             self.record(ORDER, &format!("{} t {FIXUP} > {ORDER}", self.recipe.ar))?;
         }
 
-        self.step("LD", INDEX_LIST, label);
         let mut args = self.recipe.linker_flags.clone();
         args.extend([
             "-r".to_owned(),
             format!("--thinlto-index-only={INDEX_LIST}"),
             format!("@{ORDER}"),
         ]);
-        // A list that a failed link left half-written must not look fresh to
-        // make: its record goes before the link, the list itself after.
-        self.forget(&cmdfile::path_of(&self.path, INDEX_LIST))?;
-        let indexes = Indexes::before(&self.path, order);
-        let linked = self.session.linker.run(&self.path, &args, "the thin link");
-        if linked.is_err() {
-            self.forget(&self.path.join(INDEX_LIST))?;
+        let command = command_text(&self.recipe.ld, &args);
+        let inputs = steps::digest(
+            &self.path,
+            &[&command, &self.session.linker.identity()],
+            order,
+        );
+        let unchanged = record
+            .step(INDEX_LIST)
+            .is_some_and(|step| inputs == Some(step.inputs))
+            && self.indexes_are(record.step(INDEX_LIST));
+        if !unchanged {
+            self.step("LD", INDEX_LIST, label);
+            record.set_step(INDEX_LIST, None);
+            // A list that a failed link left half-written must not look fresh to
+            // make: its record goes before the link, the list itself after.
+            self.forget(&cmdfile::path_of(&self.path, INDEX_LIST))?;
+            let indexes = Indexes::before(&self.path, order);
+            let linked = self.session.linker.run(&self.path, &args, "the thin link");
+            if linked.is_err() {
+                self.forget(&self.path.join(INDEX_LIST))?;
+            }
+            linked?;
+            indexes.keep_times();
         }
-        linked?;
-        indexes.keep_times();
-        self.record(INDEX_LIST, &command_text(&self.recipe.ld, &args))?;
+        steps::make_younger(&self.path, INDEX_LIST, &[ORDER.to_owned()]);
+        self.record(INDEX_LIST, &command)?;
 
         let bitcode = read_index_list(&self.path.join(INDEX_LIST))?;
         if bitcode.is_empty() {
             return Err(self.error("no object of vmlinux is bitcode"));
         }
+        if !unchanged && let (Some(inputs), Some(outputs)) = (inputs, self.indexes_digest(&bitcode))
+        {
+            record.set_step(INDEX_LIST, Some(Step { inputs, outputs }));
+        }
         Ok(bitcode)
     }
 
+    /// What the thin link has written for `bitcode`.
+    fn indexes_digest(&self, bitcode: &[String]) -> Option<Digest> {
+        let mut files: Vec<String> = bitcode.iter().map(|object| index_name(object)).collect();
+        files.push(INDEX_LIST.to_owned());
+        steps::digest(&self.path, &[], &files)
+    }
+
+    /// Whether what the thin link has written is what `step` remembers.
+    fn indexes_are(&self, step: Option<&Step>) -> bool {
+        let now = read_index_list(&self.path.join(INDEX_LIST))
+            .ok()
+            .and_then(|bitcode| self.indexes_digest(&bitcode));
+        now.is_some() && now == step.map(|step| step.outputs)
+    }
+
     /// Stage 3.
-    fn backends(&self, order: &[String], bitcode: &[String], label: Label<'_>) -> Outcome {
+    fn backends(
+        &self,
+        order: &[String],
+        bitcode: &[String],
+        label: Label<'_>,
+        record: &mut Record,
+    ) -> Outcome {
         let known: HashSet<&String> = order.iter().collect();
         if let Some(stranger) = bitcode.iter().find(|object| !known.contains(object)) {
             return Err(self
@@ -170,7 +233,7 @@ impl<'a> Tree<'a> {
             post: self.post.as_ref(),
             label,
         }
-        .run(bitcode, self.session)
+        .run(bitcode, record, self.session)
     }
 
     /// Writes `vmlinux.a`; returns its members.
@@ -180,7 +243,6 @@ impl<'a> Tree<'a> {
         bitcode: &[String],
         label: Label<'_>,
     ) -> Result<Vec<String>> {
-        self.step("AR", ARCHIVE, label);
         let bitcode: HashSet<&String> = bitcode.iter().collect();
         let objects: Vec<String> = order
             .iter()
@@ -189,7 +251,13 @@ impl<'a> Tree<'a> {
                 false => object.clone(),
             })
             .collect();
-        archive::write(&self.path, ARCHIVE, &objects)?;
+        let archive = steps::written(&self.path, ARCHIVE, |name| {
+            archive::write(&self.path, name, &objects)
+        })?;
+        if archive.changed {
+            self.step("AR", ARCHIVE, label);
+        }
+        archive.younger_than(&self.path, &[ORDER.to_owned(), INDEX_LIST.to_owned()]);
         if self.distributed {
             self.record(
                 ARCHIVE,
@@ -205,8 +273,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Stage 4: `vmlinux.o`.
-    fn link(&self, objects: &[String], label: Label<'_>) -> Result<()> {
-        self.step("GEN", INITCALLS, label);
+    fn link(&self, objects: &[String], label: Label<'_>, record: &mut Record) -> Result<()> {
         let mut all = objects.to_vec();
         for library in self.recipe.libraries() {
             match library.ends_with(".a") {
@@ -214,19 +281,36 @@ impl<'a> Tree<'a> {
                 false => all.push(library.clone()),
             }
         }
+        let command = command_text(&self.recipe.ld, &self.recipe.link);
+        let inputs = steps::digest(
+            &self.path,
+            &[&command, &self.session.linker.identity()],
+            &all,
+        );
+        let written = [INITCALLS, VMLINUX_O].map(str::to_owned);
+        let outputs = || steps::digest(&self.path, &[], &written);
+        let known = record.step(VMLINUX_O);
+        if known.is_some_and(|step| Some(step.inputs) == inputs && Some(step.outputs) == outputs())
+        {
+            steps::make_younger(&self.path, VMLINUX_O, &[ARCHIVE.to_owned()]);
+            return Ok(());
+        }
+        record.set_step(VMLINUX_O, None);
+        self.step("GEN", INITCALLS, label);
         self.write(INITCALLS, &initcalls::linker_script(&self.path, &all)?)?;
 
-        self.step("LD", "vmlinux.o", label);
+        self.step("LD", VMLINUX_O, label);
         // Recorded as it is run, without the objtool that kbuild's own command
         // goes on with: where there is one, make sees the difference and does
         // its stage 4 again, objtool included.
-        self.record(
-            "vmlinux.o",
-            &command_text(&self.recipe.ld, &self.recipe.link),
-        )?;
+        self.record(VMLINUX_O, &command)?;
         self.session
             .linker
-            .run(&self.path, &self.recipe.link, "the link of vmlinux.o")
+            .run(&self.path, &self.recipe.link, "the link of vmlinux.o")?;
+        if let (Some(inputs), Some(outputs)) = (inputs, outputs()) {
+            record.set_step(VMLINUX_O, Some(Step { inputs, outputs }));
+        }
+        Ok(())
     }
 
     /// kbuild's `cmd_ar_builtin_fixup`.

@@ -1,0 +1,271 @@
+//! One job on its way to an object: what the cache has of it, before LLVM starts
+//! and again once the imported code is known, and what the cache learns.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::asm::{AsmFiles, Files, Search};
+use super::key;
+use super::record::{How, JobRecord};
+use crate::cache::{Cache, Hit, Placement};
+use crate::digest::Digest;
+use crate::llvm::Watch;
+use crate::plan::Command;
+use crate::prepare::Task;
+
+/// What the cache holds under a key: an object, and what clang said of it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Entry {
+    /// Files that assembly pulled in: the entry is for these alone.
+    #[serde(default, skip_serializing_if = "Files::is_empty")]
+    files: Files,
+    object: Digest,
+    size: u64,
+    diagnostics: String,
+    /// How long the compile took.
+    microseconds: u64,
+}
+
+/// Modules of which only a file behind their assembly changes keep this many
+/// objects.
+const VARIANTS: usize = 8;
+
+/// An object that came from the cache and is where it belongs.
+pub(crate) struct Found {
+    pub(crate) object: Digest,
+    pub(crate) size: u64,
+    pub(crate) diagnostics: String,
+    pub(crate) how: How,
+    /// For the record, if the job has one.
+    pub(crate) known: Option<JobRecord>,
+}
+
+pub(crate) struct Attempt<'a> {
+    task: &'a Task,
+    cache: Option<&'a Cache>,
+    /// The key by everything that the job reads, if it has one.
+    primary: Option<Digest>,
+    /// The key by the imported module, once that is known.
+    imported: Option<Digest>,
+    asm: AsmFiles,
+    /// Whether LLVM came as far as to show its assembly.
+    shown: bool,
+    found: Option<Found>,
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(task: &'a Task) -> Attempt<'a> {
+        // What a program makes of an object is not in any key.
+        let cache = task.cache.as_deref().filter(|_| task.job.post.is_none());
+        let primary = task.flags.key.as_ref().and_then(|flags| {
+            let index = task.index.as_ref()?;
+            cache?;
+            Some(
+                key::Inputs {
+                    flags: &flags.digest,
+                    module: (&task.job.module, task.module.digest()),
+                    index: index.digest(),
+                    imports: &mut task
+                        .imports
+                        .iter()
+                        .map(|(name, file)| (name.as_str(), file.digest())),
+                }
+                .key(),
+            )
+        });
+        Attempt {
+            task,
+            cache,
+            primary,
+            imported: None,
+            asm: AsmFiles::none(),
+            shown: false,
+            found: None,
+        }
+    }
+
+    /// The object, if the cache has it for these inputs.
+    pub(crate) fn look_up(&mut self) -> Option<Found> {
+        let entry = self.entry(self.primary.as_ref()?)?;
+        self.asm = AsmFiles::Known(entry.files.clone());
+        self.shown = true;
+        let found = self.place(&entry, How::Cached);
+        if found.is_none() {
+            self.asm = AsmFiles::none();
+            self.shown = false;
+        }
+        found
+    }
+
+    /// What was found after the imports, if [`Watch::imported`] ended the compile.
+    pub(crate) fn found(&mut self) -> Option<Found> {
+        self.found.take()
+    }
+
+    /// What the record is to know of the object, now that it is there. `None` if
+    /// it cannot be told what the object depends on.
+    pub(crate) fn known(&self, object: Digest, how: How) -> Option<JobRecord> {
+        let task = self.task;
+        let flags = task.flags.key.as_ref()?;
+        let mut imports: Vec<(String, Digest)> = task
+            .imports
+            .iter()
+            .map(|(name, file)| (name.clone(), file.digest()))
+            .collect();
+        imports.sort();
+        Some(JobRecord {
+            build: *key::build(),
+            flags: flags.digest,
+            words: match &task.job.command {
+                Command::Flags(words) => words.to_vec(),
+                Command::Exact(_) => Vec::new(),
+            },
+            module: task.module.digest(),
+            index: task.index.as_ref().map(|file| file.digest()),
+            imports,
+            asm: self.files()?.clone(),
+            post: task.job.post.as_deref().map(<[String]>::to_vec),
+            object,
+            how,
+            duration: Duration::ZERO,
+            why: Vec::new(),
+        })
+    }
+
+    /// The files behind the module's assembly; `None` when they are not known.
+    pub(crate) fn files(&self) -> Option<&Files> {
+        match &self.asm {
+            AsmFiles::Known(files) if self.shown => Some(files),
+            _ => None,
+        }
+    }
+
+    /// Gives the cache what was compiled.
+    pub(crate) fn keep(&self, object: &[u8], diagnostics: &str, duration: Duration) {
+        let (Some(cache), Some(files)) = (self.cache, self.files()) else {
+            return;
+        };
+        cache.count_miss();
+        let Some(digest) = cache.insert(object) else {
+            return;
+        };
+        let entry = Entry {
+            files: files.clone(),
+            object: digest,
+            size: object.len() as u64,
+            diagnostics: diagnostics.to_owned(),
+            microseconds: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        };
+        if let Some(imported) = &self.imported {
+            store(cache, imported, std::slice::from_ref(&entry));
+        }
+        self.keep_primary(cache, entry);
+    }
+
+    /// Adds `entry` to those under the key of the inputs.
+    fn keep_primary(&self, cache: &Cache, entry: Entry) {
+        let Some(primary) = &self.primary else {
+            return;
+        };
+        let files = &entry.files;
+        let mut entries = match files.is_empty() {
+            true => Vec::new(),
+            false => self.entries(primary),
+        };
+        entries.retain(|other| other.files != entry.files);
+        entries.insert(0, entry);
+        entries.truncate(VARIANTS);
+        store(cache, primary, &entries);
+    }
+
+    fn entries(&self, key: &Digest) -> Vec<Entry> {
+        self.cache
+            .and_then(|cache| cache.lookup(key))
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// The entry under `key` whose files are as they are now.
+    fn entry(&self, key: &Digest) -> Option<Entry> {
+        let search = self.search()?;
+        self.entries(key)
+            .into_iter()
+            .find(|entry| search.unchanged(&entry.files))
+    }
+
+    fn search(&self) -> Option<Search<'a>> {
+        Some(Search {
+            directory: &self.task.job.directory,
+            include: &self.task.flags.key.as_ref()?.include,
+        })
+    }
+
+    /// Puts the object of `entry` where the job's belongs, unless it is damaged
+    /// or one of the inputs has changed meanwhile.
+    fn place(&self, entry: &Entry, how: How) -> Option<Found> {
+        let cache = self.cache?;
+        self.task
+            .files()
+            .try_for_each(|file| file.check_unchanged())
+            .ok()?;
+        let placement = match self.task.transient {
+            true => Placement::Transient,
+            false => Placement::Own,
+        };
+        let path = self.task.job.output_path();
+        if !cache.place(&entry.object, entry.size, &path, placement) {
+            return None;
+        }
+        let hit = match how {
+            How::CachedAfterImport => Hit::AfterImport,
+            _ => Hit::Primary,
+        };
+        cache.count_hit(hit, Duration::from_micros(entry.microseconds));
+        Some(Found {
+            object: entry.object,
+            size: entry.size,
+            diagnostics: entry.diagnostics.clone(),
+            how,
+            known: self.known(entry.object, how),
+        })
+    }
+}
+
+fn store(cache: &Cache, key: &Digest, entries: &[Entry]) {
+    if let Ok(bytes) = serde_json::to_vec(entries) {
+        cache.store(key, &bytes);
+    }
+}
+
+impl Watch for Attempt<'_> {
+    fn assembly(&mut self, text: &[u8]) {
+        if let Some(search) = self.search() {
+            self.asm.add(text, &search);
+        }
+    }
+
+    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool {
+        self.shown = true;
+        let (Some(bitcode), Some(flags), Some(_), Some(files)) =
+            (bitcode, &self.task.flags.key, &self.primary, self.files())
+        else {
+            return true;
+        };
+        let main_file = Path::new(&self.task.job.module)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let key = key::of_imported(&flags.digest, &main_file, bitcode, files);
+        self.imported = Some(key);
+        let Some(entry) = self.entry(&key) else {
+            return true;
+        };
+        self.found = self.place(&entry, How::CachedAfterImport);
+        if let (Some(_), Some(cache)) = (&self.found, self.cache) {
+            self.keep_primary(cache, entry);
+        }
+        self.found.is_none()
+    }
+}

@@ -1,0 +1,174 @@
+//! What need not be compiled: jobs whose object is there already, by a record
+//! beside it, and jobs whose object the cache has.
+//!
+//! Both decide by content alone. An object depends on its module, its summary
+//! index, the modules it imports from, its flags, the files that assembly pulls
+//! in, and the LLVM and backlto that compile it; if all of these are as they
+//! were, so is the object.
+
+pub(crate) mod asm;
+pub(crate) mod attempt;
+pub(crate) mod key;
+pub(crate) mod record;
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use rayon::prelude::*;
+
+use self::asm::Search;
+use self::record::{JobRecord, Record};
+use crate::digest::Digest;
+use crate::flags::MappedFlags;
+use crate::input::Inputs;
+use crate::plan::{Job, Plan};
+
+/// What a job needs.
+pub(crate) enum Verdict {
+    /// Nothing: its object is what it would become.
+    UpToDate(JobRecord),
+    /// To be built, for these reasons.
+    Stale(Vec<String>),
+}
+
+/// Judges every job of `plan` by `record`. Files are opened in `inputs`.
+pub(crate) fn judge(
+    plan: &Plan,
+    flags: &[std::sync::Arc<MappedFlags>],
+    record: &Record,
+    inputs: &mut Inputs,
+) -> Vec<Verdict> {
+    let known: Vec<Option<JobRecord>> = plan.jobs.iter().map(|job| record.job(job)).collect();
+    let pairs = || plan.jobs.iter().zip(&known);
+    // Whoever has no record reads no file here.
+    inputs.open(
+        pairs()
+            .filter(|(_, known)| known.is_some())
+            .flat_map(|(job, known)| {
+                let imports = known.iter().flat_map(|known| &known.imports);
+                imports
+                    .map(|(name, _)| job.resolve(name))
+                    .chain([job.module_path()])
+                    .chain(job.index_path())
+                    .collect::<Vec<_>>()
+            }),
+    );
+    let inputs = &*inputs;
+    plan.jobs
+        .par_iter()
+        .zip(flags)
+        .zip(known)
+        .map(|((job, flags), known)| {
+            let Some(known) = known else {
+                return Verdict::Stale(vec!["nothing is known of an earlier build".to_owned()]);
+            };
+            let reasons = reasons(job, flags, &known, inputs);
+            match reasons.is_empty() {
+                true => {
+                    keep_younger(job, inputs);
+                    Verdict::UpToDate(known)
+                }
+                false => Verdict::Stale(reasons),
+            }
+        })
+        .collect()
+}
+
+/// Why `job` is not what `known` describes; nothing when it is.
+pub(crate) fn reasons(
+    job: &Job,
+    flags: &MappedFlags,
+    known: &JobRecord,
+    inputs: &Inputs,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if known.build != *key::build() {
+        reasons.push("backlto or LLVM is another build".to_owned());
+    }
+    let Some(key) = &flags.key else {
+        reasons.push("its flags ask for more than an object".to_owned());
+        return reasons;
+    };
+    if known.flags != key.digest {
+        reasons.push("its flags changed".to_owned());
+    }
+    if known.post.as_deref() != job.post.as_deref() {
+        reasons.push("the program to run on it changed".to_owned());
+    }
+    let now = |name: &str| {
+        let file = inputs.get(&job.resolve(name)).ok()?;
+        Some(file.digest())
+    };
+    let mut compare = |what: &str, name: &str, before: &Digest| {
+        match now(name) {
+            Some(now) if now == *before => {}
+            Some(now) => {
+                let (before, now) = (short(before), short(&now));
+                reasons.push(format!("{what} `{name}` changed from {before} to {now}"));
+            }
+            None => reasons.push(format!("{what} `{name}` cannot be read")),
+        };
+    };
+    compare("its module", &job.module, &known.module);
+    match (&job.index, &known.index) {
+        (Some(index), Some(before)) => compare("its summary index", index, before),
+        (None, None) => {}
+        _ => reasons.push("it is compiled with a summary index now, or no longer".to_owned()),
+    }
+    for (name, before) in &known.imports {
+        let changed = |name: &str| match now(name) {
+            Some(now) => now != *before,
+            None => true,
+        };
+        if changed(name) {
+            reasons.push(format!("`{name}`, from which it imports, changed"));
+        }
+    }
+    let search = Search {
+        directory: &job.directory,
+        include: &key.include,
+    };
+    for (name, before) in &known.asm {
+        if !search.is_as(name, before) {
+            reasons.push(format!("`{name}`, which its assembly names, changed"));
+        }
+    }
+    match std::fs::read(job.output_path()) {
+        Err(_) => reasons.push("the object is not there".to_owned()),
+        Ok(bytes) if Digest::of(&bytes) != known.object => {
+            reasons.push("the object was changed".to_owned());
+        }
+        Ok(_) => {}
+    }
+    reasons
+}
+
+/// Enough of a digest for a person to tell two apart.
+fn short(digest: &Digest) -> String {
+    let mut text = digest.to_string();
+    text.truncate(12);
+    text
+}
+
+/// make goes by times: an object must not look older than what it is made of,
+/// which may have been written again without a change.
+fn keep_younger(job: &Job, inputs: &Inputs) {
+    let newest = [Some(job.module_path()), job.index_path()]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| inputs.get(&path).ok().map(|file| file.modified()))
+        .max();
+    make_younger(&job.output_path(), newest);
+}
+
+/// Gives the file at `path` the present time if it is older than `newest`. That
+/// it cannot be done only makes make do more than it must.
+pub(crate) fn make_younger(path: &Path, newest: Option<SystemTime>) {
+    let modified = std::fs::metadata(path).and_then(|m| m.modified());
+    if let (Ok(modified), Some(newest)) = (modified, newest)
+        && modified < newest
+        && let Ok(file) = std::fs::File::options().append(true).open(path)
+    {
+        let _ = file.set_modified(SystemTime::now());
+    }
+}
