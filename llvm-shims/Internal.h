@@ -86,6 +86,8 @@ struct ActiveJob {
   std::string Failure;
   /// The CPU time that this thread spent in LLVM's ThinLTO backend.
   uint64_t BackendNanoseconds = 0;
+  /// The part of the backend's time that was spent in showing the module.
+  uint64_t ShowNanoseconds = 0;
   /// The caller had the object already, once it had seen the imported code.
   bool Stopped = false;
 

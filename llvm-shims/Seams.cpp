@@ -191,7 +191,10 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
                                       unsigned Task, const Module &M) {
       if (Before && !Before(Task, M))
         return false;
-      if (showImported(Request, M, Decided))
+      uint64_t Start = threadNanoseconds();
+      bool Wanted = showImported(Request, M, Decided);
+      Current->ShowNanoseconds = threadNanoseconds() - Start;
+      if (Wanted)
         return true;
       Current->Stopped = true;
       return false;
@@ -199,7 +202,8 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
   }
   uint64_t Start = threadNanoseconds();
   Error E = Forward(&*Imports);
-  Current->BackendNanoseconds += threadNanoseconds() - Start;
+  Current->BackendNanoseconds +=
+      threadNanoseconds() - Start - Current->ShowNanoseconds;
   if (E)
     return Remember(std::move(E));
   return Error::success();

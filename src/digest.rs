@@ -15,6 +15,7 @@ impl Digest {
         Digest(*blake3::hash(bytes).as_bytes())
     }
 
+    #[cfg(test)]
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)
     }

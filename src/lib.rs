@@ -195,7 +195,7 @@ impl Engine {
         let mut reports: Vec<Option<JobReport>> = Vec::with_capacity(plan.jobs.len());
         for (number, verdict) in verdicts.into_iter().enumerate() {
             let (report, why) = match verdict {
-                Verdict::UpToDate(known) => (Some(JobReport::up_to_date(known)), Vec::new()),
+                Verdict::UpToDate(known) => (Some(JobReport::up_to_date(*known)), Vec::new()),
                 Verdict::Stale(why) => (None, why),
             };
             if let Some(report) = &report {
@@ -223,13 +223,18 @@ impl Engine {
                     }
                     record.set_job(&plan.jobs[number], report.known.clone());
                     observer.finished(number, worker, &plan.jobs[number], &report);
-                    reports[number] = Some(report);
+                    reports[number] = Some(*report);
                     running -= 1;
                 }
                 Err(_) => unreachable!("this function holds a sender"),
             }
         }
         Ok(reports.into_iter().flatten().collect())
+    }
+
+    /// Why nothing is added to the cache, if nothing is.
+    pub(crate) fn cache_is_read_only(&self) -> Option<&str> {
+        self.cache.as_ref()?.read_only()
     }
 
     /// Ends the use of the cache: counts are added up, and what is too old or too

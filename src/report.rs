@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cache::Totals;
+use crate::cache::Summary;
 use crate::error::Error;
 use crate::{How, Job, JobReport, Observer};
 
@@ -183,7 +183,7 @@ impl Reporter {
 
     /// Ends the progress line and prints the summary, if one is wanted; `cache` is
     /// what the run had from it.
-    pub(crate) fn finish(&self, cache: Option<&Totals>) {
+    pub(crate) fn finish(&self, cache: Option<&Summary>) {
         self.clear();
         let count = self.state().count;
         let nothing_ran = count.objects + count.failed == 0;
@@ -192,7 +192,7 @@ impl Reporter {
         }
     }
 
-    fn summary(&self, cache: Option<&Totals>) -> String {
+    fn summary(&self, cache: Option<&Summary>) -> String {
         let state = self.state();
         let count = &state.count;
         let seconds = self.start.elapsed().as_secs_f64();
@@ -223,7 +223,9 @@ impl Reporter {
                 let _ = write!(text, ", {} FAILED", group.failed);
             }
         }
-        let cached = cache.filter(|cache| cache.hits() > 0);
+        let cached = cache
+            .map(|cache| &cache.totals)
+            .filter(|totals| totals.hits() > 0);
         if count.up_to_date > 0 || cached.is_some() {
             let _ = write!(
                 text,
@@ -231,13 +233,23 @@ impl Reporter {
                 count.compiled, count.up_to_date
             );
         }
-        if let Some(cache) = cached {
+        if let Some(totals) = cached {
             let _ = write!(
                 text,
                 ", {} from the cache ({} of them known after the import), {:.2} s saved",
-                cache.hits(),
-                cache.hits_after_import,
-                cache.seconds_saved,
+                totals.hits(),
+                totals.hits_after_import,
+                totals.seconds_saved,
+            );
+        }
+        if let Some(pruned) = cache.and_then(|cache| cache.pruned.as_ref())
+            && pruned.removed_objects > 0
+        {
+            let _ = write!(
+                text,
+                "\n{} objects ({:.1} MB) removed from the cache",
+                pruned.removed_objects,
+                megabytes(pruned.removed_bytes)
             );
         }
         if count.compiled > 1 {

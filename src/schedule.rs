@@ -31,7 +31,7 @@ pub(crate) enum Event {
     Finished {
         number: usize,
         worker: usize,
-        report: JobReport,
+        report: Box<JobReport>,
     },
 }
 
@@ -95,7 +95,7 @@ impl Batch {
         let _ = self.events.send(Event::Finished {
             number,
             worker,
-            report,
+            report: Box::new(report),
         });
     }
 }

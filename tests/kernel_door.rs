@@ -313,6 +313,7 @@ fn with_linker(ld: &str, args: &[&str]) -> std::process::Output {
          > old-lld; chmod +x old-lld"
     ));
     Command::new(BACKLTO)
+        .env("BACKLTO_CACHE_DIR", "")
         .args(["-q", "kbuild"])
         .args(args)
         .arg(".")
@@ -365,6 +366,7 @@ fn the_linker_is_the_one_that_was_chosen() {
 fn a_system_without_lld_is_told_what_to_install() {
     let tree = KernelTree::new(Distributed);
     let output = Command::new(BACKLTO)
+        .env("BACKLTO_CACHE_DIR", "")
         .args(["kbuild", "."])
         .current_dir(tree.tree.path())
         .env("PATH", "/nowhere")

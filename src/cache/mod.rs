@@ -286,6 +286,7 @@ impl Cache {
     }
 
     /// What this build has counted so far.
+    #[cfg(test)]
     pub(crate) fn totals(&self) -> Totals {
         self.counters.totals()
     }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use crate::cache::Totals;
+use crate::cache::Summary;
 use crate::error::{Error, Kind, Result};
 use crate::incremental::record::Record;
 use crate::link::Linker;
@@ -73,6 +73,11 @@ impl Session {
                 ..settings.options.clone()
             })
         })?;
+        if let Some(reason) = engine.cache_is_read_only()
+            && settings.verbosity == Verbosity::Verbose
+        {
+            report::warning(&format!("objects are not kept: {reason}"));
+        }
         Ok(Session {
             engine,
             linker,
@@ -113,14 +118,14 @@ impl Session {
     }
 }
 
-fn finish_cache(engine: Engine) -> Option<Totals> {
+fn finish_cache(engine: Engine) -> Option<Summary> {
     let summary = engine.finish()?;
-    if let Some(reason) = summary.first_error {
+    if let Some(reason) = &summary.first_error {
         report::warning(&format!(
             "the cache could not be used as it should: {reason}"
         ));
     }
-    Some(summary.totals)
+    Some(summary)
 }
 
 /// Waits until no other backlto works in any of `directories`, and keeps others

@@ -34,7 +34,6 @@ const VARIANTS: usize = 8;
 
 /// An object that came from the cache and is where it belongs.
 pub(crate) struct Found {
-    pub(crate) object: Digest,
     pub(crate) size: u64,
     pub(crate) diagnostics: String,
     pub(crate) how: How,
@@ -224,7 +223,6 @@ impl<'a> Attempt<'a> {
         };
         cache.count_hit(hit, Duration::from_micros(entry.microseconds));
         Some(Found {
-            object: entry.object,
             size: entry.size,
             diagnostics: entry.diagnostics.clone(),
             how,

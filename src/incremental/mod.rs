@@ -26,7 +26,7 @@ use crate::plan::{Job, Plan};
 /// What a job needs.
 pub(crate) enum Verdict {
     /// Nothing: its object is what it would become.
-    UpToDate(JobRecord),
+    UpToDate(Box<JobRecord>),
     /// To be built, for these reasons.
     Stale(Vec<String>),
 }
@@ -66,7 +66,7 @@ pub(crate) fn judge(
             match reasons.is_empty() {
                 true => {
                     keep_younger(job, inputs);
-                    Verdict::UpToDate(known)
+                    Verdict::UpToDate(Box::new(known))
                 }
                 false => Verdict::Stale(reasons),
             }

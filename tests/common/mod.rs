@@ -126,6 +126,8 @@ impl Tree {
             .current_dir(self.path())
             .env("LC_ALL", "C")
             .env("TERM", "dumb")
+            // Nor do objects that they have built before.
+            .env("BACKLTO_CACHE_DIR", "")
             .output()
             .unwrap_or_else(|e| panic!("cannot run {program}: {e} (`make setup` installs it)"))
     }
@@ -174,7 +176,8 @@ impl Tree {
         }
     }
 
-    /// Every file with its content, by its path from here.
+    /// Every file with its content, by its path from here; but for records of
+    /// what objects are made of, which have tests of their own.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
         let mut directories = vec![self.path().to_owned()];
@@ -183,7 +186,7 @@ impl Tree {
                 let path = entry.expect("an entry").path();
                 if path.is_dir() {
                     directories.push(path);
-                } else {
+                } else if !path.to_string_lossy().ends_with("backlto") {
                     let name = path.strip_prefix(self.path()).expect("a path of the tree");
                     let bytes = std::fs::read(&path).expect("a file of the tree");
                     files.insert(name.display().to_string(), bytes);

@@ -183,6 +183,7 @@ pub fn set_mode(tree: &Tree, name: &str, mode: u32) {
 /// `program` with `args`, to be run in `tree`.
 pub fn command<S: AsRef<OsStr>>(tree: &Tree, program: &str, args: &[S]) -> Command {
     let mut command = Command::new(program);
+    command.env("BACKLTO_CACHE_DIR", "");
     command
         .args(args)
         .current_dir(tree.path())

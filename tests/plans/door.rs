@@ -141,6 +141,7 @@ fn threads_without_directories_of_their_own_give_the_same_programs() {
         std::fs::remove_file(tree.file(&format!("{directory}/demo"))).expect("a program");
     }
     let output = Command::new(BACKLTO)
+        .env("BACKLTO_CACHE_DIR", "")
         .args(["-j2", "-q", "run", "plan.json"])
         .current_dir(tree.path())
         .env("LC_ALL", "C")
