@@ -122,11 +122,13 @@ static void reportAsm(const Module &M, Sink Report) {
 static bool showImported(const BackltoCompileRequest &Request, const Module &M,
                          bool Decided) {
   reportAsm(M, Sink{Request.AsmText, Request.ImportedCtx});
-  SmallVector<char, 0> Bitcode;
   if (!Decided)
     return Request.Imported(Request.ImportedCtx, nullptr, 0);
-  raw_svector_ostream OS(Bitcode);
-  WriteBitcodeToFile(M, OS, /*ShouldPreserveUseListOrder=*/true);
+  // Without a symbol table, for which LLVM would assemble the module's assembly.
+  SmallVector<char, 0> Bitcode;
+  BitcodeWriter Writer(Bitcode);
+  Writer.writeModule(M, /*ShouldPreserveUseListOrder=*/true);
+  Writer.writeStrtab();
   return Request.Imported(Request.ImportedCtx,
                           reinterpret_cast<const uint8_t *>(Bitcode.data()),
                           Bitcode.size());

@@ -48,9 +48,10 @@ for_boot=(64BIT PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE "${serial[@]}"
 for_modules=(MODVERSIONS MODULE_UNLOAD BLK_DEV VIRTIO_MENU)
 some_modules=(VIRTIO_MMIO VIRTIO_BLK BLK_DEV_LOOP BLK_DEV_NULL_BLK
     FAT_FS VFAT_FS ISO9660_FS NLS_CODEPAGE_437 NLS_ISO8859_1)
-# On by themselves, and a quarter of the time.  Besides, LoongArch's driver for
-# the PC's keyboard crashes the kernel where there is no PCI.
-not_for_modules=(VT INPUT SERIO HID_SUPPORT IPV6 ETHTOOL_NETLINK)
+# On by themselves, and a good part of the time.  Besides, LoongArch's driver
+# for the PC's keyboard crashes the kernel where there is no PCI.
+not_for_modules=(VT INPUT SERIO HID_SUPPORT IPV6 ETHTOOL_NETLINK
+    RD_GZIP RD_BZIP2 RD_LZMA RD_XZ RD_LZO RD_LZ4 RD_ZSTD)
 modules=() without=()
 case $kind in
 small) options=(64BIT PRINTK BLOCK) ;;

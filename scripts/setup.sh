@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# setup.sh [build|test|kernel]: installs what is missing on a Debian 12 machine.
+# setup.sh [build|test|kernel|arches]: installs what is missing on a Debian 12 machine.
 #
 #   build   (the default) to build backlto
 #   test    to run its tests and the demo too
 #   kernel  to build and boot Linux kernels with it too
+#   arches  to boot kernels of the other architectures too
 #
 # Other scripts call this first, so it says nothing when all is there.
 set -euo pipefail
@@ -18,6 +19,7 @@ for_kernels=(
     flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils
     python3 perl qemu-system-x86
 )
+for_arches=(qemu-system-arm qemu-system-misc)
 
 purpose=${1:-build}
 if (($# > 1)); then
@@ -27,8 +29,9 @@ case $purpose in
     build) ;;
     test) packages+=("${for_tests[@]}") ;;
     kernel) packages+=("${for_tests[@]}" "${for_kernels[@]}") ;;
+    arches) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_arches[@]}") ;;
     *)
-        echo "usage: ${0##*/} [build|test|kernel]" >&2
+        echo "usage: ${0##*/} [build|test|kernel|arches]" >&2
         exit 2
         ;;
 esac

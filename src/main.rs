@@ -1,6 +1,7 @@
 //! The `backlto` program: picks a front door, prints what is left to say, sets
 //! the exit status.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -53,7 +54,7 @@ struct Common {
         env = "BACKLTO_CACHE_DIR",
         hide_env_values = true
     )]
-    cache_dir: Option<PathBuf>,
+    cache_dir: Option<OsString>,
     /// How large and old the cache may get, as for ld.lld --thinlto-cache-policy=
     #[arg(
         long,
@@ -156,7 +157,7 @@ struct Kbuild {
 
 /// The cache to use, if any.
 fn cache(common: &Common) -> Option<CacheOptions> {
-    let chosen = common.cache_dir.clone();
+    let chosen = common.cache_dir.as_ref().map(PathBuf::from);
     let directory = chosen.or_else(backlto::default_cache_directory)?;
     let off = common.no_cache || directory.as_os_str().is_empty();
     (!off).then(|| CacheOptions {
@@ -204,7 +205,11 @@ fn main() {
             Door::Explain { object } => front::explain::run(&object),
             Door::Cache { task, json } => front::cache::run(&front::cache::Request {
                 task,
-                directory: cli.common.cache_dir.filter(|d| !d.as_os_str().is_empty()),
+                directory: cli
+                    .common
+                    .cache_dir
+                    .filter(|name| !name.is_empty())
+                    .map(PathBuf::from),
                 policy: cli.common.cache_policy,
                 json,
             }),

@@ -167,6 +167,7 @@ fn the_number_of_workers_shows_in_nothing_but_the_time() {
     for workers in ["-j1", "-j4", "-j4", "-j3"] {
         let mut args = vec![workers];
         args.extend(RUN);
+        let _ = std::fs::remove_file(tree.file(".plan.json.backlto"));
         let result = backlto(&tree, &args);
         succeed(&result);
         let said = String::from_utf8(result.stdout.clone()).expect("text");

@@ -43,7 +43,7 @@ pub fn run(args: Vec<String>, settings: &Settings) -> Outcome {
             Err(e) if e.leaves_reason_to_compiler() && !job.diagnostics.is_empty() => {
                 return Err(Failure::Said);
             }
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(as_clang_would(vec![e])),
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, absolute, kbuild};
+use super::{Outcome, RECORD, absolute, job_of};
 use crate::error::{Error, Kind, Result};
 use crate::incremental::record::{How, JobRecord, Record};
 use crate::link::native_name;
@@ -35,7 +35,7 @@ pub fn run(object: &Path) -> Outcome {
     })?;
     llvm::start()?;
     let shown = name.strip_prefix(&base).unwrap_or(&name);
-    let job = kbuild::job_of(&base, shown)?;
+    let job = job_of(&base, shown)?;
     let text = describe(shown, &known, job.as_ref());
     // Nobody is left to tell when standard output is gone.
     let _ = write!(std::io::stdout(), "{text}");
@@ -47,15 +47,15 @@ fn find_record(object: &Path) -> Result<(PathBuf, Record)> {
     object
         .ancestors()
         .skip(1)
-        .find(|directory| directory.join(kbuild::RECORD).is_file())
-        .map(|base| (base.to_owned(), Record::read(&base.join(kbuild::RECORD))))
+        .find(|directory| directory.join(RECORD).is_file())
+        .map(|base| (base.to_owned(), Record::read(&base.join(RECORD))))
         .ok_or_else(|| {
             Error::new(
                 Kind::Input,
                 format!("nothing is known of `{}`", object.display()),
             )
-            .because(format!("no directory above it has a `{}`", kbuild::RECORD))
-            .hint("backlto kbuild and ld.backlto leave one in the object tree")
+            .because(format!("no directory above it has a `{}`", RECORD))
+            .hint("builds leave one in the directory that they work in")
         })
 }
 

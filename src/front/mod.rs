@@ -118,6 +118,23 @@ impl Session {
     }
 }
 
+/// Leaves `record` at `path` for the next run.
+fn keep_record(record: &Record, path: &Path) {
+    if let Err(e) = record.write(path) {
+        report::warning(&format!("the next run will not know of this one: {e}"));
+    }
+}
+
+/// The record of what the objects of a kernel tree are made of; `make clean`
+/// removes files of such names.
+const RECORD: &str = ".tmp_backlto";
+
+/// The job that makes the object `name` of the tree at `base`, if what the tree
+/// is made of can be told.
+fn job_of(base: &Path, name: &Path) -> Result<Option<Job>> {
+    kbuild::job_of(base, name)
+}
+
 fn finish_cache(engine: Engine) -> Option<Summary> {
     let summary = engine.finish()?;
     if let Some(reason) = &summary.first_error {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::arch;
-use super::{Outcome, Session, Settings, absolute, lock};
+use super::{Outcome, Session, Settings, absolute, keep_record, lock};
 use crate::error::{Error, Kind, Result};
 use crate::incremental::record::Record;
 use crate::link::{index_name, native_name, read_index_list};
@@ -86,7 +86,7 @@ pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
         let directory = job.directory.file_name().unwrap_or_default();
         Path::new(directory).join(&job.output).display().to_string()
     });
-    record.write(&record_path)?;
+    keep_record(&record, &record_path);
     if backends.is_err() {
         session.finish();
         return backends;

@@ -23,15 +23,12 @@ use std::path::{Path, PathBuf};
 use self::backends::{Backends, Label};
 use self::indexes::Indexes;
 use self::tree::Tree;
-use super::{Failure, Outcome, Session, Settings, absolute, arch, lock};
+use super::{Failure, Outcome, RECORD, Session, Settings, absolute, arch, keep_record, lock};
 use crate::Job;
 use crate::error::{Error, Kind, Result};
 use crate::incremental::record::Record;
 use crate::link::{native_name, read_index_list};
 use crate::report;
-
-/// The record of a tree. `make clean` removes files of such names.
-pub(super) const RECORD: &str = ".tmp_backlto";
 
 /// Where to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -134,7 +131,7 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
         label: Label(None),
     }
     .run(&bitcode, &mut record, &session);
-    record.write(&record_path)?;
+    keep_record(&record, &record_path);
     session.finish_quietly();
     outcome
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::backends::{Backends, Label};
 use super::indexes::Indexes;
 use super::recipe::{INITCALLS, Recipe};
-use super::{RECORD, Request, Stage, archive, cmdfile, initcalls, steps};
+use super::{Request, Stage, archive, cmdfile, initcalls, steps};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::front::{Outcome, Session, absolute};
+use crate::front::{Outcome, RECORD, Session, absolute, keep_record};
 use crate::incremental::record::{Record, Step};
 use crate::link::{index_name, native_name, read_index_list};
 use crate::report::shell_words;
@@ -75,7 +75,7 @@ impl<'a> Tree<'a> {
         let mut record = Record::read(&path);
         let outcome = self.stages(to, label, &mut record);
         // What was done before a failure need not be done again.
-        record.write(&path)?;
+        keep_record(&record, &path);
         outcome
     }
 
