@@ -19,6 +19,8 @@ version=$3 size=$4
 scripts=$(cd -- "$(dirname -- "$0")" && pwd)
 mkdir -p -- "$2"
 work=$(cd -- "$2" && pwd)
+# Every object is to be compiled.
+export BACKLTO_CACHE_DIR=
 case $version in
 6.12) lto=LTO_CLANG_THIN ;;
 *) lto=LTO_CLANG_THIN_DIST ;;

@@ -55,6 +55,7 @@ mod prepare;
 pub mod report;
 mod schedule;
 mod sys;
+mod trace;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

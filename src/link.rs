@@ -119,6 +119,17 @@ impl Linker {
     }
 }
 
+impl std::fmt::Display for Linker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} (LLD {})",
+            resolve(&self.program).display(),
+            self.version
+        )
+    }
+}
+
 /// The file that `program` stands for, as the system finds it.
 fn resolve(program: &Path) -> PathBuf {
     if program.components().count() > 1 {

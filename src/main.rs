@@ -3,12 +3,14 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use backlto::error::{self, Error};
 use backlto::front::{self, Failure, Settings, kbuild};
 use backlto::report::{self, Verbosity};
 use backlto::{CacheOptions, Options};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Every ThinLTO back end of a build, in one process.
 #[derive(Parser)]
@@ -29,10 +31,21 @@ const VERSION: &str = concat!(
 
 const EXAMPLES: &str = "\
 Examples:
-  backlto kbuild /path/to/objtree      stages 2 to 4 of a ThinLTO kernel
+  make LLVM=-22 LD=ld.backlto          a kernel with CONFIG_LTO_CLANG_THIN, all of it
+  clang -flto=thin -fuse-ld=/usr/local/bin/ld.backlto ...
+                                       a program
+  backlto kbuild OBJTREE               stages 2 to 4 of a kernel whose front end is done
+  backlto kbuild --arch x86_64=OBJ1 --arch arm64=OBJ2
+                                       of two, on one pool
+  backlto explain OBJTREE/init/main.thinlto-native.o
+                                       why that object was built
   backlto cc -x ir -fthinlto-index=a.o.thinlto.bc -O2 -c -o a.native.o a.o
                                        one backend, with clang's command line
-  backlto run plan.json                thin link, backends and link of programs";
+  backlto run plan.json                thin link, backends and link of programs
+  backlto doctor                       whether all that is needed is there
+
+Exit status: 0 when all is done, 1 when something failed (standard error says what),
+2 for a command line that makes no sense.";
 
 #[derive(Args)]
 struct Common {
@@ -67,6 +80,12 @@ struct Common {
     /// Neither look in the cache nor add to it
     #[arg(long, global = true)]
     no_cache: bool,
+    /// Print what happens as JSON, one object a line, in place of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Write a trace of the run for Chrome's or Perfetto's viewer
+    #[arg(long, global = true, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
     #[arg(long, global = true, value_name = "PATH")]
     ld: Option<PathBuf>,
@@ -113,13 +132,18 @@ enum Door {
         /// The object, or the module that it is made of
         object: PathBuf,
     },
+    /// Check that everything that builds need is there and fits
+    Doctor,
+    /// Write man pages and completions for bash, zsh and fish
+    #[command(hide = true)]
+    Manual {
+        /// Where to; it must exist
+        directory: PathBuf,
+    },
     /// Look at the cache of objects, or tidy it up
     Cache {
         /// What to do
         task: front::cache::Task,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Thin link, backends and link of programs that a JSON file describes
     Run {
@@ -166,8 +190,36 @@ fn cache(common: &Common) -> Option<CacheOptions> {
     })
 }
 
+/// The command line. LLD calls a distributor with the jobs alone, and with the
+/// options that the user has for it.
+fn arguments() -> Vec<OsString> {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let names_jobs = args
+        .last()
+        .is_some_and(|last| last.as_encoded_bytes().ends_with(b".dist-file.json"));
+    let doors = Cli::command();
+    let is_door = |arg: &OsString| {
+        arg.to_str()
+            .is_some_and(|arg| doors.find_subcommand(arg).is_some())
+    };
+    if names_jobs && !args.iter().skip(1).any(is_door) {
+        args.insert(args.len() - 1, "distribute".into());
+    }
+    args
+}
+
+/// Writes what `make install` installs beside the programs.
+fn manual(directory: &Path) -> std::io::Result<()> {
+    let mut cli = Cli::command();
+    clap_mangen::generate_to(cli.clone(), directory)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut cli, "backlto", directory)?;
+    }
+    Ok(())
+}
+
 fn main() {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments());
     let cache_by_default = cli.common.cache_dir.is_none();
     let settings = Settings {
         options: Options {
@@ -175,6 +227,8 @@ fn main() {
             cache: cache(&cli.common),
         },
         cache_by_default,
+        json: cli.common.json,
+        trace: cli.common.trace.clone(),
         verbosity: match (cli.common.quiet, cli.common.verbose) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Verbose,
@@ -203,7 +257,12 @@ fn main() {
             }
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => front::explain::run(&object),
-            Door::Cache { task, json } => front::cache::run(&front::cache::Request {
+            Door::Doctor => front::doctor::run(&settings),
+            Door::Manual { directory } => manual(&directory).map_err(|e| {
+                let text = format!("cannot write to `{}`", directory.display());
+                Error::new(error::Kind::Output, text).because(e).into()
+            }),
+            Door::Cache { task } => front::cache::run(&front::cache::Request {
                 task,
                 directory: cli
                     .common
@@ -211,7 +270,7 @@ fn main() {
                     .filter(|name| !name.is_empty())
                     .map(PathBuf::from),
                 policy: cli.common.cache_policy,
-                json,
+                json: cli.common.json,
             }),
             Door::Cc { args } => front::cc::run(args, &settings),
             Door::Run { plan, arches } => front::programs::run(&plan, &arches, &settings),

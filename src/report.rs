@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use crate::cache::Summary;
 use crate::error::Error;
+use crate::trace::Trace;
 use crate::{How, Job, JobReport, Observer};
 
 /// How much to say.
@@ -58,6 +61,9 @@ fn print_line(line: &str) {
 /// Follows runs for a person or a log file.
 pub struct Reporter {
     verbosity: Verbosity,
+    /// Events go to standard output as JSON, in place of lines for people.
+    json: bool,
+    trace: Option<(PathBuf, Mutex<Trace>)>,
     bar: Option<ProgressBar>,
     start: Instant,
     start_cpu: Duration,
@@ -105,13 +111,17 @@ impl Count {
 }
 
 impl Reporter {
-    /// A reporter that has heard of no run yet.
-    pub fn new(verbosity: Verbosity) -> Reporter {
+    /// A reporter that has heard of no run yet. With `json`, what happens is
+    /// printed as JSON, one object a line; with `trace`, a trace of it goes to
+    /// that file.
+    pub fn new(verbosity: Verbosity, json: bool, trace: Option<PathBuf>) -> Reporter {
         let interactive = [Verbosity::Progress, Verbosity::Normal].contains(&verbosity)
             && std::io::stdout().is_terminal()
             && std::io::stderr().is_terminal();
         Reporter {
             verbosity,
+            json,
+            trace: trace.map(|path| (path, Mutex::default())),
             bar: interactive.then(progress_bar),
             start: Instant::now(),
             start_cpu: process_cpu(),
@@ -145,12 +155,33 @@ impl Reporter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prints one line in kbuild's style, if lines are wanted:
-    /// `  LD      vmlinux.o`.
+    /// Says that a step other than a job begins, in kbuild's style if lines are
+    /// wanted: `  LD      vmlinux.o`.
     pub fn step(&self, what: &str, file: &str) {
-        if self.verbosity > Verbosity::Progress {
+        if self.json {
+            self.event(&json!({"event": "step", "what": what, "file": file}));
+        } else if self.verbosity > Verbosity::Progress {
             self.print(|| print_line(&format!("  {what:<7} {file}")));
         }
+    }
+
+    /// Notes in the trace that the step `name`, which began at `begin`, has ended.
+    pub fn step_ended(&self, name: &str, begin: Instant) {
+        if let Some(mut trace) = self.trace() {
+            trace.step(name, begin);
+        }
+    }
+
+    fn trace(&self) -> Option<MutexGuard<'_, Trace>> {
+        let (_, trace) = self.trace.as_ref()?;
+        Some(trace.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Prints `event` with the time since the start.
+    fn event(&self, event: &serde_json::Value) {
+        let mut event = event.clone();
+        event["seconds"] = self.start.elapsed().as_secs_f64().into();
+        self.print(|| print_line(&event.to_string()));
     }
 
     /// Runs `print` while the progress line is away.
@@ -174,22 +205,47 @@ impl Reporter {
         });
     }
 
-    /// Ends the progress line.
-    pub fn clear(&self) {
+    /// Ends the progress line and writes the trace.
+    pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        if let Some((path, trace)) = &self.trace {
+            let trace = std::mem::take(&mut *trace.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Err(e) = trace.write(path) {
+                error(&e);
+            }
+        }
     }
 
-    /// Ends the progress line and prints the summary, if one is wanted; `cache` is
-    /// what the run had from it.
+    /// The same, and prints the summary if one is wanted; `cache` is what the run
+    /// had from it.
     pub(crate) fn finish(&self, cache: Option<&Summary>) {
-        self.clear();
+        self.end();
         let count = self.state().count;
         let nothing_ran = count.objects + count.failed == 0;
-        if self.verbosity > Verbosity::Progress && !nothing_ran {
+        if self.json {
+            self.event(&self.summary_event(cache));
+        } else if self.verbosity > Verbosity::Progress && !nothing_ran {
             print_line(&self.summary(cache));
         }
+    }
+
+    fn summary_event(&self, cache: Option<&Summary>) -> serde_json::Value {
+        let state = self.state();
+        let groups: serde_json::Map<_, _> = state
+            .groups
+            .iter()
+            .map(|(name, count)| (name.clone(), count.json()))
+            .collect();
+        json!({
+            "event": "summary",
+            "count": state.count.json(),
+            "groups": groups,
+            "cpu_seconds": process_cpu().saturating_sub(self.start_cpu).as_secs_f64(),
+            "peak_memory_bytes": peak_memory(),
+            "cache": cache.map(|cache| &cache.totals),
+        })
     }
 
     fn summary(&self, cache: Option<&Summary>) -> String {
@@ -262,6 +318,27 @@ impl Reporter {
     }
 }
 
+impl Count {
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "objects": self.objects, "compiled": self.compiled, "up_to_date": self.up_to_date,
+            "failed": self.failed, "bytes": self.bytes,
+            "backend_seconds": self.duration.as_secs_f64(),
+            "backend_cpu_seconds": self.backend_cpu.as_secs_f64(),
+        })
+    }
+}
+
+/// The word for `how` in JSON and traces.
+pub(crate) fn how_word(how: How) -> &'static str {
+    match how {
+        How::Compiled => "compiled",
+        How::Cached => "cached",
+        How::CachedAfterImport => "cached-after-import",
+        How::UpToDate => "up-to-date",
+    }
+}
+
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
@@ -293,7 +370,13 @@ struct Said {
 }
 
 impl Observer for Follower<'_> {
-    fn started(&self, _: usize, _: usize, job: &Job) {
+    fn started(&self, number: usize, worker: usize, job: &Job) {
+        if self.reporter.json {
+            self.reporter.event(&json!({
+                "event": "started", "job": number, "worker": worker, "group": self.group,
+                "module": job.module, "output": job.output,
+            }));
+        }
         if let Some(bar) = &self.reporter.bar {
             let mut state = self.reporter.state();
             state.running.push((self.label)(job));
@@ -301,10 +384,25 @@ impl Observer for Follower<'_> {
         }
     }
 
-    fn finished(&self, number: usize, _: usize, job: &Job, report: &JobReport) {
+    fn finished(&self, number: usize, worker: usize, job: &Job, report: &JobReport) {
         let label = (self.label)(job);
         let reporter = self.reporter;
+        if let Some(mut trace) = reporter.trace()
+            && report.how != How::UpToDate
+        {
+            trace.job(worker, job, report);
+        }
+        if reporter.json {
+            reporter.event(&json!({
+                "event": "finished", "job": number, "worker": worker, "group": self.group,
+                "module": job.module, "output": job.output, "how": how_word(report.how),
+                "why": report.why, "job_seconds": report.duration.as_secs_f64(),
+                "bytes": report.result.as_ref().ok(), "diagnostics": report.diagnostics,
+                "error": report.result.as_ref().err().map(ToString::to_string),
+            }));
+        }
         let line = match reporter.verbosity {
+            _ if reporter.json => None,
             Verbosity::Quiet | Verbosity::Progress => None,
             // As make: what is up to date is not worth a line.
             _ if report.how == How::UpToDate => None,

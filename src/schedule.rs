@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use crossbeam::deque::{Steal, Stealer, Worker};
+use jobserver::{Acquired, Client};
 
 use crate::codegen::{self, JobReport};
 use crate::error::{Error, Kind, Result};
@@ -21,6 +23,9 @@ use crate::sys;
 /// LLVM recurses deeply on large functions. clang runs on the main thread's
 /// 8 MiB; address space that is not touched costs nothing.
 const STACK_SIZE: usize = 64 << 20;
+
+/// How soon to ask a jobserver again that had nothing to give.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What becomes of a task, told to the run that it belongs to.
 pub(crate) enum Event {
@@ -159,6 +164,9 @@ struct Shared {
     workers: usize,
     /// Whether each worker has a working directory of its own.
     own_directories: bool,
+    /// Where each worker but the first gets leave to work, when a make or cargo
+    /// above us counts its jobs.
+    jobserver: Option<Client>,
     /// Long batches first, else in order of arrival.
     batches: Mutex<Vec<Arc<Batch>>>,
     closed: AtomicBool,
@@ -169,6 +177,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             workers: workers.get(),
             own_directories: threads_can_have_directories(),
+            jobserver: sys::jobserver(),
             batches: Mutex::default(),
             closed: AtomicBool::new(false),
         });
@@ -267,6 +276,8 @@ fn compile(task: &Task) -> JobReport {
 struct Turn {
     task: Task,
     batch: Arc<Batch>,
+    /// Goes back to the jobserver with the turn.
+    _leave: Option<Acquired>,
 }
 
 impl Drop for Turn {
@@ -293,7 +304,7 @@ impl Shared {
         if self.own_directories && sys::own_working_directory().is_err() {
             return;
         }
-        while let Some(Turn { task, batch }) = self.next(worker).as_ref() {
+        while let Some(Turn { task, batch, .. }) = self.next(worker).as_ref() {
             let number = task.number;
             if batch.cancelled.load(Ordering::Relaxed) {
                 let error = Error::new(Kind::Cancelled, "cancelled");
@@ -320,14 +331,36 @@ impl Shared {
             if self.closed.load(Ordering::Relaxed) {
                 return None;
             }
-            if let Some(turn) = self.take(worker, &mut state) {
-                return Some(turn);
+            if !self.batches().is_empty() {
+                match self.leave(worker) {
+                    Some(leave) => {
+                        if let Some(turn) = self.take(worker, leave, &mut state) {
+                            return Some(turn);
+                        }
+                    }
+                    None => {
+                        state = CHANGED
+                            .wait_timeout(state, ASK_AGAIN)
+                            .map_or_else(|e| e.into_inner().0, |(state, _)| state);
+                        continue;
+                    }
+                }
             }
             state = CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn take(&self, worker: usize, state: &mut InForce) -> Option<Turn> {
+    /// Leave to run one task: `Some(None)` for a worker that needs none, `None`
+    /// when there is none to be had now.
+    fn leave(&self, worker: usize) -> Option<Option<Acquired>> {
+        match &self.jobserver {
+            // The process itself was started with leave for one.
+            Some(client) if worker > 0 => client.try_acquire().ok()?.map(Some),
+            _ => Some(None),
+        }
+    }
+
+    fn take(&self, worker: usize, leave: Option<Acquired>, state: &mut InForce) -> Option<Turn> {
         let mut batches = self.batches();
         let mut at = 0;
         while let Some(batch) = batches.get(at) {
@@ -335,7 +368,11 @@ impl Shared {
                 Ok(true) => match batch.next(worker) {
                     Some(task) => {
                         let batch = Arc::clone(batch);
-                        return Some(Turn { task, batch });
+                        return Some(Turn {
+                            task,
+                            batch,
+                            _leave: leave,
+                        });
                     }
                     None => {
                         state.running -= 1;

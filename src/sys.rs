@@ -221,6 +221,17 @@ pub(crate) fn own_working_directory() -> io::Result<()> {
     }
 }
 
+/// The jobserver of the make or cargo that this process was started by, if it
+/// has one that can be reached.
+pub(crate) fn jobserver() -> Option<jobserver::Client> {
+    static CLIENT: OnceLock<Option<jobserver::Client>> = OnceLock::new();
+    // SAFETY: the descriptors are asked for once in the life of the process, and
+    // taken for a jobserver's only if they are pipes that MAKEFLAGS names.
+    let client =
+        CLIENT.get_or_init(|| unsafe { jobserver::Client::from_env_ext(true).client.ok() });
+    client.clone()
+}
+
 /// Ends the process without running anybody's clean-up.
 pub(crate) fn exit_now(status: i32) -> ! {
     // Standard output is the only stream with a buffer of ours.

@@ -7,6 +7,8 @@
 
 #[path = "../lld_names.rs"]
 mod lld_names;
+#[path = "ld-backlto/options.rs"]
+mod options;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use lld_names::LLD_NAMES;
+use options::Carried;
 
 /// Names the ld.lld to use.
 const LLD_VARIABLE: &str = "BACKLTO_LD";
@@ -42,13 +45,14 @@ fn main() -> ExitCode {
             let Some(backlto) = find_backlto() else {
                 return no_backlto();
             };
-            command.arg(flag("--thinlto-distributor=", backlto.as_os_str()));
-            command.arg(format!("--thinlto-remote-compiler={CLANG}"));
-            let door = match Path::new(KERNEL_CONFIG).exists() {
-                true => "kbuild-distribute",
-                false => "distribute",
-            };
-            command.arg(format!("--thinlto-distributor-arg={door}"));
+            match options::carry(&expanded) {
+                Ok(carried) => command = distributed(&lld, &args, &backlto, carried),
+                Err(option) if is_verbose(&expanded) => eprintln!(
+                    "ld.backlto: note: ld.lld runs the backends itself, as only they follow `{}`",
+                    option.display()
+                ),
+                Err(_) => {}
+            }
         }
         Ask::KernelIndex => {
             let Some(backlto) = find_backlto() else {
@@ -67,6 +71,35 @@ fn main() -> ExitCode {
         Path::new(command.get_program()).display()
     );
     ExitCode::FAILURE
+}
+
+/// The link of `args` with backends run by `backlto`.
+fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) -> Command {
+    let mut command = Command::new(lld);
+    command.arg(flag("--thinlto-distributor=", backlto.as_os_str()));
+    command.arg(format!("--thinlto-remote-compiler={CLANG}"));
+    let door = match Path::new(KERNEL_CONFIG).exists() {
+        true => "kbuild-distribute",
+        false => "distribute",
+    };
+    command.arg(format!("--thinlto-distributor-arg={door}"));
+    for word in &carried.distributor {
+        command.arg(flag("--thinlto-distributor-arg=", word));
+    }
+    for word in &carried.compiler {
+        command.arg(flag("--thinlto-remote-compiler-arg=", word));
+    }
+    // Behind ours, so that what the user tells the backends directly wins.
+    command.args(args);
+    command.args(carried.linker);
+    command
+}
+
+/// Whether LLD was asked to say more than it must.
+fn is_verbose(args: &[OsString]) -> bool {
+    let names = ["-v", "-V", "--verbose", "-verbose"];
+    args.iter()
+        .any(|arg| names.iter().any(|name| arg == OsStr::new(name)))
 }
 
 fn no_backlto() -> ExitCode {
@@ -146,7 +179,11 @@ fn may_have_bitcode(args: &[OsString]) -> bool {
     args.iter().any(|arg| {
         let bytes = arg.as_bytes();
         match bytes.first() {
-            Some(b'-') => bytes.starts_with(b"-l") || bytes.starts_with(b"--library"),
+            Some(b'-') => {
+                bytes.starts_with(b"-l")
+                    || bytes.starts_with(b"--library")
+                    || bytes.ends_with(b"-fat-lto-objects")
+            }
             _ => starts_as_bitcode_or_archive(arg),
         }
     })

@@ -5,13 +5,16 @@ mod arch;
 pub mod cache;
 pub mod cc;
 pub mod distribute;
+pub mod doctor;
 pub mod explain;
 pub mod kbuild;
 pub mod programs;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -32,6 +35,10 @@ pub struct Settings {
     pub verbosity: Verbosity,
     /// The linker chosen by the user.
     pub linker: Option<PathBuf>,
+    /// Print what happens as JSON, for programs.
+    pub json: bool,
+    /// Where a trace of the run goes.
+    pub trace: Option<PathBuf>,
     /// The cache that [`Options::cache`] names is one that nobody asked for.
     pub cache_by_default: bool,
 }
@@ -81,7 +88,7 @@ impl Session {
         Ok(Session {
             engine,
             linker,
-            reporter: Reporter::new(settings.verbosity),
+            reporter: Reporter::new(settings.verbosity, settings.json, settings.trace.clone()),
         })
     }
 
@@ -105,6 +112,14 @@ impl Session {
         }
     }
 
+    /// Runs the linker in `directory`; `doing` names the step.
+    fn link<S: AsRef<OsStr>>(&self, directory: &Path, args: &[S], doing: &str) -> Result<()> {
+        let begin = Instant::now();
+        let linked = self.linker.run(directory, args, doing);
+        self.reporter.step_ended(doing, begin);
+        linked
+    }
+
     /// Ends the use of the cache, and prints the summary if one is wanted.
     fn finish(self) {
         let cache = finish_cache(self.engine);
@@ -114,7 +129,7 @@ impl Session {
     /// The same without a summary, for steps of somebody else's build.
     fn finish_quietly(self) {
         finish_cache(self.engine);
-        self.reporter.clear();
+        self.reporter.end();
     }
 }
 

@@ -98,9 +98,7 @@ pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
         let mut args = program.link.clone();
         args.extend(["-o".to_owned(), program.output.clone()]);
         args.extend(objects);
-        session
-            .linker
-            .run(&program.directory, &args, "the final link")?;
+        session.link(&program.directory, &args, "the final link")?;
     }
     session.finish();
     Ok(())
@@ -175,8 +173,6 @@ fn thin_link(program: &Program, session: &Session) -> Result<Vec<String>> {
     args.push(format!("--thinlto-index-only={list}"));
     args.extend(["-o".to_owned(), program.output.clone()]);
     args.extend(program.inputs.iter().cloned());
-    session
-        .linker
-        .run(&program.directory, &args, "the thin link")?;
+    session.link(&program.directory, &args, "the thin link")?;
     read_index_list(&program.directory.join(&list))
 }

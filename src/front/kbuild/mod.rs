@@ -119,7 +119,7 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
     let order = std::fs::read_to_string(objtree.join(tree::ORDER)).unwrap_or_default();
     let objects: Vec<String> = order.lines().map(str::to_owned).collect();
     let indexes = Indexes::before(&objtree, &objects);
-    session.linker.run(&objtree, args, "the thin link")?;
+    session.link(&objtree, args, "the thin link")?;
     indexes.keep_times();
     let bitcode = read_index_list(&objtree.join(tree::INDEX_LIST))?;
     let record_path = objtree.join(RECORD);

@@ -175,7 +175,7 @@ impl<'a> Tree<'a> {
             // make: its record goes before the link, the list itself after.
             self.forget(&cmdfile::path_of(&self.path, INDEX_LIST))?;
             let indexes = Indexes::before(&self.path, order);
-            let linked = self.session.linker.run(&self.path, &args, "the thin link");
+            let linked = self.session.link(&self.path, &args, "the thin link");
             if linked.is_err() {
                 self.forget(&self.path.join(INDEX_LIST))?;
             }
@@ -305,8 +305,7 @@ impl<'a> Tree<'a> {
         // its stage 4 again, objtool included.
         self.record(VMLINUX_O, &command)?;
         self.session
-            .linker
-            .run(&self.path, &self.recipe.link, "the link of vmlinux.o")?;
+            .link(&self.path, &self.recipe.link, "the link of vmlinux.o")?;
         if let (Some(inputs), Some(outputs)) = (inputs, outputs()) {
             record.set_step(VMLINUX_O, Some(Step { inputs, outputs }));
         }

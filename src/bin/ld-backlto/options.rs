@@ -1,0 +1,303 @@
+//! What a link's options mean for its backends, and how to tell them.
+//!
+//! LLD 22 passes on to distributed backends little of what it was told: the
+//! level of `--lto-O`, PIC and the sample profile. The rest it drops in silence.
+//! The model here is what ld.lld's own backends do with the same options.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// What has to be told besides what LLD tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// To the compiler, in clang's words.
+    pub(crate) compiler: Vec<OsString>,
+    /// To backlto.
+    pub(crate) distributor: Vec<OsString>,
+    /// To LLD, after all that it was told already.
+    pub(crate) linker: Vec<OsString>,
+}
+
+/// Options of LLD that distributed backends would ignore: nothing else does
+/// what they ask for.
+const UNCARRIED: [&str; 14] = [
+    "dwo_dir",
+    "load-pass-plugin",
+    "lto-aa-pipeline",
+    "lto-debug-pass-manager",
+    "lto-emit-asm",
+    "lto-emit-llvm",
+    "lto-newpm-passes",
+    "opt-remarks-filename",
+    "opt-remarks-format",
+    "opt-remarks-hotness-threshold",
+    "opt-remarks-passes",
+    "opt-remarks-with-hotness",
+    "stats-file",
+    "thinlto-single-module",
+];
+
+/// Options of LLVM that linkers have and compilers have not, other than those
+/// that [`llvm_option`] knows in clang's words (`llvm/CodeGen/CommandFlags.h`).
+const LINKERS_ONLY: [&str; 35] = [
+    "align-loops",
+    "debug-entry-values",
+    "denormal-fp-math",
+    "denormal-fp-math-f32",
+    "disable-tail-calls",
+    "emit-call-site-info",
+    "enable-no-infs-fp-math",
+    "enable-no-nans-fp-math",
+    "enable-no-signed-zeros-fp-math",
+    "enable-no-trapping-fp-math",
+    "enable-sign-dependent-rounding-fp-math",
+    "exception-model",
+    "float-abi",
+    "force-dwarf-frame-section",
+    "fp-contract",
+    "frame-pointer",
+    "large-data-threshold",
+    "march",
+    "meabi",
+    "mxcoff-roptr",
+    "no-integrated-as",
+    "relocation-model",
+    "stack-symbol-ordering",
+    "stackrealign",
+    "strict-dwarf",
+    "swift-async-fp",
+    "tailcallopt",
+    "thread-model",
+    "tls-size",
+    "trap-func",
+    "unique-section-names",
+    "use-ctors",
+    "vec-extabi",
+    "vector-library",
+    "xray-function-index",
+];
+
+/// Reads `args`, a command line of ld.lld.
+///
+/// # Errors
+/// With the option that only ld.lld's own backends follow, if there is one.
+pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
+    let options = Given::all(args);
+    let mut carried = Carried::default();
+    for option in &options {
+        let words = compiler_words(option).ok_or_else(|| option.arg.clone())?;
+        carried.compiler.extend(words);
+    }
+    // clang has one level for the optimiser and the code generator.
+    let level = options
+        .iter()
+        .rev()
+        .find_map(|o| o.name.strip_prefix("lto-O"));
+    let with_level = |o: &&Given| o.name.starts_with("lto-CGO");
+    if let Some(codegen) = options.iter().rfind(with_level)
+        && codegen.name.strip_prefix("lto-CGO") != Some(level.unwrap_or("2"))
+    {
+        return Err(codegen.arg.clone());
+    }
+    let last = |names: &[&str]| {
+        let found = options.iter().rfind(|o| names.contains(&&*o.name));
+        found.map(|option| (&*option.name, option.value.as_deref()))
+    };
+    let has = |names: &[&str]| last(names).is_some();
+    let value = |name: &str| last(&[name]).and_then(|(_, value)| value);
+
+    // LLD says when code must not depend on its address, not when it may.
+    let movable = has(&["shared", "Bshareable", "r", "relocatable"])
+        || last(&["pie", "pic-executable", "no-pie", "no-pic-executable"])
+            .is_some_and(|(name, _)| !name.starts_with("no-"));
+    // There, clang has no other code.
+    let mips = value("m").is_some_and(|emulation| emulation.as_bytes().ends_with(b"mip"));
+    if !movable && !mips {
+        carried.compiler.push("-fno-pic".into());
+    }
+
+    let profile = value("lto-cs-profile-file");
+    if has(&["lto-cs-profile-generate"]) {
+        let file = profile.unwrap_or("default_%m.profraw".as_ref());
+        carried
+            .compiler
+            .extend(front_end("-fprofile-instrument=csllvm".as_ref()));
+        carried
+            .compiler
+            .extend(front_end(&joined("-fprofile-instrument-path=", file)));
+    } else if let Some(file) = profile {
+        let word = joined("-fprofile-instrument-use-path=", file);
+        carried.compiler.extend(front_end(&word));
+    }
+
+    // As in LLD, a number of threads is one of backends too.
+    let jobs = value("thinlto-jobs").or_else(|| value("threads"));
+    if let Some(jobs) = jobs.filter(|jobs| is_positive(jobs)) {
+        carried.distributor.push(joined("-j", jobs));
+    }
+    if let Some(directory) = value("thinlto-cache-dir").filter(|name| !name.is_empty()) {
+        carried.distributor.push(joined("--cache-dir=", directory));
+        // Else each object would be kept twice.
+        carried.linker.push("--thinlto-cache-dir=".into());
+    }
+    if let Some(policy) = value("thinlto-cache-policy") {
+        carried.distributor.push(joined("--cache-policy=", policy));
+    }
+    Ok(carried)
+}
+
+/// One option of a command line, its aliases resolved.
+struct Given {
+    /// Without the dashes before it.
+    name: String,
+    value: Option<OsString>,
+    /// As it was written.
+    arg: OsString,
+}
+
+impl Given {
+    /// The options in `args`. A value of another option may be taken for one.
+    fn all(args: &[OsString]) -> Vec<Given> {
+        let mut found = Vec::new();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let Some(text) = arg.as_bytes().strip_prefix(b"-") else {
+                continue;
+            };
+            let text = text.strip_prefix(b"-").unwrap_or(text);
+            let (mut name, mut value) = split(text);
+            if value.is_none() && ["mllvm", "plugin-opt", "m"].contains(&&*name) {
+                value = args.next().cloned();
+            }
+            if name == "plugin-opt"
+                && let Some(option) = value.take()
+            {
+                (name, value) = of_plugin(option);
+            }
+            found.push(Given {
+                name,
+                value,
+                arg: arg.clone(),
+            });
+        }
+        found
+    }
+}
+
+/// What `--plugin-opt=` means: those options have names of their own.
+fn of_plugin(option: OsString) -> (String, Option<OsString>) {
+    if option.as_bytes().starts_with(b"-") {
+        return ("mllvm".into(), Some(option));
+    }
+    let (name, value) = split(option.as_bytes());
+    let name = match &*name {
+        "jobs" => "thinlto-jobs".into(),
+        "cs-profile-path" => "lto-cs-profile-file".into(),
+        "cs-profile-generate" | "debug-pass-manager" | "emit-asm" | "emit-llvm" => {
+            format!("lto-{name}")
+        }
+        level if level.starts_with('O') => format!("lto-{level}"),
+        _ => name,
+    };
+    (name, value)
+}
+
+/// What clang must be told because of `option`; `None` when there is no way to.
+fn compiler_words(option: &Given) -> Option<Vec<OsString>> {
+    let name = &*option.name;
+    if UNCARRIED.contains(&name) {
+        return None;
+    }
+    let value = option.value.as_deref();
+    Some(match (name, value) {
+        ("mllvm", Some(text)) => return llvm_option(text),
+        ("mcpu", Some(cpu)) => [front_end("-target-cpu".as_ref()), front_end(cpu)].concat(),
+        ("disable-verify", _) => front_end("-disable-llvm-verifier".as_ref()),
+        ("lto-basic-block-sections", Some(which)) => {
+            vec![joined("-fbasic-block-sections=", which)]
+        }
+        ("lto-basic-block-address-map", _) => vec!["-fbasic-block-address-map".into()],
+        ("lto-unique-basic-block-section-names", _) => {
+            vec!["-funique-basic-block-section-names".into()]
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// The same for `text`, one option of LLVM.
+fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(|&byte| byte != b'-').unwrap_or(0);
+    let (name, value) = split(&bytes[start..]);
+    let value = value.as_deref();
+    let on = value.is_none_or(|value| value == "1" || value == "true");
+    Some(match (&*name, value) {
+        // LLD has one answer, which it passes on.
+        ("function-sections" | "data-sections", _) => Vec::new(),
+        ("mcpu", Some(cpu)) => [front_end("-target-cpu".as_ref()), front_end(cpu)].concat(),
+        ("mattr", Some(features)) => features
+            .as_bytes()
+            .split(|&byte| byte == b',')
+            .flat_map(|feature| {
+                let feature = front_end(OsStr::from_bytes(feature));
+                [front_end("-target-feature".as_ref()), feature].concat()
+            })
+            .collect(),
+        ("code-model", Some(model)) => vec![joined("-mcmodel=", model)],
+        ("debugger-tune", Some(debugger)) => front_end(&joined("-debugger-tuning=", debugger)),
+        ("basic-block-sections", Some(which)) => vec![joined("-fbasic-block-sections=", which)],
+        ("enable-tlsdesc", _) if on => front_end("-enable-tlsdesc".as_ref()),
+        (
+            "basic-block-address-map"
+            | "emulated-tls"
+            | "separate-named-sections"
+            | "split-machine-functions"
+            | "stack-size-section"
+            | "unique-basic-block-section-names",
+            _,
+        ) if on => vec![format!("-f{name}").into()],
+        (
+            "mcpu"
+            | "mattr"
+            | "code-model"
+            | "debugger-tune"
+            | "basic-block-sections"
+            | "enable-tlsdesc"
+            | "basic-block-address-map"
+            | "emulated-tls"
+            | "separate-named-sections"
+            | "split-machine-functions"
+            | "stack-size-section"
+            | "unique-basic-block-section-names",
+            _,
+        ) => return None,
+        (name, _) if LINKERS_ONLY.contains(&name) => return None,
+        _ => vec!["-mllvm".into(), text.to_owned()],
+    })
+}
+
+/// A name and what stands behind its `=`.
+fn split(text: &[u8]) -> (String, Option<OsString>) {
+    let mut parts = text.splitn(2, |&byte| byte == b'=');
+    let name = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let value = parts
+        .next()
+        .map(|value| OsStr::from_bytes(value).to_owned());
+    (name.into_owned(), value)
+}
+
+fn joined(name: &str, value: &OsStr) -> OsString {
+    let mut word = OsString::from(name);
+    word.push(value);
+    word
+}
+
+/// `word` for the compiler proper, past clang's driver.
+fn front_end(word: &OsStr) -> Vec<OsString> {
+    vec!["-Xclang".into(), word.to_owned()]
+}
+
+fn is_positive(number: &OsStr) -> bool {
+    let number = number.to_str().and_then(|text| text.parse::<u32>().ok());
+    number.is_some_and(|number| number > 0)
+}
