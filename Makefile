@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 # Kernel sources and trees of the tests and benchmarks: a few gigabytes.
 WORK ?= target/kernel
 RELEASE := target/release/backlto
+LINKER := target/release/ld.backlto
 
 .DEFAULT_GOAL := build
 
@@ -38,15 +39,29 @@ test: ## Install what is missing and run everything that CI runs
 	@$(MAKE) --no-print-directory check build
 	$(CARGO) test --locked
 	examples/demo/run.sh $(RELEASE) target/demo
+	scripts/test-buildtools.sh $(RELEASE) target/buildtools
+	scripts/test-programs.sh $(RELEASE) target/programs
 	scripts/test-kernel.sh $(RELEASE) $(WORK) 6.12 small
 	scripts/test-kernel.sh $(RELEASE) $(WORK) 7.2 small
+	scripts/test-arches.sh $(RELEASE) $(WORK)
+	scripts/test-dropin.sh $(LINKER) $(WORK) 6.12 modules-small
 
 .PHONY: test-kernel
-test-kernel: ## Larger kernels of both versions; 7.2 boots in qemu (half an hour)
+test-kernel: ## Larger kernels, drop-in kernels of all arches; they boot in qemu (hours)
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory build
 	scripts/test-kernel.sh $(RELEASE) $(WORK) 6.12 boot
 	scripts/test-kernel.sh $(RELEASE) $(WORK) 7.2 boot
+	scripts/test-dropin.sh -r $(LINKER) $(WORK) 6.12 modules
+	scripts/test-dropin.sh -r $(LINKER) $(WORK) 7.2 modules
+	for arch in arm64 riscv loongarch; do \
+		scripts/test-dropin.sh $(LINKER) $(WORK) 6.12 modules $$arch || exit; done
+
+.PHONY: test-incremental
+test-incremental: ## Edits of a real kernel, each compared with a clean build by clang
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	scripts/test-incremental.py $(RELEASE) $(WORK)
 
 .PHONY: test-damage
 test-damage: build ## 300 damaged inputs, compared with clang
@@ -58,9 +73,32 @@ bench-kernel: ## Stages 2 to 4 against kbuild's stage 3 and ld.lld in process
 	@$(MAKE) --no-print-directory build
 	benches/kernel.py $(RELEASE) $(WORK)
 
+.PHONY: bench-incremental
+bench-incremental: ## Builds after an edit, and with nothing to do
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	benches/incremental.py $(RELEASE) $(WORK)
+
+.PHONY: bench-arches
+bench-arches: ## Four kernels in one run, against the sum of their backends
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	benches/arches.py $(RELEASE) $(WORK)
+
+.PHONY: bench-linker
+bench-linker: ## What ld.backlto costs where it has nothing to do
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	benches/linker.sh $(LINKER)
+
 .PHONY: install
 install: build ## Install to PREFIX (/usr/local)
-	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE) target/release/ld.backlto
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE) $(LINKER)
+	mkdir -p target/manual && $(RELEASE) manual target/manual
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 target/manual/*.1
+	install -D -m 644 target/manual/backlto.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/backlto
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions target/manual/_backlto
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d target/manual/backlto.fish
 
 .PHONY: clean
 clean: ## Remove what was built

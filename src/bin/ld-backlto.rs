@@ -139,8 +139,8 @@ fn asked_of(args: &[OsString]) -> Ask {
         return Ask::KernelIndex;
     }
     if starts(&[
-        "--thinlto-distributor",
-        "-thinlto-distributor",
+        "--thinlto-distributor=",
+        "-thinlto-distributor=",
         "--thinlto-index-only",
         "-thinlto-index-only",
         "--plugin-opt=thinlto-index-only",

@@ -10,11 +10,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 
 /// Every file that assembly may have found, and what was in it: `None` for one
 /// that was not there. Had it been there, it might have been taken.
 pub(crate) type Files = BTreeMap<String, Option<Digest>>;
+
+/// Stands among [`Files`] for the directories of the include path and their
+/// order: with others, other files would be looked for.
+pub(crate) const INCLUDE_PATH: &str = "(include path)";
 
 /// What is known of the files behind a module's assembly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +51,13 @@ impl AsmFiles {
                 return;
             };
             for (name, is_source) in named {
+                let path = Some(search.include_path());
+                files.insert(INCLUDE_PATH.to_owned(), path);
                 for path in search.candidates(&name) {
+                    if path == INCLUDE_PATH {
+                        *self = AsmFiles::Unknown;
+                        return;
+                    }
                     if files.contains_key(&path) {
                         continue;
                     }
@@ -76,9 +86,20 @@ impl Search<'_> {
         std::fs::read(self.directory.join(path)).ok()
     }
 
+    fn include_path(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        for directory in self.include {
+            hasher.field("directory", directory.as_bytes());
+        }
+        hasher.digest()
+    }
+
     /// Whether the file at `path` is as it was.
     pub(crate) fn is_as(&self, path: &str, known: &Option<Digest>) -> bool {
-        self.read(path).as_deref().map(Digest::of) == *known
+        match path {
+            INCLUDE_PATH => Some(self.include_path()) == *known,
+            _ => self.read(path).as_deref().map(Digest::of) == *known,
+        }
     }
 
     /// Whether all of `files` are.
@@ -186,9 +207,15 @@ mod tests {
             panic!("all names are plain")
         };
         let names: Vec<_> = files.keys().map(String::as_str).collect();
-        assert_eq!(names, ["a.inc", "b.bin", "inc/a.inc", "inc/b.bin"]);
+        let expected = ["a.inc", "b.bin", "inc/a.inc", "inc/b.bin"];
+        assert_eq!(names, [&[INCLUDE_PATH], &expected[..]].concat());
         assert!(files["a.inc"].is_none() && files["inc/b.bin"].is_none());
         assert!(search.unchanged(&files));
+        let none = Search {
+            include: &[],
+            ..search
+        };
+        assert!(!none.unchanged(&files));
         // A file that comes before the one that was taken.
         write("a.inc", "");
         assert!(!search.unchanged(&files));

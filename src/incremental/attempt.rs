@@ -125,7 +125,7 @@ impl<'a> Attempt<'a> {
             index: task.index.as_ref().map(|file| file.digest()),
             imports,
             asm: self.files()?.clone(),
-            post: task.job.post.as_deref().map(<[String]>::to_vec),
+            post: super::post(&task.job),
             object,
             how,
             duration: Duration::ZERO,

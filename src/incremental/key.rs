@@ -82,6 +82,9 @@ pub(crate) fn of_flags(args: &[String], directory: &Path) -> Option<FlagsKey> {
         }
         if INCLUDE.contains(&arg) {
             include.extend(args.next().cloned());
+        } else if let Some(directory) = arg.strip_prefix("-I") {
+            // As the driver passes on what `-Wa,-I…` says.
+            include.push(directory.to_owned());
         } else if IRRELEVANT.contains(&arg) {
             args.next();
         } else if arg == "-mllvm" {
@@ -103,10 +106,16 @@ pub(crate) fn of_flags(args: &[String], directory: &Path) -> Option<FlagsKey> {
 }
 
 /// Profiles, lists of functions: a file that an argument names counts with its
-/// content, whatever the argument is for.
+/// content, whatever the argument is for and wherever the name starts and ends
+/// (`-fbasic-block-sections=list=NAME`).
 fn add_named_files(hasher: &mut Hasher, arg: &str, directory: &Path) {
-    let value = arg.split_once('=').map(|(_, value)| value);
-    for name in [Some(arg), value].into_iter().flatten() {
+    let after = arg.match_indices(['=', ',', ':']).map(|(at, _)| at + 1);
+    let rests = std::iter::once(0).chain(after).map(|start| &arg[start..]);
+    let names = rests.flat_map(|rest| {
+        let whole = std::iter::once(rest);
+        whole.chain(rest.split_once([',', ':']).map(|(name, _)| name))
+    });
+    for name in names {
         let path = directory.join(name);
         if path.is_file()
             && let Ok(content) = std::fs::read(&path)
@@ -253,14 +262,23 @@ mod tests {
     #[test]
     fn a_file_that_is_named_counts_with_its_content() {
         let tree = tempfile::tempdir().unwrap();
-        let args = ["-fprofile-instrument-use-path=p.profdata", "list"];
+        let args = [
+            "-fprofile-instrument-use-path=p.profdata",
+            "-f=list=l",
+            "list,x",
+        ];
         let mut seen = BTreeSet::new();
-        for (name, text) in [("p.profdata", "a"), ("p.profdata", "b"), ("list", "c")] {
+        for (name, text) in [
+            ("p.profdata", "a"),
+            ("p.profdata", "b"),
+            ("l", "c"),
+            ("list", "d"),
+        ] {
             seen.insert(key(&args, tree.path()).unwrap().digest);
             std::fs::write(tree.path().join(name), text).unwrap();
         }
         seen.insert(key(&args, tree.path()).unwrap().digest);
-        assert_eq!(seen.len(), 4);
+        assert_eq!(seen.len(), 5);
     }
 
     #[test]

@@ -11,12 +11,12 @@ pub(crate) mod attempt;
 pub(crate) mod key;
 pub(crate) mod record;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::prelude::*;
 
-use self::asm::Search;
+use self::asm::{INCLUDE_PATH, Search};
 use self::record::{JobRecord, Record};
 use crate::digest::Digest;
 use crate::flags::MappedFlags;
@@ -92,7 +92,7 @@ pub(crate) fn reasons(
     if known.flags != key.digest {
         reasons.push("its flags changed".to_owned());
     }
-    if known.post.as_deref() != job.post.as_deref() {
+    if known.post != post(job) {
         reasons.push("the program to run on it changed".to_owned());
     }
     let now = |name: &str| {
@@ -129,9 +129,13 @@ pub(crate) fn reasons(
         include: &key.include,
     };
     for (name, before) in &known.asm {
-        if !search.is_as(name, before) {
-            reasons.push(format!("`{name}`, which its assembly names, changed"));
+        if search.is_as(name, before) {
+            continue;
         }
+        reasons.push(match name.as_str() {
+            INCLUDE_PATH => "the include path of its assembly changed".to_owned(),
+            name => format!("`{name}`, which its assembly names, changed"),
+        });
     }
     match std::fs::read(job.output_path()) {
         Err(_) => reasons.push("the object is not there".to_owned()),
@@ -141,6 +145,32 @@ pub(crate) fn reasons(
         Ok(_) => {}
     }
     reasons
+}
+
+/// The program to run on the object of `job`: its words, and the content of the
+/// files that they name, itself first of all.
+pub(crate) fn post(job: &Job) -> Option<Vec<String>> {
+    let command = job.post.as_deref()?;
+    let mut words = command.to_vec();
+    for (number, word) in command.iter().enumerate() {
+        let path = match number == 0 && !word.contains('/') {
+            true => find_program(word),
+            false => Some(job.resolve(word)),
+        };
+        let content = path
+            .filter(|path| path.is_file())
+            .and_then(|path| std::fs::read(path).ok());
+        words.extend(content.map(|content| Digest::of(&content).to_string()));
+    }
+    Some(words)
+}
+
+/// Where the system would find the program `name`.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
 }
 
 /// Enough of a digest for a person to tell two apart.

@@ -126,8 +126,7 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
             .compiler
             .extend(front_end(&joined("-fprofile-instrument-path=", file)));
     } else if let Some(file) = profile {
-        let word = joined("-fprofile-instrument-use-path=", file);
-        carried.compiler.extend(front_end(&word));
+        carried.compiler.push(joined("-fprofile-use=", file));
     }
 
     // As in LLD, a number of threads is one of backends too.
@@ -300,4 +299,105 @@ fn front_end(word: &OsStr) -> Vec<OsString> {
 fn is_positive(number: &OsStr) -> bool {
     let number = number.to_str().and_then(|text| text.parse::<u32>().ok());
     number.is_some_and(|number| number > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn compiler(line: &str) -> Vec<OsString> {
+        carry(&words(line)).expect("carried").compiler
+    }
+
+    #[test]
+    fn every_spelling_says_the_same() {
+        for spelling in [
+            "-mllvm -x=3",
+            "--mllvm -x=3",
+            "-mllvm=-x=3",
+            "--plugin-opt=-x=3",
+            "-plugin-opt=-x=3",
+            "-plugin-opt -x=3",
+        ] {
+            assert_eq!(
+                compiler(spelling),
+                words("-mllvm -x=3 -fno-pic"),
+                "{spelling}"
+            );
+        }
+        for spelling in ["--thinlto-jobs=3", "-thinlto-jobs=3", "-plugin-opt=jobs=3"] {
+            let carried = carry(&words(spelling)).expect("carried");
+            assert_eq!(carried.distributor, words("-j3"), "{spelling}");
+        }
+        for spelling in ["--lto-emit-asm", "-lto-emit-asm", "-plugin-opt=emit-asm"] {
+            assert_eq!(carry(&words(spelling)), Err(spelling.into()));
+        }
+    }
+
+    #[test]
+    fn values_of_llvm_options_may_stand_apart() {
+        assert_eq!(
+            compiler("-pie -mllvm -x -mllvm 3"),
+            words("-mllvm -x -mllvm 3")
+        );
+    }
+
+    #[test]
+    fn what_only_linkers_know_is_said_in_clangs_words() {
+        for (option, expected) in [
+            ("mcpu=x", "-Xclang -target-cpu -Xclang x"),
+            (
+                "mattr=+a,-b",
+                "-Xclang -target-feature -Xclang +a -Xclang -target-feature -Xclang -b",
+            ),
+            ("code-model=large", "-mcmodel=large"),
+            ("emulated-tls", "-femulated-tls"),
+            ("function-sections=0", ""),
+        ] {
+            let line = format!("-shared -mllvm -{option}");
+            assert_eq!(compiler(&line), words(expected), "{option}");
+        }
+        for option in ["relocation-model=pic", "emulated-tls=0", "code-model"] {
+            let line = format!("-mllvm -{option}");
+            assert_eq!(carry(&words(&line)), Err("-mllvm".into()), "{option}");
+        }
+    }
+
+    #[test]
+    fn code_is_fixed_in_programs_that_do_not_move() {
+        let fixed = |line: &str| compiler(line) == words("-fno-pic");
+        for line in ["", "-static", "-pie -no-pie", "-m elf_x86_64"] {
+            assert!(fixed(line), "{line}");
+        }
+        for line in ["-pie", "--shared", "-r", "-no-pie -pie", "-m elf64ltsmip"] {
+            assert!(!fixed(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_code_generators_level_must_be_the_optimisers() {
+        for line in ["--lto-CGO2", "--lto-O3 --lto-CGO3", "--lto-CGO0 --lto-CGO2"] {
+            assert!(carry(&words(line)).is_ok(), "{line}");
+        }
+        for line in ["--lto-CGO3", "--lto-O3 --lto-CGO2", "--lto-O1 --lto-CGO2"] {
+            assert!(carry(&words(line)).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_and_runs_objects_goes_to_backlto() {
+        let line = "--thinlto-cache-dir=c --thinlto-cache-policy=p --threads=4";
+        let carried = carry(&words(line)).expect("carried");
+        assert_eq!(
+            carried.distributor,
+            words("-j4 --cache-dir=c --cache-policy=p")
+        );
+        assert_eq!(carried.linker, words("--thinlto-cache-dir="));
+        let none = carry(&words("--thinlto-jobs=all --thinlto-cache-dir=")).expect("carried");
+        assert!(none.distributor.is_empty() && none.linker.is_empty());
+    }
 }

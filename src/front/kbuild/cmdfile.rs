@@ -139,7 +139,12 @@ pub(super) fn write<'a>(
         text.push_str(line);
         text.push('\n');
     }
-    crate::emit::write(&path_of(objtree, target), text.as_bytes())
+    let path = path_of(objtree, target);
+    // make reads what it says, not when it was written.
+    if std::fs::read(&path).is_ok_and(|before| before == text.as_bytes()) {
+        return Ok(());
+    }
+    crate::emit::write(&path, text.as_bytes())
 }
 
 #[cfg(test)]

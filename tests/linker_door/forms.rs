@@ -1,0 +1,264 @@
+//! The forms that a link can have.
+
+use super::*;
+
+/// Links `inputs` with `args` by ld.backlto and by ld.lld's own backends: the
+/// same program, made of the objects of `jobs` clangs.
+#[track_caller]
+fn same_program(tree: &Tree, inputs: &[&str], args: &[&str], jobs: usize) {
+    let with = |linker: &str, more: &[&str]| {
+        let args = [inputs, args, more, &[linker, "-o", "program"]].concat();
+        link(tree, &args);
+        tree.read("program")
+    };
+    let expected = with(&linked_by(lld()), &[]);
+    forget_jobs(tree);
+    let actual = with(&linked_by(LINKER), &["-Wl,--save-temps"]);
+    assert_eq!(one_clang_per_job(tree), jobs, "{args:?}");
+    assert!(actual == expected, "another program with {args:?}");
+}
+
+/// What the front end and the link are told, in pairs.
+const FORMS: [(&str, &str); 26] = [
+    ("", ""),
+    ("-fno-pie", "-no-pie"),
+    ("-fPIC", "-pie"),
+    ("", "-static"),
+    ("", "-static-pie"),
+    ("-mcmodel=large -fno-pie", "-no-pie"),
+    ("-mcmodel=medium -fno-pie", "-no-pie"),
+    ("-march=haswell", "-march=haswell"),
+    ("-g", ""),
+    ("-glldb -g", "-glldb -g"),
+    ("-O3", "-O3"),
+    ("-Os", "-Wl,-O2"),
+    ("", "-Wl,--lto-O3"),
+    ("", "-Wl,--lto-O3,--lto-CGO3"),
+    ("", "-Wl,-mllvm,-align-all-functions=6"),
+    ("", "-Wl,-plugin-opt=-inline-threshold=-1000"),
+    ("-ffunction-sections -fdata-sections", "-Wl,--gc-sections"),
+    ("-fvisibility=hidden", "-Wl,--icf=all,--gc-sections"),
+    ("-ffast-math -fno-plt", ""),
+    ("-fstack-protector-all -fcf-protection=full", ""),
+    ("-femulated-tls", "-femulated-tls"),
+    ("-fstack-size-section", "-fstack-size-section"),
+    ("", "-Wl,--lto-basic-block-sections=all"),
+    ("-fsanitize=address", "-fsanitize=address"),
+    ("-fsanitize=undefined", "-fsanitize=undefined"),
+    ("", "-Wl,--disable-verify,--no-lto-pgo-warn-mismatch"),
+];
+
+#[test]
+fn programs_are_those_of_lld_and_objects_those_of_clang() {
+    for (front, at_link) in FORMS {
+        let words = |text: &'static str| -> Vec<&str> { text.split_whitespace().collect() };
+        let tree = two_modules(&words(front));
+        same_program(&tree, &["main.o", "scale.o"], &words(at_link), 2);
+        assert_eq!(says(&tree, "program"), SAYS, "{front} {at_link}");
+    }
+}
+
+#[test]
+fn shared_libraries_keep_to_their_version_script() {
+    let tree = two_modules(&["-fPIC"]);
+    tree.write("versions", "V1 { global: scale; table; local: *; };");
+    let script = "-Wl,--version-script=versions";
+    same_program(&tree, &["scale.o", "main.o"], &["-shared", script], 2);
+    link(
+        &tree,
+        &[
+            "-shared",
+            script,
+            "scale.o",
+            "main.o",
+            "-o",
+            "libs.so",
+            &linked_by(LINKER),
+        ],
+    );
+    let symbols = tree.run("llvm-nm-22", &["-D", "--defined-only", "libs.so"]);
+    let symbols = String::from_utf8(symbols.stdout).expect("text");
+    assert!(symbols.contains("scale@@V1"), "{symbols}");
+    assert!(!symbols.contains("unused"), "{symbols}");
+
+    link(
+        &tree,
+        &[
+            "main.o",
+            "libs.so",
+            "-Wl,-rpath,.",
+            "-o",
+            "program",
+            &linked_by(LINKER),
+        ],
+    );
+    assert_eq!(says(&tree, "program"), SAYS);
+}
+
+#[test]
+fn relocatable_objects_are_linked_on() {
+    let tree = two_modules(&[]);
+    same_program(&tree, &["main.o", "scale.o"], &["-r"], 2);
+    link(&tree, &["program", "-o", "whole", &linked_by(LINKER)]);
+    assert_eq!(says(&tree, "whole"), SAYS);
+}
+
+#[test]
+fn archives_of_both_kinds_are_read() {
+    let tree = two_modules(&[]);
+    let spaced = "a place";
+    std::fs::create_dir(tree.file(spaced)).expect("a directory");
+    for (kind, name) in [
+        ("rcs", "plain.a"),
+        ("rcsT", "thin.a"),
+        ("rcs", "a place/it's.a"),
+    ] {
+        succeed(&tree.run("llvm-ar-22", &[kind, name, "scale.o"]));
+        same_program(&tree, &["main.o", name], &[], 2);
+        assert_eq!(says(&tree, "program"), SAYS, "{name}");
+    }
+    std::fs::rename(tree.file("main.o"), tree.file("a place/main part.o")).expect("moved");
+    same_program(&tree, &["a place/main part.o", "thin.a"], &[], 2);
+    assert_eq!(says(&tree, "program"), SAYS);
+}
+
+/// Only the members that are needed have backends.
+#[test]
+fn archives_may_hold_native_objects_too() {
+    let tree = two_modules(&[]);
+    succeed(&tree.run(CLANG, &["-O2", "-c", "scale.c", "-o", "native.o"]));
+    tree.compile("idle", "int idle(void) { return 1; }", &[]);
+    succeed(&tree.run("llvm-ar-22", &["rcs", "mixed.a", "native.o", "idle.o"]));
+    same_program(&tree, &["main.o", "mixed.a"], &[], 1);
+    assert_eq!(says(&tree, "program"), SAYS);
+}
+
+#[test]
+fn modules_of_regular_lto_stay_lds() {
+    let tree = two_modules(&[]);
+    succeed(&tree.run(
+        CLANG,
+        &["-O2", "-flto=full", "-c", "scale.c", "-o", "scale.o"],
+    ));
+    same_program(&tree, &["main.o", "scale.o"], &[], 1);
+    assert_eq!(says(&tree, "program"), SAYS);
+}
+
+#[test]
+fn fat_objects_give_their_bitcode() {
+    let tree = two_modules(&["-ffat-lto-objects"]);
+    // clang does not know that a linker named by its path is LLD.
+    let fat = "-Wl,--fat-lto-objects";
+    same_program(&tree, &["main.o", "scale.o"], &[fat], 2);
+    assert_eq!(says(&tree, "program"), SAYS);
+}
+
+#[test]
+fn cxx_keeps_exceptions_and_thread_locals() {
+    let tree = Tree::new();
+    let (main, shape) = (
+        r#"#include "shape.h"
+           #include <cstdio>
+           #include <stdexcept>
+           #include <thread>
+           thread_local std::string name = "main";
+           int main() {
+             std::thread([] { name = "other"; }).join();
+             try {
+               for (int i = 0;; i++) make(i)->grow(i);
+             } catch (const std::runtime_error &e) {
+               std::printf("%s %s\n", e.what(), name.c_str());
+             }
+           }"#,
+        r#"#include "shape.h"
+           #include <stdexcept>
+           struct Square : Shape {
+             int grow(int by) override {
+               if (by > 3) throw std::runtime_error("too large");
+               return by * by;
+             }
+           };
+           std::unique_ptr<Shape> make(int) { return std::make_unique<Square>(); }"#,
+    );
+    tree.write(
+        "shape.h",
+        "#include <memory>\n#include <string>
+         struct Shape { virtual int grow(int) = 0; virtual ~Shape() = default; };
+         std::unique_ptr<Shape> make(int);",
+    );
+    for devirtualise in [&[][..], &["-fwhole-program-vtables", "-fvisibility=hidden"]] {
+        let flags = [&["-O2"], devirtualise].concat();
+        tree.compile_source("main.cpp", main, &flags);
+        tree.compile_source("square.cpp", shape, &flags);
+        let args = [devirtualise, &["-lstdc++", "-lm"]].concat();
+        same_program(&tree, &["main.o", "square.o"], &args, 2);
+        assert_eq!(says(&tree, "program"), "too large main\n");
+    }
+}
+
+#[test]
+fn rust_and_c_meet() {
+    let tree = Tree::new();
+    tree.compile(
+        "twice",
+        "int twice(int x) { return 2 * x; }",
+        &["-O2", "-fPIC"],
+    );
+    tree.write(
+        "main.rs",
+        "unsafe extern \"C\" { safe fn twice(x: i32) -> i32; }
+         fn main() {
+             let caught = std::panic::catch_unwind(|| { if twice(1) == 2 { panic!() } });
+             println!(\"{} {}\", twice(21), caught.is_err());
+         }",
+    );
+    let linker = format!("-Clink-arg={}", linked_by(LINKER));
+    let args = [
+        "-O",
+        "--edition=2024",
+        "-Clinker-plugin-lto",
+        "-Ccodegen-units=4",
+        &format!("-Clinker={CLANG}"),
+        &linker,
+        "-Clink-arg=-Wl,--save-temps",
+        "-Clink-arg=twice.o",
+        "-Csave-temps",
+        "-o",
+        "program",
+        "main.rs",
+    ];
+    succeed(&tree.run("rustc", &args));
+    assert!(one_clang_per_job(&tree) >= 2);
+    assert_eq!(says(&tree, "program"), "42 true\n");
+}
+
+/// Instrumented, instrumented again in the back end, and optimised by both.
+#[test]
+fn profiles_are_written_and_used() {
+    let tree = Tree::new();
+    let build = |flags: &[&str]| {
+        let front = [&["-O2"], flags].concat();
+        tree.compile("main", MAIN, &front);
+        tree.compile("scale", SCALE, &front);
+        same_program(&tree, &["main.o", "scale.o"], flags, 2);
+        assert_eq!(says(&tree, "program"), SAYS);
+    };
+    let merge = |to: &str, from: &[&str]| {
+        let args = [&["merge", "-o", to], from].concat();
+        succeed(&tree.run("llvm-profdata-22", &args));
+    };
+    build(&["-fprofile-generate=first"]);
+    merge("first.prof", &["first"]);
+    let used = "-fprofile-use=first.prof";
+    build(&[used, "-fcs-profile-generate=second"]);
+    merge("both.prof", &["second", "first.prof"]);
+    let args = ["show", "--all-functions", "--showcs", "both.prof"];
+    let shown = tree.run("llvm-profdata-22", &args);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("main"));
+    build(&[used]);
+    build(&["-fprofile-use=both.prof"]);
+
+    tree.write("samples", "main:1000:10\n 1: 10\n 2: 900 scale:900\n");
+    let sampled = ["-gmlt", "-fprofile-sample-use=samples"];
+    build(&[&sampled[..], &["-Wl,--lto-sample-profile=samples"]].concat());
+}
