@@ -14,7 +14,10 @@ packages=(
     clang-22 lld-22 llvm-22-dev libclang-22-dev libclang-cpp22-dev
     libzstd-dev zlib1g-dev libxml2-dev g++ make
 )
-for_tests=(qemu-user-static)
+for_tests=(
+    qemu-user-static libclang-rt-22-dev
+    cmake ninja-build meson autoconf automake libtool
+)
 for_kernels=(
     flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils
     python3 perl qemu-system-x86

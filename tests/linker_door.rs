@@ -9,6 +9,8 @@ mod forms;
 mod jobs;
 #[path = "linker_door/options.rs"]
 mod options;
+#[path = "linker_door/pages.rs"]
+mod pages;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

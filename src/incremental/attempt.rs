@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::asm::{AsmFiles, Files, Search};
-use super::key;
+use super::key::{self, FlagsKey};
 use super::record::{How, JobRecord};
 use crate::cache::{Cache, Hit, Placement};
 use crate::digest::Digest;
@@ -147,6 +147,13 @@ impl<'a> Attempt<'a> {
             return;
         };
         cache.count_miss();
+        // What changed while LLVM ran is in the object, and not in the keys.
+        let flags = self.task.flags.key.as_ref();
+        let holds = flags.is_some_and(FlagsKey::holds)
+            && self.search().is_some_and(|search| search.unchanged(files));
+        if !holds {
+            return;
+        }
         let Some(digest) = cache.insert(object) else {
             return;
         };

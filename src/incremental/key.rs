@@ -1,7 +1,7 @@
 //! What an object depends on, as digests.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use object::Object;
@@ -18,6 +18,18 @@ pub(crate) struct FlagsKey {
     pub(crate) digest: Digest,
     /// The include path.
     pub(crate) include: Vec<String>,
+    /// Files that count with their content.
+    named: Vec<(PathBuf, Digest)>,
+}
+
+impl FlagsKey {
+    /// Whether the files that flags name are still as they were.
+    pub(crate) fn holds(&self) -> bool {
+        self.named.iter().all(|(path, known)| {
+            let content = std::fs::read(path);
+            content.is_ok_and(|content| Digest::of(&content) == *known)
+        })
+    }
 }
 
 /// cc1 options with a directory of the include path for a value.
@@ -74,6 +86,7 @@ pub(crate) fn of_flags(args: &[String], directory: &Path) -> Option<FlagsKey> {
     let (_, args) = args.split_last()?;
     let mut hasher = Hasher::new();
     let mut include = Vec::new();
+    let mut named = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let arg = arg.as_str();
@@ -93,36 +106,42 @@ pub(crate) fn of_flags(args: &[String], directory: &Path) -> Option<FlagsKey> {
                 return None;
             }
             hasher.field("llvm", option.as_bytes());
-            add_named_files(&mut hasher, option, directory);
+            named.extend(named_files(option, directory));
         } else if !IRRELEVANT_JOINED.iter().any(|name| arg.starts_with(name)) {
             hasher.field("arg", arg.as_bytes());
-            add_named_files(&mut hasher, arg, directory);
+            named.extend(named_files(arg, directory));
         }
     }
+    for (name, content) in &named {
+        hasher
+            .field("file", name.as_bytes())
+            .field("content", content.as_bytes());
+    }
+    let in_directory = |(name, content)| (directory.join(name), content);
     Some(FlagsKey {
         digest: hasher.digest(),
         include,
+        named: named.into_iter().map(in_directory).collect(),
     })
 }
 
 /// Profiles, lists of functions: a file that an argument names counts with its
 /// content, whatever the argument is for and wherever the name starts and ends
 /// (`-fbasic-block-sections=list=NAME`).
-fn add_named_files(hasher: &mut Hasher, arg: &str, directory: &Path) {
+fn named_files(arg: &str, directory: &Path) -> Vec<(String, Digest)> {
     let after = arg.match_indices(['=', ',', ':']).map(|(at, _)| at + 1);
     let rests = std::iter::once(0).chain(after).map(|start| &arg[start..]);
     let names = rests.flat_map(|rest| {
         let whole = std::iter::once(rest);
         whole.chain(rest.split_once([',', ':']).map(|(name, _)| name))
     });
-    for name in names {
-        let path = directory.join(name);
-        if path.is_file()
-            && let Ok(content) = std::fs::read(&path)
-        {
-            hasher.field("file", Digest::of(&content).as_bytes());
-        }
-    }
+    names
+        .filter_map(|name| {
+            let path = directory.join(name);
+            let content = path.is_file().then(|| std::fs::read(path).ok())??;
+            Some((name.to_owned(), Digest::of(&content)))
+        })
+        .collect()
 }
 
 /// The key of an object by everything that its job reads, but for files that
@@ -274,8 +293,12 @@ mod tests {
             ("l", "c"),
             ("list", "d"),
         ] {
-            seen.insert(key(&args, tree.path()).unwrap().digest);
+            let before = key(&args, tree.path()).unwrap();
+            assert!(before.holds());
+            seen.insert(before.digest);
+            let is_known = tree.path().join(name).exists();
             std::fs::write(tree.path().join(name), text).unwrap();
+            assert_eq!(before.holds(), !is_known);
         }
         seen.insert(key(&args, tree.path()).unwrap().digest);
         assert_eq!(seen.len(), 5);

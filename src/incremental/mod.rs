@@ -191,14 +191,15 @@ fn keep_younger(job: &Job, inputs: &Inputs) {
     make_younger(&job.output_path(), newest);
 }
 
-/// Gives the file at `path` the present time if it is older than `newest`. That
-/// it cannot be done only makes make do more than it must.
+/// Gives the file at `path` the present time if it is older than `newest`, or
+/// that one's if it is of the future. That it cannot be done only makes make do
+/// more than it must.
 pub(crate) fn make_younger(path: &Path, newest: Option<SystemTime>) {
     let modified = std::fs::metadata(path).and_then(|m| m.modified());
     if let (Ok(modified), Some(newest)) = (modified, newest)
         && modified < newest
         && let Ok(file) = std::fs::File::options().append(true).open(path)
     {
-        let _ = file.set_modified(SystemTime::now());
+        let _ = file.set_modified(SystemTime::now().max(newest));
     }
 }

@@ -45,11 +45,13 @@ fn overwrite(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("it is written");
 }
 
+type Damage = dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn what_is_damaged_is_compiled() {
     for shelf_name in ["objects", "actions"] {
         let project = Project::built();
-        let damages: [&dyn Fn(&mut Vec<u8>); 4] = [
+        let damages: [&Damage; 4] = [
             &|bytes| bytes[0] ^= 1,
             &|bytes| *bytes.last_mut().unwrap() ^= 0x80,
             &|bytes| bytes.truncate(bytes.len() / 2),
@@ -139,7 +141,7 @@ fn verify_finds_what_is_damaged() {
 fn clear_empties_it() {
     let project = Project::built();
     succeed(&project.run(BACKLTO, &["cache", "clear"]));
-    assert_eq!(files(&project.cache), [PathBuf::new(); 0]);
+    assert_eq!(files(&project.cache), Vec::<PathBuf>::new());
     project.build().nothing();
     forget(&project);
     project.build().compiled(ALL);

@@ -151,6 +151,12 @@ fn fat_objects_give_their_bitcode() {
     let fat = "-Wl,--fat-lto-objects";
     same_program(&tree, &["main.o", "scale.o"], &[fat], 2);
     assert_eq!(says(&tree, "program"), SAYS);
+
+    // Nothing else on the line may hold bitcode.
+    forget_jobs(&tree);
+    let args = ["--fat-lto-objects", "--save-temps", "-r", "-o", "whole.o"];
+    succeed(&tree.run(LINKER, &[&args[..], &["main.o", "scale.o"]].concat()));
+    assert_eq!(one_clang_per_job(&tree), 2);
 }
 
 #[test]

@@ -1,0 +1,2 @@
+#!/bin/sh
+test "$(./words 'one two' three)" = '3 words'

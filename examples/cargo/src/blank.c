@@ -1,0 +1,1 @@
+int is_blank(char c) { return c == ' ' || c == '\t' || c == '\n'; }

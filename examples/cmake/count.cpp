@@ -1,0 +1,3 @@
+#include "words.h"
+
+int count(const std::string &text) { return split(text).size(); }
