@@ -1,7 +1,6 @@
 //! One job on its way to an object: what the cache has of it, before LLVM starts
 //! and again once the imported code is known, and what the cache learns.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +22,8 @@ struct Entry {
     files: Files,
     object: Digest,
     size: u64,
+    /// The module's name, and what clang said of it.
+    module: String,
     diagnostics: String,
     /// How long the compile took.
     microseconds: u64,
@@ -161,6 +162,7 @@ impl<'a> Attempt<'a> {
             files: files.clone(),
             object: digest,
             size: object.len() as u64,
+            module: self.task.job.module.clone(),
             diagnostics: diagnostics.to_owned(),
             microseconds: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         };
@@ -258,15 +260,16 @@ impl Watch for Attempt<'_> {
         else {
             return true;
         };
-        let main_file = Path::new(&self.task.job.module)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        let key = key::of_imported(&flags.digest, &main_file, bitcode, files);
+        let key = key::of_imported(&flags.digest, bitcode, files);
         self.imported = Some(key);
         let Some(entry) = self.entry(&key) else {
             return true;
         };
+        // The object does not depend on the module's name (LLD gives members of
+        // archives another one in each link); a message might.
+        if entry.module != self.task.job.module && !entry.diagnostics.is_empty() {
+            return true;
+        }
         self.found = self.place(&entry, How::CachedAfterImport);
         if let (Some(_), Some(cache)) = (&self.found, self.cache) {
             self.keep_primary(cache, entry);

@@ -173,17 +173,11 @@ impl Inputs<'_> {
 }
 
 /// The key of an object by its module as the optimiser gets it.
-pub(crate) fn of_imported(
-    flags: &Digest,
-    main_file: &str,
-    bitcode: &[u8],
-    files: &Files,
-) -> Digest {
+pub(crate) fn of_imported(flags: &Digest, bitcode: &[u8], files: &Files) -> Digest {
     let mut hasher = Hasher::new();
     hasher
         .field("build", build().as_bytes())
         .field("flags", flags.as_bytes())
-        .field("main file", main_file.as_bytes())
         .field("imported", Digest::of(bitcode).as_bytes());
     for (name, content) in files {
         hasher.field("file", name.as_bytes());
