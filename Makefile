@@ -30,14 +30,14 @@ demo: ## Install what is missing, build, and run the example on four arches
 
 .PHONY: check
 check: ## Formatting and lints
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 
 .PHONY: test
 test: ## Install what is missing and run everything that CI runs
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory check build
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 	examples/demo/run.sh $(RELEASE) target/demo
 	scripts/test-buildtools.sh $(RELEASE) target/buildtools
 	scripts/test-programs.sh $(RELEASE) target/programs
@@ -96,6 +96,11 @@ install: build ## Install to PREFIX (/usr/local)
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE) $(LINKER)
 	mkdir -p target/manual && $(RELEASE) manual target/manual
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 target/manual/*.1
+	capi/build.sh target/capi $(PREFIX)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include target/capi/include/backlto.h
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	cp -P target/capi/lib/libbacklto.* $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 target/capi/lib/pkgconfig/backlto.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
 	install -D -m 644 target/manual/backlto.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/backlto
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions target/manual/_backlto
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d target/manual/backlto.fish

@@ -23,6 +23,15 @@ fn main() {
     println!("cargo:rerun-if-env-changed={}", WANTED.prefix_variable);
     println!("cargo:rerun-if-env-changed=PATH");
 
+    println!("cargo:rerun-if-env-changed=DOCS_RS");
+
+    // Where only documentation is built, there is no LLVM and no need for one.
+    if std::env::var_os("DOCS_RS").is_some() {
+        println!("cargo:rustc-env=BACKLTO_LLVM_VERSION={}", WANTED.major);
+        println!("cargo:rustc-env=BACKLTO_LLVM_MAJOR={}", WANTED.major);
+        println!("cargo:rustc-env=BACKLTO_LLVM_BINDIR=");
+        return;
+    }
     let llvm = Llvm::find();
     llvm.check_parts();
     compile_shims(&llvm);

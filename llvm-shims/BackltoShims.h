@@ -61,6 +61,10 @@ void BackltoInitialize(void);
 /// once; a host with handlers of its own must not.
 void BackltoContainCrashes(void);
 
+/// True when any LLVM option of the process was given a value by its command
+/// line, or by BackltoSetLLVMOptions.
+bool BackltoLLVMOptionsGiven(void);
+
 /// Resets every `-mllvm` option of the process to its default, then sets
 /// those in `Args`. No job may be running. `Sink` gets LLVM's message when an
 /// argument is not known.
@@ -173,6 +177,8 @@ typedef struct {
   BackltoSlice OutputPath;
   /// Null, or called once the imports are in.
   BackltoImportedFn Imported;
+  /// Whether Imported has a use for the bitcode.
+  bool WantsBitcode;
   /// Called before that with each text of assembly in the module; null when
   /// Imported is.
   BackltoSink AsmText;
@@ -192,6 +198,34 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
 
 /// True when the seams (Seams.cpp) are the functions that libclang calls.
 bool BackltoSeamsActive(void);
+
+//===- Thin link (ThinLink.cpp) -------------------------------------------===//
+
+/// Everything that a thin link reads, all borrowed for the call.
+typedef struct {
+  const BackltoBuffer *Modules;
+  size_t ModuleCount;
+  /// Symbols that something outside of the modules refers to.
+  const BackltoSlice *Used;
+  size_t UsedCount;
+  /// The objects will be linked to a larger object; to a shared library; else
+  /// to a program.
+  bool Relocatable;
+  bool Shared;
+  bool WholeProgramVisibility;
+} BackltoThinLink;
+
+/// Resolves symbols as ld.lld does and links `Modules` by their summaries. Each
+/// module's index goes to `Index` in one call, in the order of the modules.
+BackltoStatus BackltoRunThinLink(const BackltoThinLink *, BackltoSink Index,
+                                 void *IndexCtx, BackltoSink Error,
+                                 void *ErrorCtx);
+
+/// Writes `Source`, IR as text or bitcode, as ThinLTO bitcode to `Bitcode`, in
+/// one call.
+BackltoStatus BackltoWriteThinLTO(const BackltoBuffer *Source,
+                                  BackltoSink Bitcode, void *BitcodeCtx,
+                                  BackltoSink Error, void *ErrorCtx);
 
 //===- Archives (Archive.cpp) ---------------------------------------------===//
 

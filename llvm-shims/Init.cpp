@@ -57,6 +57,13 @@ void BackltoContainCrashes() {
   install_bad_alloc_error_handler(onFatalError);
 }
 
+bool BackltoLLVMOptionsGiven() {
+  for (const auto &Entry : cl::getRegisteredOptions())
+    if (Entry.second->getNumOccurrences() != 0)
+      return true;
+  return false;
+}
+
 BackltoStatus BackltoSetLLVMOptions(const char *const *Args, size_t Count,
                                     BackltoSink Out, void *Ctx) {
   // lld does the same between two links in one process (lld::elf::link).

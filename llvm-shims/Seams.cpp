@@ -185,7 +185,7 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
                                         Source + "'"));
   const BackltoCompileRequest &Request = Current->Request;
   if (Request.Imported) {
-    bool Decided = decidedByModule(CombinedIndex);
+    bool Decided = Request.WantsBitcode && decidedByModule(CombinedIndex);
     // clang's own Config, which it fills in for this call alone.
     auto &Hooked = const_cast<Config &>(C);
     auto Before = std::move(Hooked.PostImportModuleHook);

@@ -16,7 +16,7 @@ packages=(
 )
 for_tests=(
     qemu-user-static libclang-rt-22-dev
-    cmake ninja-build meson autoconf automake libtool
+    cmake ninja-build meson autoconf automake libtool pkg-config python3
 )
 for_kernels=(
     flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils

@@ -1,4 +1,4 @@
-//! One task becomes an object on disk.
+//! One task becomes an object, on disk or in memory.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,11 +15,15 @@ use crate::prepare::Task;
 
 /// How one job ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct JobReport {
     /// What clang would have printed for it.
     pub diagnostics: String,
     /// The object's size in bytes, or why there is none.
     pub result: Result<u64>,
+    /// The object itself, if [`Plan::in_memory`](crate::Plan::in_memory) asks
+    /// for it.
+    pub object: Option<Vec<u8>>,
     /// How the object came to be.
     pub how: How,
     /// Why it had to be built; empty when nothing is known of an earlier build.
@@ -56,6 +60,7 @@ impl JobReport {
         JobReport {
             diagnostics: String::new(),
             result: Ok(size),
+            object: None,
             how: How::Compiled,
             why: Vec::new(),
             duration: Duration::ZERO,
@@ -77,10 +82,10 @@ pub(crate) fn has_crashed() -> bool {
 /// Compiles `task` and writes its object, unless the cache has it.
 pub(crate) fn run(task: &Task) -> JobReport {
     let start = Instant::now();
-    let mut attempt = Attempt::new(task);
-    let mut report = match attempt.look_up() {
-        Some(found) => from_cache(found),
-        None => compile(task, &mut attempt),
+    let mut report = match Aside::of(task) {
+        Ok(None) => run_to(task, task),
+        Ok(Some(aside)) => run_to(task, &aside.task),
+        Err(e) => JobReport::not_run(e),
     };
     report.duration = start.elapsed();
     if let Some(known) = &mut report.known {
@@ -88,6 +93,55 @@ pub(crate) fn run(task: &Task) -> JobReport {
     }
     report.diagnostics.insert_str(0, &task.flags.messages);
     report
+}
+
+/// A place on disk for an object that is to end up in memory, for the cache and
+/// for a program that finishes it.
+struct Aside {
+    task: Task,
+    _directory: tempfile::TempDir,
+}
+
+impl Aside {
+    fn of(task: &Task) -> Result<Option<Aside>> {
+        if !task.in_memory || (task.cache.is_none() && task.job.post.is_none()) {
+            return Ok(None);
+        }
+        let directory = tempfile::tempdir().map_err(|e| {
+            Error::new(Kind::Output, "cannot make a temporary directory").because(e)
+        })?;
+        let mut task = task.clone();
+        task.job.output = directory.path().join("object").display().to_string();
+        // It is read once.
+        task.transient = true;
+        Ok(Some(Aside {
+            task,
+            _directory: directory,
+        }))
+    }
+}
+
+/// Makes the object of `task` and puts it where that of `placed` belongs: the
+/// two differ in nothing else.
+fn run_to(task: &Task, placed: &Task) -> JobReport {
+    let mut attempt = Attempt::new(placed);
+    let mut report = match attempt.look_up() {
+        Some(found) => from_cache(found),
+        None => compile(task, placed, &mut attempt),
+    };
+    if task.in_memory && report.object.is_none() && report.result.is_ok() {
+        match read_back(&placed.job.output_path()) {
+            Ok(object) => report.object = Some(object),
+            Err(e) => report.result = Err(e),
+        }
+    }
+    report
+}
+
+fn read_back(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| {
+        Error::new(Kind::Output, format!("cannot read `{}`", path.display())).because(e)
+    })
 }
 
 /// The report on an object that the cache has put in its place.
@@ -100,7 +154,7 @@ fn from_cache(found: Found) -> JobReport {
     }
 }
 
-fn compile(task: &Task, attempt: &mut Attempt<'_>) -> JobReport {
+fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
     let start = Instant::now();
     let input = CompileInput {
         invocation: &task.flags.invocation,
@@ -130,28 +184,31 @@ fn compile(task: &Task, attempt: &mut Attempt<'_>) -> JobReport {
         .and_then(|()| compiled.object.map_err(|failure| explain(task, failure)));
     let written = object.and_then(|object| {
         attempt.keep(&object, &diagnostics, start.elapsed());
-        let output = task.job.output_path();
-        let digest = match &task.job.post {
+        let output = placed.job.output_path();
+        let object = match &task.job.post {
+            None if task.in_memory => object,
             None => {
                 emit::write(&output, &object)?;
-                Digest::of(&object)
+                object
             }
             Some(command) => {
                 emit::write_finished(&output, &object, |temporary| {
                     post_process(task, command, temporary, &mut diagnostics)
                 })?;
-                Digest::of(&std::fs::read(&output).unwrap_or_default())
+                read_back(&output)?
             }
         };
-        Ok((object.len() as u64, attempt.known(digest, How::Compiled)))
+        let known = attempt.known(Digest::of(&object), How::Compiled);
+        Ok((object, known))
     });
-    let (result, known) = match written {
-        Ok((size, known)) => (Ok(size), known),
-        Err(e) => (Err(e), None),
+    let (result, object, known) = match written {
+        Ok((object, known)) => (Ok(object.len() as u64), Some(object), known),
+        Err(e) => (Err(e), None, None),
     };
     JobReport {
         diagnostics,
         result,
+        object: object.filter(|_| task.in_memory),
         known,
         backend_cpu: compiled.backend_cpu,
         ..JobReport::done(0)

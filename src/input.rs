@@ -1,7 +1,7 @@
 //! Input files: each is opened and mapped once, and shared by all jobs that
-//! compile it or import from it.
+//! compile it or import from it. A plan may bring some of them in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -12,15 +12,22 @@ use rayon::prelude::*;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::plan::Plan;
 use crate::sys::Mapping;
 
-/// A mapped input file.
+/// An input file.
 pub(crate) struct InputFile {
     path: PathBuf,
-    map: Mapping,
-    stamp: Stamp,
+    content: Content,
     modified: SystemTime,
     digest: OnceLock<Digest>,
+}
+
+/// Where its bytes are.
+enum Content {
+    Mapped(Mapping, Stamp),
+    /// The plan has them, and they cannot change.
+    Memory(Arc<[u8]>),
 }
 
 /// What tells one version of a file from another.
@@ -59,11 +66,19 @@ impl InputFile {
         };
         Ok(InputFile {
             path: path.to_owned(),
-            map,
-            stamp: Stamp::of(&metadata),
+            content: Content::Mapped(map, Stamp::of(&metadata)),
             modified: metadata.modified().map_err(failed)?,
             digest: OnceLock::new(),
         })
+    }
+
+    fn in_memory(path: &Path, bytes: &Arc<[u8]>) -> InputFile {
+        InputFile {
+            path: path.to_owned(),
+            content: Content::Memory(Arc::clone(bytes)),
+            modified: SystemTime::UNIX_EPOCH,
+            digest: OnceLock::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -71,7 +86,10 @@ impl InputFile {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.map.bytes()
+        match &self.content {
+            Content::Mapped(map, _) => map.bytes(),
+            Content::Memory(bytes) => bytes,
+        }
     }
 
     /// The hash of the content.
@@ -90,14 +108,19 @@ impl InputFile {
     /// Says that the content is not needed for now. It stays valid; a run over
     /// many files would otherwise keep all of them in memory.
     pub(crate) fn rest(&self) {
-        self.map.release_pages();
+        if let Content::Mapped(map, _) = &self.content {
+            map.release_pages();
+        }
     }
 
     /// Fails when the file on disk is no longer the one that was mapped: what
     /// was made of it cannot be trusted then.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let Content::Mapped(map, stamp) = &self.content else {
+            return Ok(());
+        };
         let now = std::fs::metadata(&self.path).map(|m| Stamp::of(&m));
-        if !self.map.was_truncated() && now.is_ok_and(|now| now == self.stamp) {
+        if !map.was_truncated() && now.is_ok_and(|now| now == *stamp) {
             return Ok(());
         }
         Err(Error::new(
@@ -118,6 +141,19 @@ fn is_null_device(metadata: &Metadata) -> bool {
 pub(crate) struct Inputs(HashMap<PathBuf, Result<Arc<InputFile>>>);
 
 impl Inputs {
+    /// Those that `plan` brings in memory.
+    pub(crate) fn of(plan: &Plan) -> Inputs {
+        let directories: BTreeSet<&Path> = plan.jobs.iter().map(|job| &*job.directory).collect();
+        let files = plan.files.iter().flat_map(|(name, bytes)| {
+            directories.iter().map(move |directory| {
+                let path = directory.join(name);
+                let file = InputFile::in_memory(&path, bytes);
+                (path, Ok(Arc::new(file)))
+            })
+        });
+        Inputs(files.collect())
+    }
+
     /// Opens those of `paths` that are not open yet. A file that cannot be
     /// opened is an error for those who ask for it.
     pub(crate) fn open(&mut self, paths: impl IntoIterator<Item = PathBuf>) {

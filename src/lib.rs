@@ -11,7 +11,8 @@
 //!                 └ emit ── whole objects under their final names
 //! ```
 //!
-//! The front door then links ([`link`]). All of LLVM is behind `llvm`, and
+//! What the host of this library has in memory need not go through files: see
+//! [`embed`]. The front door then links ([`link`]). All of LLVM is behind `llvm`, and
 //! everything of the kernel's is behind [`front::kbuild`].
 //!
 //! ```no_run
@@ -23,11 +24,7 @@
 //! let plan = Plan {
 //!     jobs: vec![Job {
 //!         directory: "/src/hello".into(),
-//!         module: "main.o".into(),
-//!         index: Some("main.o.thinlto.bc".into()),
-//!         output: "main.native.o".into(),
-//!         command: Command::Flags(flags.as_slice().into()),
-//!         post: None,
+//!         ..Job::new("main.o", Command::Flags(flags.as_slice().into()))
 //!     }],
 //!     ..Plan::default()
 //! };
@@ -41,6 +38,7 @@
 mod cache;
 mod codegen;
 mod digest;
+pub mod embed;
 mod emit;
 pub mod error;
 mod flags;
@@ -64,6 +62,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache::Cache;
 pub use codegen::JobReport;
+pub use embed::{
+    CodegenOptions, Diagnostic, Linkage, Module, Severity, ThinLinkOptions, thin_link,
+    thin_lto_bitcode,
+};
 pub use error::{Error, Result};
 use incremental::Verdict;
 pub use incremental::record::How;
@@ -74,6 +76,8 @@ pub use plan::{Command, Job, Plan};
 use schedule::Event;
 
 /// How to run a plan.
+///
+/// More fields may come: write `..Options::default()`.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Backends at a time; all cores when not given.
@@ -101,23 +105,36 @@ impl Options {
 }
 
 /// Is told what happens, in the order in which it happens, by the thread that
-/// called [`Engine::run`].
+/// called [`Engine::run`]. Nothing is printed but by observers.
 pub trait Observer {
     /// Job `number` of the plan was given to worker `worker`.
-    fn started(&self, number: usize, worker: usize, job: &Job);
-    /// Job `number` ended, well or not.
-    fn finished(&self, number: usize, worker: usize, job: &Job, report: &JobReport);
+    fn started(&self, number: usize, worker: usize, job: &Job) {
+        let _ = (number, worker, job);
+    }
+    /// The compiler has something to say of job `number`. All of its messages come
+    /// together, just before it is [`finished`](Observer::finished).
+    fn diagnostic(&self, number: usize, job: &Job, diagnostic: &Diagnostic) {
+        let _ = (number, job, diagnostic);
+    }
+    /// Job `number` ended, well or not. One whose object was there already has
+    /// not been [`started`](Observer::started); nor has a cancelled one.
+    fn finished(&self, number: usize, worker: usize, job: &Job, report: &JobReport) {
+        let _ = (number, worker, job, report);
+    }
 }
 
 /// An [`Observer`] that does not care.
 pub struct Silent;
 
-impl Observer for Silent {
-    fn started(&self, _: usize, _: usize, _: &Job) {}
-    fn finished(&self, _: usize, _: usize, _: &Job, _: &JobReport) {}
-}
+impl Observer for Silent {}
 
 /// Workers that compile plans, several at a time if several threads ask.
+///
+/// A host may use the same LLVM. Its handlers stay ([`own_process`] is for
+/// programs). Its LLVM options stay in force, for its own work and for jobs, up
+/// to the first job whose flags have options of LLVM's (`-mllvm`): then all of
+/// the process are reset. A host should not set any while a plan runs. While its
+/// own are in force nothing is cached, since no key knows them.
 pub struct Engine {
     pool: schedule::Pool,
     readers: rayon::ThreadPool,
@@ -181,14 +198,19 @@ impl Engine {
         if !twice.is_empty() {
             return Err(twice);
         }
+        if !plan.files.is_empty() && !shares_inputs() {
+            let error = "LLVM cannot read files in memory in this process";
+            let hint = "link the program with backlto before LLVM (see `shares_inputs`)";
+            return Err(vec![Error::new(error::Kind::Environment, error).hint(hint)]);
+        }
+        let cache = self.cache.as_ref().filter(|_| !llvm::options_of_host());
         let flags = flags::map(plan)?;
         let (verdicts, tasks) = self.readers.install(|| {
-            let mut inputs = Inputs::default();
+            let mut inputs = Inputs::of(plan);
             let verdicts = incremental::judge(plan, &flags, record, &mut inputs);
             let stale: Vec<usize> = (0..verdicts.len())
                 .filter(|number| matches!(verdicts[*number], Verdict::Stale(_)))
                 .collect();
-            let cache = self.cache.as_ref();
             prepare::prepare(plan, &stale, &flags, cache, &mut inputs)
                 .map(|tasks| (verdicts, tasks))
         })?;
@@ -223,6 +245,9 @@ impl Engine {
                         known.why.clone_from(&report.why);
                     }
                     record.set_job(&plan.jobs[number], report.known.clone());
+                    for diagnostic in Diagnostic::all_of(&report.diagnostics) {
+                        observer.diagnostic(number, &plan.jobs[number], &diagnostic);
+                    }
                     observer.finished(number, worker, &plan.jobs[number], &report);
                     reports[number] = Some(*report);
                     running -= 1;

@@ -1,10 +1,13 @@
 //! The plan: which modules to compile, and into what. Plain data, from any
 //! front door.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Backend compiles that belong to one run.
+///
+/// More fields may come: write `..Plan::default()`.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Reports follow this order, whatever order the jobs run in.
@@ -12,9 +15,18 @@ pub struct Plan {
     /// The objects are read once and removed, as those of a link that LLD runs
     /// are: they may share their file with the cache.
     pub transient: bool,
+    /// Bitcode and indexes that stand before those on disk, by the names that
+    /// jobs and indexes have for them. A relative name starts at the directory
+    /// of each job.
+    pub files: BTreeMap<PathBuf, Arc<[u8]>>,
+    /// The objects are not written: [`JobReport::object`](crate::JobReport) has
+    /// them. Other outputs that the flags ask for still go to disk.
+    pub in_memory: bool,
 }
 
 /// One module to compile.
+///
+/// More fields may come: write `..Job::new(module, command)`.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Where the thin link ran: relative paths below, in the flags and in the
@@ -36,7 +48,8 @@ pub struct Job {
     pub post: Option<Arc<[String]>>,
 }
 
-/// A clang command line.
+/// A clang command line. [`CodegenOptions`](crate::CodegenOptions) make one
+/// for those who have none.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// The compiler's name and flags. What names the job's files is added:
@@ -47,6 +60,21 @@ pub enum Command {
 }
 
 impl Job {
+    /// The job that compiles `module` with the index `MODULE.thinlto.bc` to
+    /// `MODULE.native.o`, in the directory that the process is in now.
+    pub fn new(module: impl Into<String>, command: Command) -> Job {
+        let module = module.into();
+        Job {
+            // Wherever that is, it is a directory that a worker can enter.
+            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            index: Some(format!("{module}.thinlto.bc")),
+            output: format!("{module}.native.o"),
+            module,
+            command,
+            post: None,
+        }
+    }
+
     /// The clang command line that this job stands for.
     pub fn command_line(&self) -> Vec<String> {
         match &self.command {

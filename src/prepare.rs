@@ -15,6 +15,7 @@ use crate::llvm::{self, ModuleHash, ModuleInfo, SummaryIndex};
 use crate::plan::{Job, Plan};
 
 /// A job with everything it reads at hand.
+#[derive(Clone)]
 pub(crate) struct Task {
     /// The job's place in the plan.
     pub(crate) number: usize,
@@ -29,6 +30,8 @@ pub(crate) struct Task {
     pub(crate) cache: Option<Arc<Cache>>,
     /// See [`Plan::transient`].
     pub(crate) transient: bool,
+    /// See [`Plan::in_memory`].
+    pub(crate) in_memory: bool,
 }
 
 impl Task {
@@ -79,6 +82,7 @@ pub(crate) fn prepare(
             let mut task = check_job(*number, job, index?, &flags[*number], inputs, &modules)?;
             task.cache = cache.cloned();
             task.transient = plan.transient;
+            task.in_memory = plan.in_memory;
             Ok(task)
         })
         .collect();
@@ -295,6 +299,7 @@ fn check_job(
         cost: index.instructions,
         cache: None,
         transient: false,
+        in_memory: false,
     })
 }
 

@@ -232,6 +232,23 @@ pub(crate) fn jobserver() -> Option<jobserver::Client> {
     client.clone()
 }
 
+/// Runs `act` with `directory` for its working directory, where threads can have
+/// their own.
+pub(crate) fn in_directory<T: Send>(directory: &Path, act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if own_working_directory().is_ok() {
+                // Without it, relative names are only looked for elsewhere.
+                let _ = enter(directory);
+            }
+            act()
+        });
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Ends the process without running anybody's clean-up.
 pub(crate) fn exit_now(status: i32) -> ! {
     // Standard output is the only stream with a buffer of ours.

@@ -139,7 +139,7 @@ fn every_job_gets_its_own_target_and_options() {
         let order: Vec<usize> = (0..count).map(|i| count - 1 - i * step % count).collect();
         let permuted = Plan {
             jobs: order.iter().map(|&i| plan.jobs[i].clone()).collect(),
-            transient: false,
+            ..Plan::default()
         };
         let expected: Vec<_> = order.iter().map(|&i| expected[i].clone()).collect();
         let actual = objects(&permuted, &Options::default());
@@ -154,7 +154,7 @@ fn options_are_back_at_their_defaults_after_a_run() {
     let tree = Tree::demo(&["-O2"]);
     let plan = |options: &str| Plan {
         jobs: vec![job(&tree, "deck", "native.o", &flags(&["-O2", options]))],
-        transient: false,
+        ..Plan::default()
     };
     for options in ["", OPTIONS[3], "", OPTIONS[1], OPTIONS[2], ""] {
         let plan = plan(options);
@@ -177,7 +177,7 @@ fn runs_at_the_same_time_do_not_disturb_each_other() {
                 let mine: Vec<usize> = (0..plan.jobs.len()).filter(own).collect();
                 let plan = Plan {
                     jobs: mine.iter().map(|&i| plan.jobs[i].clone()).collect(),
-                    transient: false,
+                    ..Plan::default()
                 };
                 let expected: Vec<_> = mine.iter().map(|&i| expected[i].clone()).collect();
                 let actual = objects(&plan, &workers(2));
@@ -249,7 +249,7 @@ fn files_beside_the_objects_get_their_own_names() {
                 .iter()
                 .map(|(module, output)| job(&tree, module, output, &shared))
                 .collect(),
-            transient: false,
+            ..Plan::default()
         };
         let mut expected = BTreeMap::new();
         for job in &plan.jobs {
@@ -364,7 +364,7 @@ fn reports_come_in_plan_order_and_a_failure_stops_nothing() {
             .iter()
             .map(|(name, _)| job(&tree, name, &format!("{name}.native.o"), &shared))
             .collect(),
-        transient: false,
+        ..Plan::default()
     };
     let expected: Vec<_> = plan
         .jobs
@@ -421,7 +421,7 @@ fn a_command_line_becomes_the_job_that_it_stands_for() {
     assert_eq!(job.command_line(), line);
     let plan = Plan {
         jobs: vec![job],
-        transient: false,
+        ..Plan::default()
     };
     assert!(objects(&plan, &Options::default()) == expected_objects(&plan));
 

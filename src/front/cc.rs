@@ -31,7 +31,7 @@ pub fn run(args: Vec<String>, settings: &Settings) -> Outcome {
     }
     let plan = Plan {
         jobs: vec![job],
-        transient: false,
+        ..Plan::default()
     };
     let engine = Engine::new(&settings.options)?;
     let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;

@@ -64,6 +64,7 @@ pub(super) fn compile(jobs: Vec<Job>, description: &Description, settings: &Sett
     let plan = Plan {
         jobs,
         transient: true,
+        ..Plan::default()
     };
     let group = (!description.common.linker_output.is_empty())
         .then_some(description.common.linker_output.as_str());

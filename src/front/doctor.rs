@@ -152,7 +152,7 @@ fn end_to_end(target: &str, linker: &Linker) -> Result<String> {
             .iter()
             .map(|module| job(path, module, &flags))
             .collect(),
-        transient: false,
+        ..Plan::default()
     };
     let reports = Engine::new(&Options::default())?
         .run(&plan, &Silent)

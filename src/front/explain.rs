@@ -111,7 +111,7 @@ fn describe(name: &Path, known: &JobRecord, job: Option<&Job>) -> String {
 fn reasons_now(job: &Job, known: &JobRecord) -> Result<Vec<String>> {
     let plan = crate::Plan {
         jobs: vec![job.clone()],
-        transient: false,
+        ..crate::Plan::default()
     };
     let flags = flags::map(&plan).map_err(|mut errors| errors.remove(0))?;
     let mut inputs = input::Inputs::default();

@@ -247,6 +247,10 @@ fn store(cache: &Cache, key: &Digest, entries: &[Entry]) {
 }
 
 impl Watch for Attempt<'_> {
+    fn wants_bitcode(&self) -> bool {
+        self.primary.is_some()
+    }
+
     fn assembly(&mut self, text: &[u8]) {
         if let Some(search) = self.search() {
             self.asm.add(text, &search);

@@ -26,6 +26,8 @@ pub(crate) struct CompileInput<'a> {
 
 /// Looks at a compile once its module has everything that it imports.
 pub(crate) trait Watch {
+    /// Whether [`Watch::imported`] has a use for the bitcode.
+    fn wants_bitcode(&self) -> bool;
     /// A text of assembly in the module.
     fn assembly(&mut self, text: &[u8]);
     /// What the optimiser is about to get, as bitcode; `None` when the module
@@ -126,6 +128,9 @@ pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -
         import_count: imports.len(),
         output_path: Slice::new(input.output.as_bytes()),
         imported: watched.is_some().then_some(on_imported),
+        wants_bitcode: watched
+            .as_ref()
+            .is_some_and(|watched| watched.watch.wants_bitcode()),
         asm_text: watched.is_some().then_some(on_assembly),
         imported_ctx: watched.as_mut().map_or(std::ptr::null_mut(), |watched| {
             std::ptr::from_mut(watched).cast()

@@ -83,8 +83,20 @@ pub(super) struct CompileRequest {
     pub(super) import_count: usize,
     pub(super) output_path: Slice,
     pub(super) imported: Option<Imported>,
+    pub(super) wants_bitcode: bool,
     pub(super) asm_text: Option<Sink>,
     pub(super) imported_ctx: *mut c_void,
+}
+
+#[repr(C)]
+pub(super) struct ThinLink {
+    pub(super) modules: *const Buffer,
+    pub(super) module_count: usize,
+    pub(super) used: *const Slice,
+    pub(super) used_count: usize,
+    pub(super) relocatable: bool,
+    pub(super) shared: bool,
+    pub(super) whole_program_visibility: bool,
 }
 
 /// Opaque `BackltoInvocation`.
@@ -104,6 +116,7 @@ unsafe extern "C" {
     pub(super) fn BackltoLoadedLLVMVersion() -> *const c_char;
     pub(super) fn BackltoInitialize();
     pub(super) fn BackltoContainCrashes();
+    pub(super) fn BackltoLLVMOptionsGiven() -> bool;
     pub(super) fn BackltoSetLLVMOptions(
         args: *const *const c_char,
         count: usize,
@@ -163,6 +176,21 @@ unsafe extern "C" {
         error_ctx: *mut c_void,
     ) -> RawStatus;
     pub(super) fn BackltoSeamsActive() -> bool;
+
+    pub(super) fn BackltoRunThinLink(
+        request: *const ThinLink,
+        index: Sink,
+        index_ctx: *mut c_void,
+        error: Sink,
+        error_ctx: *mut c_void,
+    ) -> RawStatus;
+    pub(super) fn BackltoWriteThinLTO(
+        source: *const Buffer,
+        bitcode: Sink,
+        bitcode_ctx: *mut c_void,
+        error: Sink,
+        error_ctx: *mut c_void,
+    ) -> RawStatus;
 
     pub(super) fn BackltoWriteThinArchive(
         path: *const c_char,

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::BUILT_VERSION;
 use super::ffi;
@@ -46,7 +47,18 @@ pub(crate) fn contain_crashes() {
     CONTAINED.call_once(|| unsafe { ffi::BackltoContainCrashes() });
 }
 
-/// Resets all `-mllvm` options and sets `options`.
+/// Whether a job has ever set `-mllvm` options in this process.
+static OPTIONS_SET: AtomicBool = AtomicBool::new(false);
+
+/// Whether the options in force are those of a program that embeds this library.
+pub(crate) fn options_of_host() -> bool {
+    // SAFETY: only reads what LLVM has registered; no job changes it before it
+    // says so in `OPTIONS_SET`.
+    !OPTIONS_SET.load(Ordering::Acquire) && unsafe { ffi::BackltoLLVMOptionsGiven() }
+}
+
+/// Resets all `-mllvm` options and sets `options`. What a host has set stays as
+/// long as no job asks for any.
 ///
 /// They are global to the process: the scheduler calls this between two groups
 /// of jobs, when none is running.
@@ -58,6 +70,10 @@ pub(crate) fn set_llvm_options(options: &[String]) -> Result<()> {
         )
         .because(reason.trim_end())
     };
+    if options.is_empty() && !OPTIONS_SET.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    OPTIONS_SET.store(true, Ordering::Release);
     let args = CStrings::new(options).map_err(|reason| describe(&reason))?;
     let mut text = Collector::default();
     // SAFETY: the strings outlive the call and no job runs (see above).

@@ -9,14 +9,16 @@ mod ffi;
 mod init;
 mod invocation;
 mod sink;
+mod thin_link;
 
 pub(crate) use backend::{CompileFailure, CompileInput, Watch, compile};
 pub(crate) use bitcode::{
     ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, read_module_info,
     write_thin_archive,
 };
-pub(crate) use init::{contain_crashes, seams_active, set_llvm_options, start};
+pub(crate) use init::{contain_crashes, options_of_host, seams_active, set_llvm_options, start};
 pub(crate) use invocation::Invocation;
+pub(crate) use thin_link::{ThinLink, thin_link, write_thin_lto};
 
 /// The LLVM version that this program was built against, such as "22.1.8".
 pub const BUILT_VERSION: &str = env!("BACKLTO_LLVM_VERSION");

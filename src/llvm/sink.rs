@@ -74,6 +74,38 @@ impl ListCollector {
     }
 }
 
+/// A list of bytes, one sink call each.
+#[derive(Default)]
+pub(super) struct BytesCollector(Vec<Vec<u8>>);
+
+/// Appends one entry to the [`BytesCollector`] behind `ctx`.
+///
+/// # Safety
+/// As for [`collect`], with a [`BytesCollector`].
+pub(super) unsafe extern "C" fn collect_bytes(ctx: *mut c_void, ptr: *const u8, len: usize) {
+    // SAFETY: promised by the caller; C++ may pass null for no bytes.
+    let (list, bytes) = unsafe {
+        (
+            &mut *ctx.cast::<BytesCollector>(),
+            match len {
+                0 => &[][..],
+                _ => std::slice::from_raw_parts(ptr, len),
+            },
+        )
+    };
+    list.0.push(bytes.to_vec());
+}
+
+impl BytesCollector {
+    pub(super) fn context(&mut self) -> *mut c_void {
+        std::ptr::from_mut(self).cast()
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Vec<u8>> {
+        self.0
+    }
+}
+
 /// C strings and the array of pointers to them that C++ wants.
 pub(super) struct CStrings {
     _owned: Vec<CString>,

@@ -55,7 +55,7 @@ impl Backends<'_> {
                 .zip(&flags)
                 .map(|(object, flags)| self.job(object, flags))
                 .collect(),
-            transient: false,
+            ..Plan::default()
         };
         record.keep_jobs(plan.jobs.iter());
         session.run_backends(&plan, record, self.label.0, &|job| {

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 use crate::llvm;
+use crate::sys;
 
 /// Initcall sections by level, in link order.
 type Levels<'a> = BTreeMap<String, Vec<String>>;
@@ -18,7 +19,7 @@ type Levels<'a> = BTreeMap<String, Vec<String>>;
 pub(super) fn linker_script(objtree: &Path, objects: &[String]) -> Result<String> {
     let found: Vec<Vec<Initcall>> = objects
         .par_iter()
-        .map(|object| initcalls_of(&objtree.join(object)))
+        .map(|object| initcalls_of(objtree, &objtree.join(object)))
         .collect::<Result<_>>()?;
     let mut levels = Levels::new();
     for call in found.into_iter().flatten() {
@@ -55,7 +56,7 @@ struct Initcall {
 }
 
 /// The initcalls of one object, in the order of their `__COUNTER__`.
-fn initcalls_of(path: &Path) -> Result<Vec<Initcall>> {
+fn initcalls_of(objtree: &Path, path: &Path) -> Result<Vec<Initcall>> {
     let failed = |reason: &dyn std::fmt::Display| {
         Error::new(
             Kind::Input,
@@ -64,7 +65,7 @@ fn initcalls_of(path: &Path) -> Result<Vec<Initcall>> {
         .because(reason)
     };
     let bytes = std::fs::read(path).map_err(|e| failed(&e))?;
-    let mut names = symbol_names(path, &bytes).map_err(|e| failed(&e))?;
+    let mut names = symbol_names(objtree, path, &bytes).map_err(|e| failed(&e))?;
     // Where two share a counter, the one that nm lists last counts.
     names.sort_unstable();
     let mut calls = BTreeMap::new();
@@ -79,9 +80,15 @@ fn initcalls_of(path: &Path) -> Result<Vec<Initcall>> {
 
 /// The local symbols that are defined in a native object, all that are in
 /// bitcode (libraries may hold some).
-fn symbol_names(path: &Path, bytes: &[u8]) -> std::result::Result<Vec<String>, String> {
+fn symbol_names(
+    objtree: &Path,
+    path: &Path,
+    bytes: &[u8],
+) -> std::result::Result<Vec<String>, String> {
     if bytes.starts_with(b"BC\xC0\xDE") {
-        return llvm::defined_symbols(&path.to_string_lossy(), bytes);
+        // LLVM reads the module's assembly for symbols, and files that it names.
+        let name = path.to_string_lossy();
+        return sys::in_directory(objtree, || llvm::defined_symbols(&name, bytes));
     }
     let file = object::File::parse(bytes).map_err(|e| e.to_string())?;
     Ok(file

@@ -73,7 +73,26 @@ impl Recipe {
         let (link, link_file) = read("vmlinux.o")?;
         let link = link_file.words(&link).ok()?;
         let (archive_command, _) = read(archive)?;
-        Recipe::from_commands(archive, &archive_command, &link)
+        let recipe = Recipe::from_commands(archive, &archive_command, &link)?;
+        let recorded = modified(&cmdfile::path_of(objtree, "vmlinux.o"))?;
+        let older = |makefile: PathBuf| modified(&makefile).is_none_or(|time| time <= recorded);
+        let unchanged = recipe.makefiles(objtree).all(older);
+        unchanged.then_some(recipe)
+    }
+
+    /// The makefiles of the source tree that decide how the kernel is linked.
+    fn makefiles(&self, objtree: &Path) -> impl Iterator<Item = PathBuf> {
+        // SOURCE/scripts/head-object-list.txt
+        let source = self.head_list.ancestors().nth(2).unwrap_or(Path::new(""));
+        let arch = super::tree::architecture(objtree).unwrap_or_default();
+        [
+            "Makefile".to_owned(),
+            "scripts/Makefile.vmlinux_a".to_owned(),
+            "scripts/Makefile.vmlinux_o".to_owned(),
+            format!("arch/{arch}/Makefile"),
+        ]
+        .map(|name| objtree.join(source).join(name))
+        .into_iter()
     }
 
     /// `archive_command` is kbuild's `cmd_ar_builtin_fixup`, on kernels without

@@ -4,14 +4,17 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::backends::{Backends, Label};
+use super::cmdfile::CmdFile;
 use super::indexes::Indexes;
 use super::recipe::{INITCALLS, Recipe};
 use super::{Request, Stage, archive, cmdfile, initcalls, steps};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::front::{Outcome, RECORD, Session, absolute, keep_record};
+use crate::incremental;
 use crate::incremental::record::{Record, Step};
 use crate::link::{index_name, native_name, read_index_list};
 use crate::report::shell_words;
@@ -293,6 +296,7 @@ impl<'a> Tree<'a> {
         if known.is_some_and(|step| Some(step.inputs) == inputs && Some(step.outputs) == outputs())
         {
             steps::make_younger(&self.path, VMLINUX_O, &[ARCHIVE.to_owned()]);
+            self.record_link(&command)?;
             return Ok(());
         }
         record.set_step(VMLINUX_O, None);
@@ -300,16 +304,29 @@ impl<'a> Tree<'a> {
         self.write(INITCALLS, &initcalls::linker_script(&self.path, &all)?)?;
 
         self.step("LD", VMLINUX_O, label);
-        // Recorded as it is run, without the objtool that kbuild's own command
-        // goes on with: where there is one, make sees the difference and does
-        // its stage 4 again, objtool included.
-        self.record(VMLINUX_O, &command)?;
+        self.record_link(&command)?;
         self.session
             .link(&self.path, &self.recipe.link, "the link of vmlinux.o")?;
         if let (Some(inputs), Some(outputs)) = (inputs, outputs()) {
             record.set_step(VMLINUX_O, Some(Step { inputs, outputs }));
         }
         Ok(())
+    }
+
+    /// Records `command` as it is run, without the objtool that kbuild's own goes
+    /// on with: where there is one, make sees the difference and does its stage 4
+    /// again, objtool included.
+    fn record_link(&self, command: &str) -> Result<()> {
+        let path = cmdfile::path_of(&self.path, VMLINUX_O);
+        if CmdFile::read(&self.path, VMLINUX_O)
+            .and_then(|file| file.command(VMLINUX_O))
+            .is_ok_and(|recorded| recorded == command)
+        {
+            // It is checked against the makefiles by its time.
+            incremental::make_younger(&path, Some(SystemTime::now()));
+            return Ok(());
+        }
+        self.record(VMLINUX_O, command)
     }
 
     /// kbuild's `cmd_ar_builtin_fixup`.

@@ -1,0 +1,276 @@
+//! Errors, and what crosses the border: text, lists, structs that grow.
+
+use std::ffi::{CStr, CString, c_char};
+use std::panic::AssertUnwindSafe;
+
+use backlto::error::{Error, Kind};
+
+/// What went wrong.
+pub struct backlto_error {
+    kind: backlto_kind,
+    message: CString,
+}
+
+/// What went wrong, for programs that act on it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub enum backlto_kind {
+    /// The plan contradicts itself.
+    BACKLTO_KIND_PLAN = 1,
+    /// An input is missing, unreadable, damaged or not what it should be.
+    BACKLTO_KIND_INPUT = 2,
+    /// Flags that clang does not accept.
+    BACKLTO_KIND_FLAGS = 3,
+    /// The back end reported an error: see the diagnostics.
+    BACKLTO_KIND_CODEGEN = 4,
+    /// LLVM crashed or gave up.
+    BACKLTO_KIND_CRASH = 5,
+    /// A program that was to finish an object failed.
+    BACKLTO_KIND_POST = 6,
+    /// An output could not be written.
+    BACKLTO_KIND_OUTPUT = 7,
+    /// The linker failed.
+    BACKLTO_KIND_LINK = 8,
+    /// backlto_engine_cancel() was called.
+    BACKLTO_KIND_CANCELLED = 9,
+    /// A library or the system does not fit.
+    BACKLTO_KIND_ENVIRONMENT = 10,
+    /// The call makes no sense: a null pointer, text that is not UTF-8.
+    BACKLTO_KIND_ARGUMENT = 100,
+    /// An error in backlto itself.
+    BACKLTO_KIND_BUG = 101,
+}
+
+impl From<Error> for backlto_error {
+    fn from(error: Error) -> backlto_error {
+        let kind = match error.kind() {
+            Kind::Plan => backlto_kind::BACKLTO_KIND_PLAN,
+            Kind::Input => backlto_kind::BACKLTO_KIND_INPUT,
+            Kind::Flags => backlto_kind::BACKLTO_KIND_FLAGS,
+            Kind::Codegen => backlto_kind::BACKLTO_KIND_CODEGEN,
+            Kind::Crash => backlto_kind::BACKLTO_KIND_CRASH,
+            Kind::Post => backlto_kind::BACKLTO_KIND_POST,
+            Kind::Output => backlto_kind::BACKLTO_KIND_OUTPUT,
+            Kind::Link => backlto_kind::BACKLTO_KIND_LINK,
+            Kind::Cancelled => backlto_kind::BACKLTO_KIND_CANCELLED,
+            Kind::Environment => backlto_kind::BACKLTO_KIND_ENVIRONMENT,
+            _ => backlto_kind::BACKLTO_KIND_BUG,
+        };
+        let mut message = error.to_string();
+        if let Some(advice) = error.advice() {
+            message = format!("{message} ({advice})");
+        }
+        backlto_error {
+            kind,
+            message: c_text(&message),
+        }
+    }
+}
+
+impl backlto_error {
+    /// All of `errors`, a line each, with the kind of the first.
+    pub(crate) fn all_of(errors: Vec<Error>) -> backlto_error {
+        let errors: Vec<backlto_error> = errors.into_iter().map(Into::into).collect();
+        let lines: Vec<_> = errors.iter().map(|e| e.message.to_string_lossy()).collect();
+        backlto_error {
+            kind: errors
+                .first()
+                .map_or(backlto_kind::BACKLTO_KIND_BUG, |e| e.kind),
+            message: c_text(&lines.join("\n")),
+        }
+    }
+
+    pub(crate) fn argument(message: &str) -> backlto_error {
+        backlto_error {
+            kind: backlto_kind::BACKLTO_KIND_ARGUMENT,
+            message: c_text(message),
+        }
+    }
+}
+
+pub(crate) type Result<T> = std::result::Result<T, backlto_error>;
+
+/// `text` for C, which has no NUL inside.
+pub(crate) fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
+}
+
+/// Runs `act`; its error, or that it panicked, goes to `error`.
+///
+/// # Safety
+/// `error` is null or writable.
+pub(crate) unsafe fn guard<T>(
+    error: *mut *mut backlto_error,
+    act: impl FnOnce() -> Result<T>,
+) -> Option<T> {
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
+        Err(backlto_error {
+            kind: backlto_kind::BACKLTO_KIND_BUG,
+            message: c"backlto panicked".to_owned(),
+        })
+    });
+    match outcome {
+        Ok(value) => Some(value),
+        Err(e) => {
+            if !error.is_null() {
+                // SAFETY: it is writable, says the caller.
+                unsafe { error.write(Box::into_raw(Box::new(e))) };
+            }
+            None
+        }
+    }
+}
+
+/// The same, for what C holds by a pointer: null after an error.
+///
+/// # Safety
+/// As for [`guard`].
+pub(crate) unsafe fn guard_new<T>(
+    error: *mut *mut backlto_error,
+    act: impl FnOnce() -> Result<T>,
+) -> *mut T {
+    // SAFETY: promised by the caller.
+    unsafe { guard(error, act) }
+        .map_or(std::ptr::null_mut(), |value| Box::into_raw(Box::new(value)))
+}
+
+/// Frees what [`guard_new`] made.
+///
+/// # Safety
+/// `pointer` is null, or from there and not freed yet.
+pub(crate) unsafe fn free<T>(pointer: *mut T) {
+    if !pointer.is_null() {
+        // SAFETY: promised by the caller; dropping does not panic.
+        drop(unsafe { Box::from_raw(pointer) });
+    }
+}
+
+/// What `pointer` points to.
+///
+/// # Safety
+/// It is null or valid for as long as `'a`.
+pub(crate) unsafe fn required<'a, T>(pointer: *const T, what: &str) -> Result<&'a T> {
+    // SAFETY: promised by the caller.
+    unsafe { pointer.as_ref() }.ok_or_else(|| backlto_error::argument(&format!("{what} is NULL")))
+}
+
+/// The text at `pointer`, if it is not null.
+///
+/// # Safety
+/// It is null or ends with NUL.
+pub(crate) unsafe fn text(pointer: *const c_char) -> Result<Option<String>> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: promised by the caller.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    match text.to_str() {
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(backlto_error::argument("text is not UTF-8")),
+    }
+}
+
+/// The texts of a list that ends with a null pointer; none when it is null.
+///
+/// # Safety
+/// As said.
+pub(crate) unsafe fn texts(list: *const *const c_char) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    if list.is_null() {
+        return Ok(all);
+    }
+    loop {
+        // SAFETY: the list goes on up to its null pointer, and holds texts.
+        match unsafe { text(*list.add(all.len())) }? {
+            Some(text) => all.push(text),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Bytes that are borrowed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct backlto_bytes {
+    /// May be null when there are none.
+    pub data: *const u8,
+    /// How many.
+    pub size: usize,
+}
+
+impl backlto_bytes {
+    /// # Safety
+    /// They are readable for as long as `'a`.
+    pub(crate) unsafe fn get<'a>(self) -> &'a [u8] {
+        if self.data.is_null() {
+            return &[];
+        }
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts(self.data, self.size) }
+    }
+
+    pub(crate) fn of(bytes: &[u8]) -> backlto_bytes {
+        backlto_bytes {
+            data: bytes.as_ptr(),
+            size: bytes.len(),
+        }
+    }
+}
+
+/// A struct that starts with its size and whose fields may all be zero.
+///
+/// # Safety
+/// Both are so, and it is `repr(C)`.
+pub(crate) unsafe trait Grows: Copy {}
+
+/// Copies a struct of a caller who may know fewer fields; null counts as all zero.
+///
+/// # Safety
+/// `pointer` is null or valid for as many bytes as the size that it starts with.
+pub(crate) unsafe fn grown<T: Grows>(pointer: *const T) -> Result<T> {
+    let mut copy = std::mem::MaybeUninit::<T>::zeroed();
+    if !pointer.is_null() {
+        // SAFETY: every such struct starts with its size.
+        let size = unsafe { pointer.cast::<usize>().read() };
+        if size < size_of::<usize>() {
+            return Err(backlto_error::argument("struct_size is not set"));
+        }
+        let size = size.min(size_of::<T>());
+        // SAFETY: `size` bytes can be read, says the caller, and written.
+        unsafe {
+            std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), copy.as_mut_ptr().cast(), size);
+        };
+    }
+    // SAFETY: zero is fine for every field (see `Grows`), and so is what C wrote.
+    Ok(unsafe { copy.assume_init() })
+}
+
+/// Says what went wrong, for people.
+///
+/// # Safety
+/// See the crate.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn backlto_error_message(error: *const backlto_error) -> *const c_char {
+    // SAFETY: promised by the caller.
+    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.message.as_ptr())
+}
+
+/// Says what went wrong, for programs.
+///
+/// # Safety
+/// See the crate; `error` is not null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn backlto_error_kind(error: *const backlto_error) -> backlto_kind {
+    // SAFETY: promised by the caller.
+    unsafe { error.as_ref() }.map_or(backlto_kind::BACKLTO_KIND_ARGUMENT, |e| e.kind)
+}
+
+/// Frees an error.
+///
+/// # Safety
+/// See the crate.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn backlto_error_free(error: *mut backlto_error) {
+    // SAFETY: promised by the caller.
+    unsafe { free(error) }
+}
