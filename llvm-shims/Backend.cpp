@@ -20,6 +20,7 @@
 #include "llvm/IR/Module.h"
 #include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/TimeProfiler.h"
 #include "llvm/Support/VirtualFileSystem.h"
 #include "llvm/Support/VirtualOutputBackends.h"
 
@@ -156,6 +157,12 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
   ActiveJob Job(*Request, Errs);
   bool Ok = false;
 
+  // The profiler is the thread's own. Spans shorter than this are not worth a
+  // place.
+  constexpr unsigned GranularityInMicroseconds = 200;
+  if (Request->TimeTrace)
+    timeTraceProfilerInitialize(GranularityInMicroseconds, "backlto");
+
   // Destructors between a crash and here do not run: what they own leaks.
   CrashRecoveryContext Recovery;
   bool Threw = false;
@@ -167,6 +174,16 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
       Job.Failure = E.what();
     }
   });
+  if (Request->TimeTrace) {
+    // After a crash spans are still open, which the profiler cannot write.
+    if (!Recovered && !Threw) {
+      SmallString<0> Trace;
+      raw_svector_ostream OS(Trace);
+      timeTraceProfilerWrite(OS);
+      Sink{Request->TimeTrace, Request->TimeTraceCtx}(Trace);
+    }
+    timeTraceProfilerCleanup();
+  }
   *BackendNanoseconds = Job.BackendNanoseconds;
   if (!Messages.empty())
     Sink{Diagnostics, DiagnosticsCtx}(Messages);

@@ -183,6 +183,9 @@ typedef struct {
   /// Imported is.
   BackltoSink AsmText;
   void *ImportedCtx;
+  /// Null, or receives LLVM's time trace of the compile, a JSON text.
+  BackltoSink TimeTrace;
+  void *TimeTraceCtx;
 } BackltoCompileRequest;
 
 /// Compiles one module. The object goes to `Object` in one call, and only

@@ -24,6 +24,9 @@ pub struct JobReport {
     /// The object itself, if [`Plan::in_memory`](crate::Plan::in_memory) asks
     /// for it.
     pub object: Option<Vec<u8>>,
+    /// LLVM's own time trace of the compile, a JSON text, if
+    /// [`Options::time_trace`](crate::Options::time_trace) asks for it.
+    pub time_trace: Option<String>,
     /// How the object came to be.
     pub how: How,
     /// Why it had to be built; empty when nothing is known of an earlier build.
@@ -61,6 +64,7 @@ impl JobReport {
             diagnostics: String::new(),
             result: Ok(size),
             object: None,
+            time_trace: None,
             how: How::Compiled,
             why: Vec::new(),
             duration: Duration::ZERO,
@@ -169,6 +173,7 @@ fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
             .map(|(name, file)| (name.as_str(), file.bytes()))
             .collect(),
         output: &task.job.output,
+        time_trace: task.time_trace,
     };
     let compiled = llvm::compile(&input, Some(attempt));
     // Others may still import from it, but most of it was for this job.
@@ -211,6 +216,7 @@ fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
         object: object.filter(|_| task.in_memory),
         known,
         backend_cpu: compiled.backend_cpu,
+        time_trace: compiled.time_trace,
         ..JobReport::done(0)
     }
 }

@@ -84,6 +84,8 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// Where objects of earlier builds are; none are kept when not given.
     pub cache: Option<CacheOptions>,
+    /// Have LLVM trace its time in each compile, for [`JobReport::time_trace`].
+    pub time_trace: bool,
 }
 
 /// A cache of objects.
@@ -140,6 +142,7 @@ pub struct Engine {
     readers: rayon::ThreadPool,
     cancelled: Arc<AtomicBool>,
     cache: Option<Arc<Cache>>,
+    time_trace: bool,
 }
 
 impl Engine {
@@ -164,6 +167,7 @@ impl Engine {
             readers,
             cancelled: Arc::default(),
             cache: cache.map(Arc::new),
+            time_trace: options.time_trace,
         })
     }
 
@@ -184,6 +188,13 @@ impl Engine {
         observer: &dyn Observer,
     ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
         self.run_recorded(plan, &mut Record::default(), observer)
+    }
+
+    fn with_settings(&self, mut tasks: Vec<prepare::Task>) -> Vec<prepare::Task> {
+        for task in &mut tasks {
+            task.time_trace = self.time_trace;
+        }
+        tasks
     }
 
     /// The same; jobs whose object is there, by `record`, are left out, and the
@@ -212,7 +223,7 @@ impl Engine {
                 .filter(|number| matches!(verdicts[*number], Verdict::Stale(_)))
                 .collect();
             prepare::prepare(plan, &stale, &flags, cache, &mut inputs)
-                .map(|tasks| (verdicts, tasks))
+                .map(|tasks| (verdicts, self.with_settings(tasks)))
         })?;
         let mut reasons = Vec::with_capacity(plan.jobs.len());
         let mut reports: Vec<Option<JobReport>> = Vec::with_capacity(plan.jobs.len());

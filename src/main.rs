@@ -86,6 +86,9 @@ struct Common {
     /// Write a trace of the run for Chrome's or Perfetto's viewer
     #[arg(long, global = true, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Have LLVM's own time trace of each compile in it
+    #[arg(long, global = true, requires = "trace")]
+    trace_llvm: bool,
     /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
     #[arg(long, global = true, value_name = "PATH")]
     ld: Option<PathBuf>,
@@ -225,6 +228,7 @@ fn main() {
         options: Options {
             workers: cli.common.jobs,
             cache: cache(&cli.common),
+            time_trace: cli.common.trace_llvm,
         },
         cache_by_default,
         json: cli.common.json,

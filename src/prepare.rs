@@ -30,6 +30,8 @@ pub(crate) struct Task {
     pub(crate) cache: Option<Arc<Cache>>,
     /// See [`Plan::transient`].
     pub(crate) transient: bool,
+    /// See [`crate::Options::time_trace`].
+    pub(crate) time_trace: bool,
     /// See [`Plan::in_memory`].
     pub(crate) in_memory: bool,
 }
@@ -299,6 +301,7 @@ fn check_job(
         cost: index.instructions,
         cache: None,
         transient: false,
+        time_trace: false,
         in_memory: false,
     })
 }

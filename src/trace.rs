@@ -45,6 +45,8 @@ impl Trace {
                 "backend_cpu_us": microseconds(report.backend_cpu),
             },
         }));
+        let inner = report.time_trace.as_deref().unwrap_or_default();
+        self.events.extend(spans_of_llvm(inner, begin, worker));
     }
 
     /// Adds a step that is no job, such as a link, which has just ended.
@@ -71,6 +73,26 @@ impl Trace {
     }
 }
 
+/// The spans of `trace`, LLVM's own of a job that began at `begin` on `worker`.
+fn spans_of_llvm(trace: &str, begin: Duration, worker: usize) -> Vec<Value> {
+    let mut trace: Value = serde_json::from_str(trace).unwrap_or_default();
+    let events = trace["traceEvents"].as_array_mut().map(std::mem::take);
+    let mut spans = events.unwrap_or_default();
+    // Besides spans there are sums over all of them, and names.
+    spans.retain(|event| {
+        let name = event["name"].as_str().unwrap_or_default();
+        event["ph"] == "X" && !name.starts_with("Total ")
+    });
+    for span in &mut spans {
+        let offset = span["ts"].as_u64().unwrap_or_default();
+        span["ts"] = (microseconds(begin) + offset).into();
+        span["pid"] = PROCESS.into();
+        span["tid"] = worker.into();
+        span["cat"] = "llvm".into();
+    }
+    spans
+}
+
 /// One process is all there is.
 const PROCESS: u32 = 1;
 /// The row of what workers do not do.
@@ -78,4 +100,27 @@ const STEPS: usize = 1_000_000;
 
 fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_llvm_are_moved_to_the_job() {
+        let trace = r#"{"traceEvents": [
+            {"name": "Optimizer", "ph": "X", "ts": 10, "dur": 5, "pid": 7, "tid": 9},
+            {"name": "Total Optimizer", "ph": "X", "ts": 0, "dur": 5, "pid": 7, "tid": 10},
+            {"name": "process_name", "ph": "M", "ts": 0, "pid": 7, "tid": 9}],
+            "beginningOfTime": 1}"#;
+        let spans = spans_of_llvm(trace, Duration::from_micros(100), 3);
+        assert_eq!(
+            spans,
+            [
+                json!({"name": "Optimizer", "ph": "X", "ts": 110, "dur": 5, "pid": PROCESS,
+                    "tid": 3, "cat": "llvm"})
+            ]
+        );
+        assert!(spans_of_llvm("", Duration::ZERO, 0).is_empty());
+    }
 }

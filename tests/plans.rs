@@ -38,7 +38,7 @@ fn flags(texts: &[&str]) -> Arc<[String]> {
 fn workers(count: usize) -> Options {
     Options {
         workers: NonZeroUsize::new(count),
-        cache: None,
+        ..Options::default()
     }
 }
 

@@ -137,6 +137,7 @@ unsafe fn options(options: *const backlto_engine_options) -> Result<Options> {
             directory: directory.into(),
             policy: policy.unwrap_or_default(),
         }),
+        ..Options::default()
     })
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct CompileInput<'a> {
     pub(crate) imports: Vec<(&'a str, &'a [u8])>,
     /// The object's path, for names that LLVM derives from it.
     pub(crate) output: &'a str,
+    /// Whether LLVM is to keep a time trace.
+    pub(crate) time_trace: bool,
 }
 
 /// Looks at a compile once its module has everything that it imports.
@@ -45,6 +47,8 @@ pub(crate) struct Compiled {
     pub(crate) diagnostics: String,
     /// CPU time of import, optimiser and code generation.
     pub(crate) backend_cpu: Duration,
+    /// LLVM's time trace, a JSON text, if one was asked for.
+    pub(crate) time_trace: Option<String>,
 }
 
 /// Why a compile gave no object.
@@ -112,6 +116,7 @@ pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -
         .iter()
         .map(|(name, bytes)| Buffer::new(name, bytes))
         .collect();
+    let mut time_trace = Collector::default();
     let context = Context::create();
     let request = ffi::CompileRequest {
         invocation: input.invocation.as_ptr(),
@@ -135,13 +140,15 @@ pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -
         imported_ctx: watched.as_mut().map_or(std::ptr::null_mut(), |watched| {
             std::ptr::from_mut(watched).cast()
         }),
+        time_trace: input.time_trace.then_some(collect),
+        time_trace_ctx: time_trace.context(),
     };
 
     let mut backend_nanoseconds = 0;
     let mut object = Collector::default();
     let mut diagnostics = Collector::default();
     let mut error = Collector::default();
-    // SAFETY: the request borrows from `input`, `imports`, `watched` and
+    // SAFETY: the request borrows from `input`, `imports`, `watched`, `time_trace` and
     // `context`, which all outlive the call; the last two are used by this call
     // alone.
     let status = unsafe {
@@ -180,5 +187,6 @@ pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -
         object,
         diagnostics: diagnostics.into_text(),
         backend_cpu: Duration::from_nanos(backend_nanoseconds),
+        time_trace: input.time_trace.then(|| time_trace.into_text()),
     }
 }

@@ -86,6 +86,8 @@ pub(super) struct CompileRequest {
     pub(super) wants_bitcode: bool,
     pub(super) asm_text: Option<Sink>,
     pub(super) imported_ctx: *mut c_void,
+    pub(super) time_trace: Option<Sink>,
+    pub(super) time_trace_ctx: *mut c_void,
 }
 
 #[repr(C)]
