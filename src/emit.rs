@@ -1,14 +1,15 @@
 //! Objects reach the disk whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Kind, Result};
 use crate::sys;
@@ -56,61 +57,94 @@ fn write_inner(path: &Path, bytes: &[u8], finish: Finish<'_>) -> io::Result<()> 
     {
         return OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("it names no file"))?;
-    // Hidden, like make's and lld's own temporaries; the suffix says whose.
-    let prefix: OsString = [".".as_ref(), name].into_iter().collect();
-    let mut builder = tempfile::Builder::new();
-    builder
-        .prefix(&prefix)
-        .suffix(".backlto-tmp")
-        .permissions(umask_permissions());
-    let named = match unnamed(&builder, directory, bytes) {
-        Ok(named) => named,
-        Err(_) => named_from_start(&builder, directory, bytes)?,
-    };
+    let named = temporary(path, 0o666, |file| fill(file, bytes))?;
     finish(&named)?;
     named.persist(path)?;
     Ok(())
 }
 
-/// Fills a file that has no name yet, so that nothing stays behind when the
-/// process is killed. Not every file system can.
-fn unnamed(
-    builder: &tempfile::Builder<'_, '_>,
-    directory: &Path,
-    bytes: &[u8],
+/// How the name of every temporary file ends: it says whose it is.
+const SUFFIX: &str = ".backlto-tmp";
+
+/// Whether `name` is one that a killed process may have left behind.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(SUFFIX)
+}
+
+/// Creates a file with what `fill` writes, beside `path` under a temporary name.
+/// The umask takes its bits off `mode`.
+pub(crate) fn temporary(
+    path: &Path,
+    mode: u32,
+    fill: impl Fn(&File) -> io::Result<()>,
 ) -> io::Result<TempPath> {
+    let names = Names::beside(path)?;
+    // Without a name at first, nothing stays behind when the process is killed.
+    // Not every file system can.
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(directory, flags, Mode::from(0o666))?);
-    fill(&file, bytes)?;
-    // link(2) replaces no file, rename(2) does: so a name for the moment between.
+    if let Ok(file) = rustix::fs::open(names.directory, flags, Mode::from(mode)) {
+        let file = File::from(file);
+        fill(&file)?;
+        if let Ok(named) = temporary_name(&file, path) {
+            return Ok(named);
+        }
+    }
+    let named = names.create(mode)?;
+    fill(named.as_file())?;
+    Ok(named.into_temp_path())
+}
+
+/// Gives the open `file` a temporary name beside `path`. Fails across file
+/// systems, and when `file` had names and has lost the last of them.
+///
+/// link(2) replaces no file, rename(2) does: so a name for the moment between.
+pub(crate) fn temporary_name(file: &File, path: &Path) -> io::Result<TempPath> {
+    // By descriptor: what has the file's old name by now may be another file.
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let linked = builder.make_in(directory, |temporary| {
+    Names::beside(path)?.make(|temporary| {
         rustix::fs::linkat(CWD, &source, CWD, temporary, AtFlags::SYMLINK_FOLLOW)
             .map_err(io::Error::from)
-    })?;
-    Ok(linked.into_temp_path())
+    })
 }
 
-fn named_from_start(
-    builder: &tempfile::Builder<'_, '_>,
-    directory: &Path,
-    bytes: &[u8],
-) -> io::Result<TempPath> {
-    let temporary = builder.tempfile_in(directory)?;
-    fill(temporary.as_file(), bytes)?;
-    Ok(temporary.into_temp_path())
+/// Temporary names beside a file's own.
+struct Names<'a> {
+    directory: &'a Path,
+    /// Hidden, like make's and lld's own temporaries.
+    prefix: OsString,
 }
 
-/// `open(2)` takes the umask off these.
-fn umask_permissions() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+impl<'a> Names<'a> {
+    fn beside(path: &'a Path) -> io::Result<Names<'a>> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let name = path
+            .file_name()
+            .ok_or_else(|| io::Error::other("it names no file"))?;
+        let prefix = [".".as_ref(), name].into_iter().collect();
+        Ok(Names { directory, prefix })
+    }
+
+    /// A new file that has one from the start. `open(2)` takes the umask off
+    /// `mode`.
+    fn create(&self, mode: u32) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new()
+            .prefix(&self.prefix)
+            .suffix(SUFFIX)
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(self.directory)
+    }
+
+    /// One for what `make` makes under it.
+    fn make(&self, make: impl FnMut(&Path) -> io::Result<()>) -> io::Result<TempPath> {
+        let made = tempfile::Builder::new()
+            .prefix(&self.prefix)
+            .suffix(SUFFIX)
+            .make_in(self.directory, make)?;
+        Ok(made.into_temp_path())
+    }
 }
 
 /// Fills the empty `file` through a mapping.

@@ -25,6 +25,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::publish;
 use crate::digest::{Digest, Hasher};
+use crate::emit;
 use crate::error::{Error, Kind, Result};
 
 /// The two kinds of files that are cached.
@@ -257,7 +258,7 @@ impl Store {
     pub(super) fn remove_leftovers(&self, shelf: Shelf, time: SystemTime) -> io::Result<()> {
         let mut found = Vec::new();
         self.visit(shelf, |directory, name, metadata| {
-            if publish::is_temporary(name) && metadata.modified()? <= time {
+            if emit::is_temporary(name) && metadata.modified()? <= time {
                 found.push(self.part(shelf.name()).join(directory).join(name));
             }
             Ok(())
