@@ -1,45 +1,36 @@
 //! Summary indexes that a thin link writes anew without a change keep their
 //! modification time, so that make's rules see what changed.
 
-use std::fs::{File, FileTimes};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::steps::Before;
 use crate::link::index_name;
 
 /// The indexes that were there before a thin link.
-pub(super) struct Indexes(Vec<(PathBuf, Vec<u8>, SystemTime)>);
+pub(super) struct Indexes(Vec<Before>);
 
 impl Indexes {
     /// Remembers those of `objects` in `objtree`.
     pub(super) fn before(objtree: &Path, objects: &[String]) -> Indexes {
-        let read = |object: &String| {
-            let path = objtree.join(index_name(object));
-            let modified = path.metadata().ok()?.modified().ok()?;
-            let bytes = std::fs::read(&path).ok()?;
-            Some((path, bytes, modified))
-        };
-        Indexes(objects.par_iter().filter_map(read).collect())
+        let remember = |object: &String| Before::of(objtree.join(index_name(object)));
+        Indexes(objects.par_iter().filter_map(remember).collect())
     }
 
-    /// Gives those that have the same content again their old time. Where that
-    /// cannot be done, make only does more than it must.
+    /// Gives those that have the same content again their old time.
     pub(super) fn keep_times(self) {
-        self.0.into_par_iter().for_each(|(path, bytes, modified)| {
-            if std::fs::read(&path).is_ok_and(|now| now == bytes) {
-                let _ = File::options()
-                    .write(true)
-                    .open(&path)
-                    .and_then(|file| file.set_times(FileTimes::new().set_modified(modified)));
-            }
+        self.0.into_par_iter().for_each(|index| {
+            index.keep_time();
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]

@@ -2,7 +2,8 @@
 //! write what is there. Times are kept as make wants them: nothing looks older
 //! than what it is made of.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rayon::prelude::*;
 
@@ -46,18 +47,39 @@ pub(super) fn written<'a>(
     name: &'a str,
     write: impl FnOnce(&str) -> Result<()>,
 ) -> Result<Written<'a>> {
-    let path = directory.join(name);
-    let before = std::fs::read(&path).ok();
-    let modified = path.metadata().and_then(|m| m.modified()).ok();
+    let before = Before::of(directory.join(name));
     write(name)?;
-    let changed = before.is_none() || std::fs::read(&path).ok() != before;
-    if let (false, Some(modified)) = (changed, modified)
-        && let Ok(file) = std::fs::File::options().append(true).open(&path)
-    {
-        // Else make does more than it must.
-        let _ = file.set_modified(modified);
-    }
+    let changed = !before.is_some_and(Before::keep_time);
     Ok(Written { name, changed })
+}
+
+/// A file as it was before something writes it.
+pub(super) struct Before {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    modified: SystemTime,
+}
+
+impl Before {
+    /// The file at `path`, if it is there.
+    pub(super) fn of(path: PathBuf) -> Option<Before> {
+        Some(Before {
+            modified: path.metadata().ok()?.modified().ok()?,
+            bytes: std::fs::read(&path).ok()?,
+            path,
+        })
+    }
+
+    /// Gives the file its old time again if it has its old content. Returns
+    /// whether it has.
+    pub(super) fn keep_time(self) -> bool {
+        let same = std::fs::read(&self.path).is_ok_and(|now| now == self.bytes);
+        if same && let Ok(file) = std::fs::File::options().append(true).open(&self.path) {
+            // Else make does more than it must.
+            let _ = file.set_modified(self.modified);
+        }
+        same
+    }
 }
 
 impl Written<'_> {
@@ -104,7 +126,7 @@ mod tests {
     fn only_a_change_is_dated() {
         let tree = tempfile::tempdir().unwrap();
         let path = tree.path().join("x");
-        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
         let write = |text: &'static str| {
             written(tree.path(), "x", |_| {
                 std::fs::write(&path, text).unwrap();
