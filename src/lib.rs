@@ -48,6 +48,7 @@ mod input;
 pub mod link;
 mod lld_names;
 mod llvm;
+mod on_path;
 mod plan;
 mod prepare;
 pub mod report;

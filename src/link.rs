@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::incremental;
 use crate::lld_names;
 use crate::llvm::BUILT_VERSION;
+use crate::on_path::on_path;
 
 /// An ld.lld that was found and asked for its version.
 #[derive(Clone, Debug)]
@@ -135,13 +136,7 @@ fn resolve(program: &Path) -> PathBuf {
     if program.components().count() > 1 {
         return program.to_owned();
     }
-    std::env::var_os("PATH")
-        .and_then(|path| {
-            std::env::split_paths(&path)
-                .map(|directory| directory.join(program))
-                .find(|file| file.is_file())
-        })
-        .unwrap_or_else(|| program.to_owned())
+    on_path(program).unwrap_or_else(|| program.to_owned())
 }
 
 /// The bitcode objects that a thin link listed in the file at `path`

@@ -7,6 +7,8 @@
 
 #[path = "../lld_names.rs"]
 mod lld_names;
+#[path = "../on_path.rs"]
+mod on_path;
 #[path = "ld-backlto/options.rs"]
 mod options;
 
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use lld_names::LLD_NAMES;
+use on_path::on_path;
 use options::Carried;
 
 /// Names the ld.lld to use.
@@ -203,23 +206,16 @@ fn find_backlto() -> Option<PathBuf> {
         .ok()
         .map(|program| program.with_file_name("backlto"))
         .filter(|program| program.is_file());
-    beside.or_else(|| on_path("backlto"))
+    beside.or_else(|| on_path(Path::new("backlto")))
 }
 
 fn find_lld() -> Option<PathBuf> {
     if let Some(chosen) = std::env::var_os(LLD_VARIABLE).filter(|name| !name.is_empty()) {
         let chosen = PathBuf::from(chosen);
         return match chosen.components().count() {
-            1 => on_path(chosen.to_str()?),
+            1 => on_path(&chosen),
             _ => Some(chosen),
         };
     }
-    LLD_NAMES.iter().find_map(|name| on_path(name))
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|program| program.is_file())
+    LLD_NAMES.iter().find_map(|name| on_path(Path::new(name)))
 }

@@ -44,6 +44,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Finds the linker, and warns when its version does not fit. It is asked for
+    /// that, which takes as long as a small job: only doors that link do it.
+    fn find_linker(&self) -> Result<Linker> {
+        let linker = Linker::find(self.linker.as_deref())?;
+        if let Some(text) = linker.mismatch() {
+            report::warning(&text);
+        }
+        Ok(linker)
+    }
+
     /// For runs that are part of a link: linkers print nothing when all is well.
     #[must_use]
     pub fn within_link(mut self) -> Settings {
@@ -57,18 +67,12 @@ impl Settings {
 /// What the stages of a door, or of several doors at once, have in common.
 struct Session {
     engine: Engine,
-    linker: Linker,
     reporter: Reporter,
 }
 
 impl Session {
-    /// Starts the engine and finds the linker; warns when its version does not
-    /// fit.
+    /// Starts the engine.
     fn new(settings: &Settings) -> Result<Session> {
-        let linker = Linker::find(settings.linker.as_deref())?;
-        if let Some(text) = linker.mismatch() {
-            report::warning(&text);
-        }
         let engine = Engine::new(&settings.options).or_else(|e| {
             // Without a place to keep objects, they are compiled.
             if !settings.cache_by_default || settings.options.cache.is_none() {
@@ -87,7 +91,6 @@ impl Session {
         }
         Ok(Session {
             engine,
-            linker,
             reporter: Reporter::new(settings.verbosity, settings.json, settings.trace.clone()),
         })
     }
@@ -112,10 +115,16 @@ impl Session {
         }
     }
 
-    /// Runs the linker in `directory`; `doing` names the step.
-    fn link<S: AsRef<OsStr>>(&self, directory: &Path, args: &[S], doing: &str) -> Result<()> {
+    /// Runs `linker` in `directory`; `doing` names the step.
+    fn link<S: AsRef<OsStr>>(
+        &self,
+        linker: &Linker,
+        directory: &Path,
+        args: &[S],
+        doing: &str,
+    ) -> Result<()> {
         let begin = Instant::now();
-        let linked = self.linker.run(directory, args, doing);
+        let linked = linker.run(directory, args, doing);
         self.reporter.step_ended(doing, begin);
         linked
     }

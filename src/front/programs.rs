@@ -10,7 +10,7 @@ use super::arch;
 use super::{Outcome, Session, Settings, absolute, keep_record, lock};
 use crate::error::{Error, Kind, Result};
 use crate::incremental::record::Record;
-use crate::link::{index_name, native_name, read_index_list};
+use crate::link::{Linker, index_name, native_name, read_index_list};
 use crate::{Command, Job, Plan};
 
 /// The compiler that `-v` names, at the head of commands that can be run.
@@ -52,13 +52,14 @@ struct Program {
 /// When a stage fails. Programs are only linked when all backends succeeded.
 pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
     let programs = select(read(path)?, arches)?;
+    let linker = settings.find_linker()?;
     let session = Session::new(settings)?;
     let _alone = lock(programs.iter().map(|program| program.directory.as_path()))?;
     let mut plan = Plan::default();
     let mut native_inputs = Vec::new();
     for program in &programs {
         session.reporter.step("INDEX", &program.name);
-        let bitcode = thin_link(program, &session)?;
+        let bitcode = thin_link(program, &linker, &session)?;
         let flags: Arc<[String]> = std::iter::once(CLANG.to_owned())
             .chain(program.flags.iter().cloned())
             .collect();
@@ -98,7 +99,7 @@ pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
         let mut args = program.link.clone();
         args.extend(["-o".to_owned(), program.output.clone()]);
         args.extend(objects);
-        session.link(&program.directory, &args, "the final link")?;
+        session.link(&linker, &program.directory, &args, "the final link")?;
     }
     session.finish();
     Ok(())
@@ -167,12 +168,12 @@ fn select(programs: Vec<Program>, arches: &[String]) -> Result<Vec<Program>> {
 
 /// Writes the summary indexes of `program` and returns which of its inputs
 /// are bitcode.
-fn thin_link(program: &Program, session: &Session) -> Result<Vec<String>> {
+fn thin_link(program: &Program, linker: &Linker, session: &Session) -> Result<Vec<String>> {
     let list = format!("{}.thinlto-index", program.output);
     let mut args = program.thin_link.clone();
     args.push(format!("--thinlto-index-only={list}"));
     args.extend(["-o".to_owned(), program.output.clone()]);
     args.extend(program.inputs.iter().cloned());
-    session.link(&program.directory, &args, "the thin link")?;
+    session.link(linker, &program.directory, &args, "the thin link")?;
     read_index_list(&program.directory.join(&list))
 }

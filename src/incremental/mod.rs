@@ -11,7 +11,7 @@ pub(crate) mod attempt;
 pub(crate) mod key;
 pub(crate) mod record;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use rayon::prelude::*;
@@ -21,6 +21,7 @@ use self::record::{JobRecord, Record};
 use crate::digest::Digest;
 use crate::flags::MappedFlags;
 use crate::input::Inputs;
+use crate::on_path::on_path;
 use crate::plan::{Job, Plan};
 
 /// What a job needs.
@@ -154,7 +155,7 @@ pub(crate) fn post(job: &Job) -> Option<Vec<String>> {
     let mut words = command.to_vec();
     for (number, word) in command.iter().enumerate() {
         let path = match number == 0 && !word.contains('/') {
-            true => find_program(word),
+            true => on_path(Path::new(word)),
             false => Some(job.resolve(word)),
         };
         let content = path
@@ -163,14 +164,6 @@ pub(crate) fn post(job: &Job) -> Option<Vec<String>> {
         words.extend(content.map(|content| Digest::of(&content).to_string()));
     }
     Some(words)
-}
-
-/// Where the system would find the program `name`.
-fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
 }
 
 /// Enough of a digest for a person to tell two apart.

@@ -68,10 +68,11 @@ pub struct Request {
 /// finished first.
 pub fn run(request: &Request, settings: &Settings) -> Outcome {
     let post = request.post.as_deref().map(split_post).transpose()?;
+    let linker = settings.find_linker()?;
     let session = Session::new(settings)?;
     let trees = select(request)?
         .into_iter()
-        .map(|objtree| Tree::open(&objtree, request, post.clone(), &session))
+        .map(|objtree| Tree::open(&objtree, request, post.clone(), &linker, &session))
         .collect::<Result<Vec<_>>>()?;
     let _alone = lock(trees.iter().map(Tree::path))?;
     let several = trees.len() > 1;
@@ -112,6 +113,7 @@ pub fn run(request: &Request, settings: &Settings) -> Outcome {
 /// # Errors
 /// When the thin link or a backend fails.
 pub fn index(args: &[String], settings: &Settings) -> Outcome {
+    let linker = settings.find_linker()?;
     let session = Session::new(settings)?;
     let objtree = absolute(Path::new("."))?;
     let _alone = lock([objtree.as_path()])?;
@@ -119,7 +121,7 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
     let order = std::fs::read_to_string(objtree.join(tree::ORDER)).unwrap_or_default();
     let objects: Vec<String> = order.lines().map(str::to_owned).collect();
     let indexes = Indexes::before(&objtree, &objects);
-    session.link(&objtree, args, "the thin link")?;
+    session.link(&linker, &objtree, args, "the thin link")?;
     indexes.keep_times();
     let bitcode = read_index_list(&objtree.join(tree::INDEX_LIST))?;
     let record_path = objtree.join(RECORD);

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::front::{Outcome, RECORD, Session, absolute, keep_record};
 use crate::incremental;
 use crate::incremental::record::{Record, Step};
-use crate::link::{index_name, native_name, read_index_list};
+use crate::link::{Linker, index_name, native_name, read_index_list};
 use crate::report::shell_words;
 
 /// Every bitcode object, one per line, as the thin link saw them.
@@ -41,6 +41,7 @@ pub(super) struct Tree<'a> {
     recipe: Recipe,
     /// What to run on each finished object.
     post: Option<Arc<[String]>>,
+    linker: &'a Linker,
     session: &'a Session,
 }
 
@@ -49,6 +50,7 @@ impl<'a> Tree<'a> {
         objtree: &Path,
         request: &Request,
         post: Option<Vec<String>>,
+        linker: &'a Linker,
         session: &'a Session,
     ) -> Result<Tree<'a>> {
         let path = absolute(objtree)?;
@@ -60,6 +62,7 @@ impl<'a> Tree<'a> {
             path,
             distributed,
             post: post.map(Arc::from),
+            linker,
             session,
         })
     }
@@ -162,11 +165,7 @@ impl<'a> Tree<'a> {
             format!("@{ORDER}"),
         ]);
         let command = command_text(&self.recipe.ld, &args);
-        let inputs = steps::digest(
-            &self.path,
-            &[&command, &self.session.linker.identity()],
-            order,
-        );
+        let inputs = steps::digest(&self.path, &[&command, &self.linker.identity()], order);
         let unchanged = record
             .step(INDEX_LIST)
             .is_some_and(|step| inputs == Some(step.inputs))
@@ -178,7 +177,9 @@ impl<'a> Tree<'a> {
             // make: its record goes before the link, the list itself after.
             self.forget(&cmdfile::path_of(&self.path, INDEX_LIST))?;
             let indexes = Indexes::before(&self.path, order);
-            let linked = self.session.link(&self.path, &args, "the thin link");
+            let linked = self
+                .session
+                .link(self.linker, &self.path, &args, "the thin link");
             if linked.is_err() {
                 self.forget(&self.path.join(INDEX_LIST))?;
             }
@@ -285,11 +286,7 @@ impl<'a> Tree<'a> {
             }
         }
         let command = command_text(&self.recipe.ld, &self.recipe.link);
-        let inputs = steps::digest(
-            &self.path,
-            &[&command, &self.session.linker.identity()],
-            &all,
-        );
+        let inputs = steps::digest(&self.path, &[&command, &self.linker.identity()], &all);
         let written = [INITCALLS, VMLINUX_O].map(str::to_owned);
         let outputs = || steps::digest(&self.path, &[], &written);
         let known = record.step(VMLINUX_O);
@@ -305,8 +302,12 @@ impl<'a> Tree<'a> {
 
         self.step("LD", VMLINUX_O, label);
         self.record_link(&command)?;
-        self.session
-            .link(&self.path, &self.recipe.link, "the link of vmlinux.o")?;
+        self.session.link(
+            self.linker,
+            &self.path,
+            &self.recipe.link,
+            "the link of vmlinux.o",
+        )?;
         if let (Some(inputs), Some(outputs)) = (inputs, outputs()) {
             record.set_step(VMLINUX_O, Some(Step { inputs, outputs }));
         }
