@@ -6,7 +6,6 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use rayon::prelude::*;
 
@@ -19,7 +18,6 @@ use crate::sys::Mapping;
 pub(crate) struct InputFile {
     path: PathBuf,
     content: Content,
-    modified: SystemTime,
     digest: OnceLock<Digest>,
 }
 
@@ -67,7 +65,6 @@ impl InputFile {
         Ok(InputFile {
             path: path.to_owned(),
             content: Content::Mapped(map, Stamp::of(&metadata)),
-            modified: metadata.modified().map_err(failed)?,
             digest: OnceLock::new(),
         })
     }
@@ -76,7 +73,6 @@ impl InputFile {
         InputFile {
             path: path.to_owned(),
             content: Content::Memory(Arc::clone(bytes)),
-            modified: SystemTime::UNIX_EPOCH,
             digest: OnceLock::new(),
         }
     }
@@ -99,10 +95,6 @@ impl InputFile {
             self.rest();
             digest
         })
-    }
-
-    pub(crate) fn modified(&self) -> SystemTime {
-        self.modified
     }
 
     /// Says that the content is not needed for now. It stays valid; a run over
@@ -132,7 +124,7 @@ impl InputFile {
 }
 
 /// Whether it is /dev/null, by whatever name: character device 1:3 on Linux.
-fn is_null_device(metadata: &Metadata) -> bool {
+pub(crate) fn is_null_device(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3)
 }
 

@@ -69,6 +69,7 @@ pub use embed::{
 };
 pub use error::{Error, Result};
 use incremental::Verdict;
+use incremental::contents::Contents;
 pub use incremental::record::How;
 use incremental::record::Record;
 use input::Inputs;
@@ -188,7 +189,12 @@ impl Engine {
         plan: &Plan,
         observer: &dyn Observer,
     ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
-        self.run_recorded(plan, &mut Record::default(), observer)
+        self.run_recorded(
+            plan,
+            &mut Record::default(),
+            &mut Contents::default(),
+            observer,
+        )
     }
 
     fn with_settings(&self, mut tasks: Vec<prepare::Task>) -> Vec<prepare::Task> {
@@ -198,12 +204,13 @@ impl Engine {
         tasks
     }
 
-    /// The same; jobs whose object is there, by `record`, are left out, and the
-    /// others recorded.
+    /// The same; jobs whose object is there, by `record` and by `contents`, are
+    /// left out, and the others recorded.
     pub(crate) fn run_recorded(
         &self,
         plan: &Plan,
         record: &mut Record,
+        contents: &mut Contents,
         observer: &dyn Observer,
     ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
         let twice = prepare::duplicate_outputs(plan);
@@ -218,12 +225,11 @@ impl Engine {
         let cache = self.cache.as_ref().filter(|_| !llvm::options_of_host());
         let flags = flags::map(plan)?;
         let (verdicts, tasks) = self.readers.install(|| {
-            let mut inputs = Inputs::of(plan);
-            let verdicts = incremental::judge(plan, &flags, record, &mut inputs);
+            let verdicts = incremental::judge(plan, &flags, record, contents);
             let stale: Vec<usize> = (0..verdicts.len())
                 .filter(|number| matches!(verdicts[*number], Verdict::Stale(_)))
                 .collect();
-            prepare::prepare(plan, &stale, &flags, cache, &mut inputs)
+            prepare::prepare(plan, &stale, &flags, cache, &mut Inputs::of(plan))
                 .map(|tasks| (verdicts, self.with_settings(tasks)))
         })?;
         let mut reasons = Vec::with_capacity(plan.jobs.len());
@@ -240,6 +246,7 @@ impl Engine {
             reports.push(report);
         }
         let (events, happened) = crossbeam::channel::unbounded();
+        contents.take(tasks.iter().map(|task| task.job.output_path()));
         let mut running = tasks.len();
         self.pool.submit(tasks, &events, &self.cancelled);
         while running > 0 {

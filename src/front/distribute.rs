@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Outcome, Session, Settings, absolute};
 use crate::error::{Error, Kind, Result};
+use crate::incremental::contents::Contents;
 use crate::incremental::record::Record;
 use crate::{Command, Job, Plan};
 
@@ -69,8 +70,9 @@ pub(super) fn compile(jobs: Vec<Job>, description: &Description, settings: &Sett
     let group = (!description.common.linker_output.is_empty())
         .then_some(description.common.linker_output.as_str());
     // The objects have LLD's temporary names; a person knows the modules.
-    let mut record = Record::default();
-    let outcome = session.run_backends(&plan, &mut record, group, &|job| job.module.clone());
+    let label = |job: &Job| job.module.clone();
+    let (mut record, mut contents) = (Record::default(), Contents::default());
+    let outcome = session.run_backends(&plan, &mut record, &mut contents, group, &label);
     session.finish();
     outcome
 }

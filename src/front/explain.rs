@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::{Outcome, RECORD, absolute, job_of};
 use crate::error::{Error, Kind, Result};
+use crate::incremental::contents::Contents;
 use crate::incremental::record::{How, JobRecord, Record};
 use crate::link::native_name;
 use crate::report::shell_words;
-use crate::{Job, flags, incremental, input, llvm};
+use crate::{Job, flags, incremental, llvm};
 
 /// Prints what is known of `object`: an object, or the module that it is made
 /// of.
@@ -114,8 +115,7 @@ fn reasons_now(job: &Job, known: &JobRecord) -> Result<Vec<String>> {
         ..crate::Plan::default()
     };
     let flags = flags::map(&plan).map_err(|mut errors| errors.remove(0))?;
-    let mut inputs = input::Inputs::default();
-    let imports = known.imports.iter().map(|(name, _)| job.resolve(name));
-    inputs.open(imports.chain([job.module_path()]).chain(job.index_path()));
-    Ok(incremental::reasons(job, &flags[0], known, &inputs))
+    let mut contents = Contents::default();
+    contents.read(incremental::files(job, known));
+    Ok(incremental::reasons(job, &flags[0], known, &contents))
 }

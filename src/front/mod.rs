@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::cache::Summary;
 use crate::error::{Error, Kind, Result};
+use crate::incremental::contents::Contents;
 use crate::incremental::record::Record;
 use crate::link::Linker;
 use crate::report::{self, Reporter, Verbosity};
@@ -101,13 +102,14 @@ impl Session {
         &self,
         plan: &Plan,
         record: &mut Record,
+        contents: &mut Contents,
         group: Option<&str>,
         label: &dyn Fn(&Job) -> String,
     ) -> Outcome {
         let observer = self.reporter.follow(plan.jobs.len(), group, label);
         let reports = self
             .engine
-            .run_recorded(plan, record, &observer)
+            .run_recorded(plan, record, contents, &observer)
             .map_err(Failure::Unsaid)?;
         match reports.iter().any(|report| report.result.is_err()) {
             true => Err(Failure::Said),

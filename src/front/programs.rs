@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::arch;
 use super::{Outcome, Session, Settings, absolute, keep_record, lock};
 use crate::error::{Error, Kind, Result};
+use crate::incremental::contents::Contents;
 use crate::incremental::record::Record;
 use crate::link::{Linker, index_name, native_name, read_index_list};
 use crate::{Command, Job, Plan};
@@ -83,10 +84,12 @@ pub fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
     }
     let record_path = record_path(path)?;
     let mut record = Record::read(&record_path);
-    let backends = session.run_backends(&plan, &mut record, None, &|job| {
+    let label = |job: &Job| {
         let directory = job.directory.file_name().unwrap_or_default();
         Path::new(directory).join(&job.output).display().to_string()
-    });
+    };
+    let mut contents = Contents::default();
+    let backends = session.run_backends(&plan, &mut record, &mut contents, None, &label);
     keep_record(&record, &record_path);
     if backends.is_err() {
         session.finish();

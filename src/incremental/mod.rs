@@ -8,19 +8,20 @@
 
 pub(crate) mod asm;
 pub(crate) mod attempt;
+pub(crate) mod contents;
 pub(crate) mod key;
 pub(crate) mod record;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::prelude::*;
 
 use self::asm::{INCLUDE_PATH, Search};
+use self::contents::Contents;
 use self::record::{JobRecord, Record};
 use crate::digest::Digest;
 use crate::flags::MappedFlags;
-use crate::input::Inputs;
 use crate::on_path::on_path;
 use crate::plan::{Job, Plan};
 
@@ -32,29 +33,19 @@ pub(crate) enum Verdict {
     Stale(Vec<String>),
 }
 
-/// Judges every job of `plan` by `record`. Files are opened in `inputs`.
+/// Judges every job of `plan` by `record` and by what is in files now.
 pub(crate) fn judge(
     plan: &Plan,
     flags: &[std::sync::Arc<MappedFlags>],
     record: &Record,
-    inputs: &mut Inputs,
+    contents: &mut Contents,
 ) -> Vec<Verdict> {
     let known: Vec<Option<JobRecord>> = plan.jobs.iter().map(|job| record.job(job)).collect();
     let pairs = || plan.jobs.iter().zip(&known);
     // Whoever has no record reads no file here.
-    inputs.open(
-        pairs()
-            .filter(|(_, known)| known.is_some())
-            .flat_map(|(job, known)| {
-                let imports = known.iter().flat_map(|known| &known.imports);
-                imports
-                    .map(|(name, _)| job.resolve(name))
-                    .chain([job.module_path()])
-                    .chain(job.index_path())
-                    .collect::<Vec<_>>()
-            }),
-    );
-    let inputs = &*inputs;
+    contents
+        .read(pairs().flat_map(|(job, known)| known.iter().flat_map(|known| files(job, known))));
+    let contents = &*contents;
     plan.jobs
         .par_iter()
         .zip(flags)
@@ -63,10 +54,10 @@ pub(crate) fn judge(
             let Some(known) = known else {
                 return Verdict::Stale(vec!["nothing is known of an earlier build".to_owned()]);
             };
-            let reasons = reasons(job, flags, &known, inputs);
+            let reasons = reasons(job, flags, &known, contents);
             match reasons.is_empty() {
                 true => {
-                    keep_younger(job, inputs);
+                    keep_younger(job, contents);
                     Verdict::UpToDate(Box::new(known))
                 }
                 false => Verdict::Stale(reasons),
@@ -75,12 +66,22 @@ pub(crate) fn judge(
         .collect()
 }
 
-/// Why `job` is not what `known` describes; nothing when it is.
+/// The files that decide whether `job` is what `known` describes, but for those
+/// that assembly names: its object and what that was made of.
+pub(crate) fn files(job: &Job, known: &JobRecord) -> impl Iterator<Item = PathBuf> {
+    let imports = known.imports.iter().map(|(name, _)| job.resolve(name));
+    imports
+        .chain([job.module_path(), job.output_path()])
+        .chain(job.index_path())
+}
+
+/// Why `job` is not what `known` describes; nothing when it is. `contents` has
+/// its [`files`].
 pub(crate) fn reasons(
     job: &Job,
     flags: &MappedFlags,
     known: &JobRecord,
-    inputs: &Inputs,
+    contents: &Contents,
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     if known.build != *key::build() {
@@ -96,10 +97,7 @@ pub(crate) fn reasons(
     if known.post != post(job) {
         reasons.push("the program to run on it changed".to_owned());
     }
-    let now = |name: &str| {
-        let file = inputs.get(&job.resolve(name)).ok()?;
-        Some(file.digest())
-    };
+    let now = |name: &str| contents.digest(&job.resolve(name));
     let mut compare = |what: &str, name: &str, before: &Digest| {
         match now(name) {
             Some(now) if now == *before => {}
@@ -117,11 +115,7 @@ pub(crate) fn reasons(
         _ => reasons.push("it is compiled with a summary index now, or no longer".to_owned()),
     }
     for (name, before) in &known.imports {
-        let changed = |name: &str| match now(name) {
-            Some(now) => now != *before,
-            None => true,
-        };
-        if changed(name) {
+        if now(name) != Some(*before) {
             reasons.push(format!("`{name}`, from which it imports, changed"));
         }
     }
@@ -138,12 +132,10 @@ pub(crate) fn reasons(
             name => format!("`{name}`, which its assembly names, changed"),
         });
     }
-    match std::fs::read(job.output_path()) {
-        Err(_) => reasons.push("the object is not there".to_owned()),
-        Ok(bytes) if Digest::of(&bytes) != known.object => {
-            reasons.push("the object was changed".to_owned());
-        }
-        Ok(_) => {}
+    match contents.digest(&job.output_path()) {
+        None => reasons.push("the object is not there".to_owned()),
+        Some(now) if now != known.object => reasons.push("the object was changed".to_owned()),
+        Some(_) => {}
     }
     reasons
 }
@@ -175,11 +167,11 @@ fn short(digest: &Digest) -> String {
 
 /// make goes by times: an object must not look older than what it is made of,
 /// which may have been written again without a change.
-fn keep_younger(job: &Job, inputs: &Inputs) {
+fn keep_younger(job: &Job, contents: &Contents) {
     let newest = [Some(job.module_path()), job.index_path()]
         .into_iter()
         .flatten()
-        .filter_map(|path| inputs.get(&path).ok().map(|file| file.modified()))
+        .filter_map(|path| contents.modified(&path))
         .max();
     make_younger(&job.output_path(), newest);
 }

@@ -56,11 +56,23 @@ pub(crate) struct Step {
     pub(crate) outputs: Digest,
 }
 
+/// What another program said, which it would say again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// The question, and names and content of `files`.
+    pub(crate) inputs: Digest,
+    /// What it has read.
+    pub(crate) files: Vec<String>,
+    pub(crate) text: String,
+}
+
 /// The record of one tree.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     jobs: BTreeMap<String, JobRecord>,
     steps: BTreeMap<String, Step>,
+    /// Of the one program that is asked.
+    pub(crate) answer: Option<Answer>,
     base: PathBuf,
 }
 
@@ -144,6 +156,8 @@ struct Stored {
     files: Vec<(String, Digest)>,
     jobs: BTreeMap<String, StoredJob>,
     steps: BTreeMap<String, Step>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<Answer>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,6 +228,7 @@ impl Stored {
             files: files.0,
             jobs,
             steps: record.steps.clone(),
+            answer: record.answer.clone(),
         }
     }
 
@@ -242,6 +257,7 @@ impl Stored {
         Some(Record {
             jobs,
             steps: self.steps,
+            answer: self.answer,
             base: PathBuf::new(),
         })
     }

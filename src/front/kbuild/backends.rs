@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use super::cmdfile;
 use super::flags::BackendFlags;
+use super::steps::State;
 use crate::error::{Error, Kind, Result};
 use crate::front::{Failure, Outcome, Session};
-use crate::incremental::record::Record;
 use crate::link::{index_name, native_name};
 use crate::{Command, Job, Plan};
 
@@ -45,7 +45,7 @@ impl Backends<'_> {
     pub(super) fn run(
         &self,
         bitcode: &[String],
-        record: &mut Record,
+        state: &mut State<'_>,
         session: &Session,
     ) -> Outcome {
         let flags = self.flags(bitcode)?;
@@ -57,8 +57,11 @@ impl Backends<'_> {
                 .collect(),
             ..Plan::default()
         };
+        let State {
+            record, contents, ..
+        } = state;
         record.keep_jobs(plan.jobs.iter());
-        session.run_backends(&plan, record, self.label.0, &|job| {
+        session.run_backends(&plan, record, contents, self.label.0, &|job| {
             self.label.of(&job.output)
         })?;
         // make must not take an object that this run did not finish for one

@@ -1,14 +1,20 @@
 //! kbuild's `.cmd` files: what was run to make a target, in make's syntax
 //! (`scripts/Kbuild.include` and `scripts/Makefile.lib` of Linux).
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use memchr::memmem;
 
 use crate::error::{Error, Kind, Result};
 
 /// A `.cmd` file that has been read.
 pub(super) struct CmdFile {
     path: PathBuf,
-    text: String,
+    /// Its content after a line feed: so every line has one before it.
+    lines: Vec<u8>,
 }
 
 /// The `.cmd` file of `target`: `dir/.x.o.cmd` for `dir/x.o`.
@@ -21,12 +27,9 @@ pub(super) fn path_of(objtree: &Path, target: &str) -> PathBuf {
 impl CmdFile {
     pub(super) fn read(objtree: &Path, target: &str) -> Result<CmdFile> {
         let path = path_of(objtree, target);
-        match std::fs::read(&path) {
-            // kbuild copies paths as they are, whatever their encoding.
-            Ok(bytes) => Ok(CmdFile {
-                path,
-                text: String::from_utf8_lossy(&bytes).into_owned(),
-            }),
+        let mut lines = b"\n".to_vec();
+        match File::open(&path).and_then(|mut file| file.read_to_end(&mut lines)) {
+            Ok(_) => Ok(CmdFile { path, lines }),
             Err(e) => Err(Error::new(
                 Kind::Input,
                 format!(
@@ -45,29 +48,38 @@ impl CmdFile {
         ["savedcmd_", "cmd_"]
             .iter()
             .find_map(|kind| self.variable(kind, target))
-            .map(unescape_make)
+            .map(|text| unescape_make(&text))
             .ok_or_else(|| self.error(&format!("has no `savedcmd_{target}` line")))
     }
 
     /// The flags that THIN_DIST kernels save for the backend. kbuild reads
     /// them back with sed, not with make, so they carry no make escapes.
-    pub(super) fn saved_c_flags(&self, target: &str) -> Option<&str> {
+    pub(super) fn saved_c_flags(&self, target: &str) -> Option<Cow<'_, str>> {
         self.variable("saved_c_flags_", target)
     }
 
-    fn variable(&self, kind: &str, target: &str) -> Option<&str> {
-        self.text.lines().find_map(|line| {
-            line.strip_prefix(kind)?
-                .strip_prefix(target)?
-                .strip_prefix(" := ")
-        })
+    fn variable(&self, kind: &str, target: &str) -> Option<Cow<'_, str>> {
+        let start = format!("{kind}{target} := ");
+        let line = self.lines_with(&start).next()?;
+        line.get(start.len()..).map(String::from_utf8_lossy)
     }
 
     /// The `#SYMVER` lines: symbol CRCs for modpost.
-    pub(super) fn symbol_versions(&self) -> impl Iterator<Item = &str> {
-        self.text
-            .lines()
-            .filter(|line| line.starts_with("#SYMVER "))
+    pub(super) fn symbol_versions(&self) -> Vec<String> {
+        self.lines_with("#SYMVER ")
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect()
+    }
+
+    /// The lines that begin with `start`. Most of a file is a list of every header
+    /// that was read; looking for lines is many times faster than splitting that.
+    fn lines_with(&self, start: &str) -> impl Iterator<Item = &[u8]> {
+        let start = format!("\n{start}");
+        let found: Vec<usize> = memmem::find_iter(&self.lines, &start).collect();
+        found.into_iter().map(|at| {
+            let line = &self.lines[at + 1..];
+            &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())]
+        })
     }
 
     /// The words of the first command of `text`, without running a shell.
@@ -139,12 +151,8 @@ pub(super) fn write<'a>(
         text.push_str(line);
         text.push('\n');
     }
-    let path = path_of(objtree, target);
     // make reads what it says, not when it was written.
-    if std::fs::read(&path).is_ok_and(|before| before == text.as_bytes()) {
-        return Ok(());
-    }
-    crate::emit::write(&path, text.as_bytes())
+    super::steps::write(&path_of(objtree, target), &text)
 }
 
 #[cfg(test)]
@@ -154,7 +162,7 @@ mod tests {
     fn file(text: &str) -> CmdFile {
         CmdFile {
             path: ".x.o.cmd".into(),
-            text: text.to_owned(),
+            lines: format!("\n{text}").into_bytes(),
         }
     }
 
@@ -211,7 +219,7 @@ mod tests {
     #[test]
     fn saved_flags_are_raw() {
         let cmd = file("savedcmd_x.o := clang\n\nsaved_c_flags_x.o := -DA=$x -O2\n");
-        assert_eq!(cmd.saved_c_flags("x.o"), Some("-DA=$x -O2"));
+        assert_eq!(cmd.saved_c_flags("x.o").unwrap(), "-DA=$x -O2");
     }
 
     #[test]
@@ -221,6 +229,6 @@ mod tests {
         write(dir.path(), "x.o", command, ["#SYMVER f 0x1"].into_iter()).unwrap();
         let cmd = CmdFile::read(dir.path(), "x.o").unwrap();
         assert_eq!(cmd.command("x.o").unwrap(), command);
-        assert_eq!(cmd.symbol_versions().collect::<Vec<_>>(), ["#SYMVER f 0x1"]);
+        assert_eq!(cmd.symbol_versions(), ["#SYMVER f 0x1"]);
     }
 }

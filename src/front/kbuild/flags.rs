@@ -32,9 +32,9 @@ impl BackendFlags {
             BackendFlags::from_words(&command, object).map_err(|what| file.error(&what))?;
         if let Some(text) = file.saved_c_flags(object) {
             let (compiler, _) = split_compiler(&command);
-            flags = BackendFlags::new(compiler, file.words(text)?, text);
+            flags = BackendFlags::new(compiler, file.words(&text)?, &text);
         }
-        flags.symbol_versions = file.symbol_versions().map(str::to_owned).collect();
+        flags.symbol_versions = file.symbol_versions();
         Ok(flags)
     }
 

@@ -6,27 +6,27 @@
 //! `Makefile.thinlto` and `Makefile.vmlinux_o`): the same files are left behind,
 //! with the same `.cmd` files, so that make goes on from there.
 
+mod answers;
 mod archive;
 mod backends;
 mod cmdfile;
 pub mod distribute;
 mod flags;
-mod indexes;
 mod initcalls;
 mod recipe;
 mod running;
+mod stages;
 mod steps;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
 use self::backends::{Backends, Label};
-use self::indexes::Indexes;
+use self::steps::State;
 use self::tree::Tree;
 use super::{Failure, Outcome, RECORD, Session, Settings, absolute, arch, keep_record, lock};
 use crate::Job;
 use crate::error::{Error, Kind, Result};
-use crate::incremental::record::Record;
 use crate::link::{native_name, read_index_list};
 use crate::report;
 
@@ -74,7 +74,7 @@ pub fn run(request: &Request, settings: &Settings) -> Outcome {
         .into_iter()
         .map(|objtree| Tree::open(&objtree, request, post.clone(), &linker, &session))
         .collect::<Result<Vec<_>>>()?;
-    let _alone = lock(trees.iter().map(Tree::path))?;
+    let _alone = lock(trees.iter().map(|tree| tree.path.as_path()))?;
     let several = trees.len() > 1;
     // Each thread waits for its linker or for the pool; what overlaps is the
     // thin link of one tree, the backends of another, the last link of a third.
@@ -83,7 +83,7 @@ pub fn run(request: &Request, settings: &Settings) -> Outcome {
             .iter()
             .map(|tree| {
                 scope.spawn(move || {
-                    let outcome = tree.run(request.to, several);
+                    let outcome = tree.run(request, several);
                     if let Err(Failure::Unsaid(errors)) = &outcome {
                         errors.iter().for_each(report::error);
                     }
@@ -117,23 +117,25 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
     let session = Session::new(settings)?;
     let objtree = absolute(Path::new("."))?;
     let _alone = lock([objtree.as_path()])?;
-    // Absent, there is nothing to compare with either.
-    let order = std::fs::read_to_string(objtree.join(tree::ORDER)).unwrap_or_default();
-    let objects: Vec<String> = order.lines().map(str::to_owned).collect();
-    let indexes = Indexes::before(&objtree, &objects);
-    session.link(&linker, &objtree, args, "the thin link")?;
-    indexes.keep_times();
-    let bitcode = read_index_list(&objtree.join(tree::INDEX_LIST))?;
-    let record_path = objtree.join(RECORD);
-    let mut record = Record::read(&record_path);
+    let record = objtree.join(RECORD);
+    let mut state = State::read(&objtree, &record);
+    // make asks for it when it must be done.
+    let inputs = None;
+    state.step(
+        stages::INDEX_LIST,
+        inputs,
+        &|| stages::indexes(&objtree),
+        || session.link(&linker, &objtree, args, "the thin link"),
+    )?;
+    let bitcode = read_index_list(&objtree.join(stages::INDEX_LIST))?;
     let outcome = Backends {
         objtree: &objtree,
         distributed: true,
         post: None,
         label: Label(None),
     }
-    .run(&bitcode, &mut record, &session);
-    keep_record(&record, &record_path);
+    .run(&bitcode, &mut state, &session);
+    keep_record(&state.record, &record);
     session.finish_quietly();
     outcome
 }

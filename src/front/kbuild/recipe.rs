@@ -2,11 +2,12 @@
 //! files of an earlier build, else asked of the tree's own makefiles.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use super::answers::Answers;
 use super::cmdfile::{self, CmdFile};
-use crate::error::{Error, Kind, Result};
-use crate::report;
+use super::steps::State;
+use super::tree::Tree;
+use crate::error::Result;
 
 /// The commands of stages 2 to 4.
 #[derive(Debug, PartialEq)]
@@ -38,26 +39,21 @@ impl Recipe {
             .take_while(|word| *word != "--end-group")
     }
 
-    /// Finds the recipe of `objtree`. `distributed` tells THIN_DIST trees;
-    /// `object` is any object of the tree that clang compiled.
-    pub(super) fn find(
-        objtree: &Path,
-        distributed: bool,
-        object: &str,
-        make_variables: &[String],
-    ) -> Result<Recipe> {
-        if make_variables.is_empty()
-            && let Some(recipe) = Recipe::from_records(objtree, distributed)
+    /// Finds the recipe of `tree`.
+    pub(super) fn find(tree: &Tree<'_>, state: &mut State<'_>) -> Result<Recipe> {
+        if tree.make_variables.is_empty()
+            && let Some(recipe) = Recipe::from_records(tree)
         {
             return Ok(recipe);
         }
-        Recipe::from_make(objtree, object, make_variables)
+        Recipe::from_make(&Answers::of(tree, state)?)
     }
 
     /// From the `.cmd` files of an earlier build, unless the configuration has
     /// changed since.
-    fn from_records(objtree: &Path, distributed: bool) -> Option<Recipe> {
-        let archive = if distributed {
+    fn from_records(tree: &Tree<'_>) -> Option<Recipe> {
+        let objtree = tree.path.as_path();
+        let archive = if tree.distributed {
             "built-in-fixup.a"
         } else {
             "vmlinux.a"
@@ -117,8 +113,7 @@ impl Recipe {
         })
     }
 
-    fn from_make(objtree: &Path, object: &str, make_variables: &[String]) -> Result<Recipe> {
-        let answers = Answers::ask(objtree, object, make_variables)?;
+    fn from_make(answers: &Answers) -> Result<Recipe> {
         let words = |name: &str| {
             let value = answers.get(name)?;
             shlex::split(value).ok_or_else(|| answers.error(&format!("`{name}` is `{value}`")))
@@ -160,126 +155,6 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     std::fs::metadata(path).ok()?.modified().ok()
 }
 
-/// What the tree's makefiles say of their variables.
-struct Answers {
-    objtree: PathBuf,
-    lines: String,
-}
-
-/// The variables asked for.
-const ASKED: [&str; 7] = [
-    "LD",
-    "AR",
-    "srctree",
-    "KBUILD_LDFLAGS",
-    "KBUILD_VMLINUX_OBJS",
-    "KBUILD_VMLINUX_LIBS",
-    "CONFIG_BUILTIN_MODULE_RANGES",
-];
-
-/// A goal that no makefile of the kernel has.
-const GOAL: &str = "backlto-variables";
-
-/// Starts each answer, apart from what else make prints.
-const MARK: &str = "backlto-variable:";
-
-impl Answers {
-    /// Runs make on a goal of our own that prints the variables. GNU make reads
-    /// what `MAKEFILES` names before the tree's makefile, also in the make that
-    /// kbuild starts for itself.
-    fn ask(objtree: &Path, object: &str, make_variables: &[String]) -> Result<Answers> {
-        let failed = || {
-            Error::new(
-                Kind::Environment,
-                format!("cannot ask make how `{}` is linked", objtree.display()),
-            )
-            .hint("give what make was given, e.g. --make LLVM=-22 --make ARCH=arm64")
-        };
-        let mut helper = tempfile::NamedTempFile::new().map_err(|e| failed().because(e))?;
-        let rule = format!(
-            ".PHONY: {GOAL}\n{GOAL}:\n\t@:$(foreach v,{},$(info {MARK}$v=$($v)))\n",
-            ASKED.join(" ")
-        );
-        std::io::Write::write_all(&mut helper, rule.as_bytes()).map_err(|e| failed().because(e))?;
-
-        let mut variables = guess_variables(objtree, object);
-        variables.extend_from_slice(make_variables);
-        let output = Command::new("make")
-            .arg("--no-print-directory")
-            .arg("-s")
-            .arg("-C")
-            .arg(objtree)
-            .args(&variables)
-            .arg(GOAL)
-            .env("MAKEFILES", helper.path())
-            // A make above us must not pass its goals and flags on.
-            .env_remove("MAKEFLAGS")
-            .env_remove("MAKELEVEL")
-            .output()
-            .map_err(|e| failed().because(format!("cannot run make: {e}")))?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let reason = text.lines().last().unwrap_or("make failed").to_owned();
-            return Err(failed().because(reason));
-        }
-        Ok(Answers {
-            objtree: objtree.to_owned(),
-            lines: String::from_utf8_lossy(&output.stdout).into_owned(),
-        })
-    }
-
-    fn get(&self, name: &str) -> Result<&str> {
-        self.lines
-            .lines()
-            .find_map(|line| {
-                let (variable, value) = line.strip_prefix(MARK)?.split_once('=')?;
-                (variable == name).then_some(value.trim())
-            })
-            .ok_or_else(|| self.error(&format!("make did not print `{name}`")))
-    }
-
-    fn error(&self, what: &str) -> Error {
-        Error::new(
-            Kind::Input,
-            format!(
-                "the makefiles of `{}` are not as expected",
-                self.objtree.display()
-            ),
-        )
-        .because(what)
-    }
-}
-
-/// What make was given when the tree was built, as far as the tree tells.
-fn guess_variables(objtree: &Path, object: &str) -> Vec<String> {
-    let mut variables = Vec::new();
-    if let Ok(arch) = super::tree::architecture(objtree) {
-        variables.push(format!("ARCH={arch}"));
-    }
-    let compiler = CmdFile::read(objtree, object)
-        .and_then(|file| file.words(&file.command(object)?))
-        .ok()
-        .and_then(|words| words.into_iter().next());
-    match compiler.as_deref().and_then(split_clang) {
-        Some(("", "")) => variables.push("LLVM=1".to_owned()),
-        Some(("", suffix)) => variables.push(format!("LLVM={suffix}")),
-        Some((prefix, _)) => variables.push(format!("LLVM={prefix}")),
-        None => report::warning(&format!(
-            "cannot tell which compiler built `{}`",
-            objtree.display()
-        )),
-    }
-    variables
-}
-
-/// `/opt/bin/clang` as ("/opt/bin/", ""), `clang-22` as ("", "-22"): the forms
-/// that kbuild's `LLVM=` takes (Documentation/kbuild/llvm.rst).
-fn split_clang(compiler: &str) -> Option<(&str, &str)> {
-    let name = compiler.rfind('/').map_or(0, |slash| slash + 1);
-    let suffix = compiler[name..].strip_prefix("clang")?;
-    Some((&compiler[..name], suffix))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,16 +194,5 @@ mod tests {
                 "{odd}"
             );
         }
-    }
-
-    #[test]
-    fn compilers_tell_the_value_of_llvm() {
-        assert_eq!(split_clang("clang"), Some(("", "")));
-        assert_eq!(split_clang("clang-22"), Some(("", "-22")));
-        assert_eq!(
-            split_clang("/opt/llvm/bin/clang"),
-            Some(("/opt/llvm/bin/", ""))
-        );
-        assert_eq!(split_clang("gcc"), None);
     }
 }

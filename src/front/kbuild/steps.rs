@@ -1,95 +1,89 @@
 //! Steps that are not compiles, left out when content proves that they would
-//! write what is there. Times are kept as make wants them: nothing looks older
-//! than what it is made of.
+//! write what is there. Times are kept as make wants them: what is written anew
+//! without a change keeps its own, and nothing looks older than what it is made
+//! of.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-use rayon::prelude::*;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::incremental;
-use crate::sys::Mapping;
+use crate::incremental::contents::Contents;
+use crate::incremental::record::{Record, Step};
 
-/// A digest of `words` and of the names and contents of `files`, which are
-/// relative to `directory`; `None` when one cannot be read.
-pub(super) fn digest(directory: &Path, words: &[&str], files: &[String]) -> Option<Digest> {
-    let contents = files
-        .par_iter()
-        .map(|name| {
-            let file = std::fs::File::open(directory.join(name)).ok()?;
-            Some(Digest::of(Mapping::new(&file).ok()?.bytes()))
-        })
-        .collect::<Option<Vec<Digest>>>()?;
-    let mut hasher = Hasher::new();
-    for word in words {
-        hasher.field("word", word.as_bytes());
-    }
-    for (name, content) in files.iter().zip(contents) {
-        hasher
-            .field("file", name.as_bytes())
-            .field("content", content.as_bytes());
-    }
-    Some(hasher.digest())
+/// What is known of a tree: from earlier builds, and of its files now.
+pub(super) struct State<'a> {
+    objtree: &'a Path,
+    pub(super) record: Record,
+    pub(super) contents: Contents,
 }
 
-/// A file that was written, or would not have changed.
-pub(super) struct Written<'a> {
-    name: &'a str,
-    pub(super) changed: bool,
-}
+/// Names the files that a step has written, if it has.
+pub(super) type Outputs<'a> = &'a dyn Fn() -> Option<Vec<String>>;
 
-/// Has `write` write the file `name`. When that does not change it, its time
-/// does not change either.
-pub(super) fn written<'a>(
-    directory: &Path,
-    name: &'a str,
-    write: impl FnOnce(&str) -> Result<()>,
-) -> Result<Written<'a>> {
-    let before = Before::of(directory.join(name));
-    write(name)?;
-    let changed = !before.is_some_and(Before::keep_time);
-    Ok(Written { name, changed })
-}
-
-/// A file as it was before something writes it.
-pub(super) struct Before {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    modified: SystemTime,
-}
-
-impl Before {
-    /// The file at `path`, if it is there.
-    pub(super) fn of(path: PathBuf) -> Option<Before> {
-        Some(Before {
-            modified: path.metadata().ok()?.modified().ok()?,
-            bytes: std::fs::read(&path).ok()?,
-            path,
-        })
-    }
-
-    /// Gives the file its old time again if it has its old content. Returns
-    /// whether it has.
-    pub(super) fn keep_time(self) -> bool {
-        let same = std::fs::read(&self.path).is_ok_and(|now| now == self.bytes);
-        if same && let Ok(file) = std::fs::File::options().append(true).open(&self.path) {
-            // Else make does more than it must.
-            let _ = file.set_modified(self.modified);
+impl<'a> State<'a> {
+    /// That of the tree at `objtree`, by the record at `path`.
+    pub(super) fn read(objtree: &'a Path, path: &Path) -> State<'a> {
+        State {
+            objtree,
+            record: Record::read(path),
+            contents: Contents::default(),
         }
-        same
+    }
+
+    /// A digest of `words` and of the names and contents of `files`, which are
+    /// relative to the tree; `None` when one cannot be read.
+    pub(super) fn digest(&mut self, words: &[&str], files: &[String]) -> Option<Digest> {
+        let paths: Vec<PathBuf> = files.iter().map(|name| self.objtree.join(name)).collect();
+        self.contents.read(paths.iter().cloned());
+        let mut hasher = Hasher::new();
+        for word in words {
+            hasher.field("word", word.as_bytes());
+        }
+        for (name, path) in files.iter().zip(&paths) {
+            hasher
+                .field("file", name.as_bytes())
+                .field("content", self.contents.digest(path)?.as_bytes());
+        }
+        Some(hasher.digest())
+    }
+
+    /// Has `run` write `outputs`, unless the step `name` has written them as they
+    /// are from the same `inputs`, which are all that it depends on.
+    ///
+    /// Those that stay the same keep their time, but for the file `name`: by that
+    /// make sees that the step was done.
+    pub(super) fn step(
+        &mut self,
+        name: &str,
+        inputs: Option<Digest>,
+        outputs: Outputs<'_>,
+        run: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let files = outputs();
+        let now = files.as_ref().and_then(|files| self.digest(&[], files));
+        let known = self.record.step(name);
+        if known.is_some_and(|step| inputs == Some(step.inputs) && now == Some(step.outputs)) {
+            return Ok(());
+        }
+        self.record.set_step(name, None);
+        let files = files.unwrap_or_default();
+        let paths = files.iter().map(|file| self.objtree.join(file));
+        let mut before = self.contents.take(paths);
+        before.take([self.objtree.join(name)].into_iter());
+        run()?;
+        let files = outputs();
+        let now = files.as_ref().and_then(|files| self.digest(&[], files));
+        self.contents.keep_times(&before);
+        if let (Some(inputs), Some(outputs)) = (inputs, now) {
+            self.record.set_step(name, Some(Step { inputs, outputs }));
+        }
+        Ok(())
     }
 }
 
-impl Written<'_> {
-    /// Sees to it that it does not look older than `inputs`.
-    pub(super) fn younger_than(&self, directory: &Path, inputs: &[String]) {
-        make_younger(directory, self.name, inputs);
-    }
-}
-
-/// Sees to it that the file `name` does not look older than `inputs`.
+/// Sees to it that the file `name` of `directory` does not look older than
+/// `inputs`.
 pub(super) fn make_younger(directory: &Path, name: &str, inputs: &[String]) {
     let newest = inputs
         .iter()
@@ -98,51 +92,102 @@ pub(super) fn make_younger(directory: &Path, name: &str, inputs: &[String]) {
     incremental::make_younger(&directory.join(name), newest);
 }
 
+/// Writes `text` to the file at `path`, unless it is there.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    if std::fs::read(path).is_ok_and(|before| before == text.as_bytes()) {
+        return Ok(());
+    }
+    crate::emit::write(path, text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+
+    fn write_file(tree: &Path, name: &str, text: &str) {
+        std::fs::write(tree.join(name), text).unwrap();
+    }
 
     #[test]
     fn names_and_contents_count() {
         let tree = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(tree.path().join(name), text).unwrap();
-        write("a", "1");
-        write("b", "1");
+        write_file(tree.path(), "a", "1");
+        write_file(tree.path(), "b", "1");
         let of = |words: &[&str], files: &[&str]| {
             let files: Vec<String> = files.iter().map(|name| (*name).to_owned()).collect();
-            digest(tree.path(), words, &files)
+            State::read(tree.path(), Path::new("")).digest(words, &files)
         };
         let first = of(&["x"], &["a"]).unwrap();
         assert_ne!(of(&["x"], &["b"]), Some(first));
         assert_ne!(of(&["y"], &["a"]), Some(first));
         assert_eq!(of(&["x"], &["a", "absent"]), None);
-        write("a", "2");
+        write_file(tree.path(), "a", "2");
         assert_ne!(of(&["x"], &["a"]), Some(first));
-        write("a", "1");
+        write_file(tree.path(), "a", "1");
         assert_eq!(of(&["x"], &["a"]), Some(first));
+    }
+
+    #[test]
+    fn a_step_runs_when_its_inputs_or_outputs_are_others() {
+        let tree = tempfile::tempdir().unwrap();
+        let mut state = State::read(tree.path(), Path::new(""));
+        // A new run sees files anew.
+        let mut runs = |inputs: &str, writes: &str| {
+            state.contents = Contents::default();
+            let inputs = state.digest(&[inputs], &[]);
+            let mut ran = false;
+            let outputs = || Some(vec!["x".to_owned()]);
+            state
+                .step("x", inputs, &outputs, || {
+                    ran = true;
+                    write_file(tree.path(), "x", writes);
+                    Ok(())
+                })
+                .unwrap();
+            ran
+        };
+        assert!(runs("1", "a"));
+        assert!(!runs("1", "a"));
+        assert!(runs("2", "b"));
+        write_file(tree.path(), "x", "damaged");
+        assert!(runs("2", "b"));
+        assert!(!runs("2", "b"));
     }
 
     #[test]
     fn only_a_change_is_dated() {
         let tree = tempfile::tempdir().unwrap();
-        let path = tree.path().join("x");
-        let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
-        let write = |text: &'static str| {
-            written(tree.path(), "x", |_| {
-                std::fs::write(&path, text).unwrap();
+        let files = ["same", "other", "new", "step"].map(str::to_owned);
+        let modified = |name: &str| tree.path().join(name).metadata().unwrap().modified();
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for name in ["same", "other", "step"] {
+            write_file(tree.path(), name, name);
+            let path = tree.path().join(name);
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        let there = || {
+            let is_there = |name: &&String| tree.path().join(name).exists();
+            Some(files.iter().filter(is_there).cloned().collect())
+        };
+        State::read(tree.path(), Path::new(""))
+            .step("step", None, &there, || {
+                write_file(tree.path(), "step", "step");
+                write_file(tree.path(), "same", "same");
+                write_file(tree.path(), "other", "changed");
+                write_file(tree.path(), "new", "new");
                 Ok(())
             })
-            .unwrap()
-        };
-        assert!(write("a").changed);
-        let file = std::fs::File::options().append(true).open(&path).unwrap();
-        file.set_modified(old).unwrap();
-        assert!(!write("a").changed);
-        let time = || path.metadata().unwrap().modified().unwrap();
-        assert_eq!(time(), old);
-        std::fs::write(tree.path().join("input"), "").unwrap();
-        make_younger(tree.path(), "x", &["input".to_owned()]);
-        assert!(time() > old);
-        assert!(write("b").changed);
+            .unwrap();
+        assert_eq!(modified("same").unwrap(), old);
+        for name in ["other", "new", "step"] {
+            assert!(modified(name).unwrap() > old, "{name}");
+        }
+
+        write_file(tree.path(), "input", "");
+        make_younger(tree.path(), "same", &["input".to_owned()]);
+        assert!(modified("same").unwrap() > old);
     }
 }
