@@ -134,7 +134,7 @@ PYTHON
 : >"$tmp/console" # to be there before the shell in the background opens it
 # No network card: its boot ROM is a package of its own, and nothing uses it.
 "$program" "${machine[@]}" -no-reboot -nographic -nic none -m "$memory" \
-    -kernel "$image" -initrd "$tmp/initramfs" -append "console=$console panic=-1" \
+    -kernel "$image" -initrd "$tmp/initramfs" -append "console=$console earlycon panic=-1" \
     >"$tmp/console" 2>&1 </dev/null &
 qemu=$!
 

@@ -30,20 +30,21 @@ src=$1 obj=$2 lto=$4 kind=${5:-small}
 ld=()
 [[ -z ${6-} ]] || ld=("LD=$6")
 
-# Serial ports differ; without the driver for the machine's port, a kernel
-# boots mutely in QEMU.  own: modules of this architecture only, with assembly.
+# machine: without the driver for the machine's serial port, a kernel boots
+# mutely in QEMU; nor does a riscv one start that cannot read how QEMU 7.2
+# describes processors.  own: modules of this architecture only, with assembly.
 own=()
 case $3 in
-x86 | x86_64) arch=x86 serial=() own=(CRYPTO_SERPENT_SSE2_X86_64 CRYPTO_TWOFISH_X86_64) ;;
+x86 | x86_64) arch=x86 machine=() own=(CRYPTO_SERPENT_SSE2_X86_64 CRYPTO_TWOFISH_X86_64) ;;
 arm64 | aarch64)
-    arch=arm64 serial=(SERIAL_AMBA_PL011 SERIAL_AMBA_PL011_CONSOLE) own=(CRYPTO_AES_ARM64_CE_BLK)
+    arch=arm64 machine=(SERIAL_AMBA_PL011 SERIAL_AMBA_PL011_CONSOLE) own=(CRYPTO_AES_ARM64_CE_BLK)
     ;;
-riscv | riscv64) arch=riscv serial=(SERIAL_OF_PLATFORM) ;;
-loongarch | loongarch64) arch=loongarch serial=(SERIAL_OF_PLATFORM) ;;
+riscv | riscv64) arch=riscv machine=(SERIAL_OF_PLATFORM RISCV_ISA_FALLBACK) ;;
+loongarch | loongarch64) arch=loongarch machine=(SERIAL_OF_PLATFORM) ;;
 *) usage ;;
 esac
 case $lto in LTO_CLANG_THIN | LTO_CLANG_THIN_DIST) ;; *) usage ;; esac
-for_boot=(64BIT PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE "${serial[@]}"
+for_boot=(64BIT PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE "${machine[@]}"
     BLOCK SMP MODULES BINFMT_ELF BLK_DEV_INITRD PROC_FS SYSFS DEVTMPFS)
 for_modules=(MODVERSIONS MODULE_UNLOAD BLK_DEV VIRTIO_MENU)
 some_modules=(VIRTIO_MMIO VIRTIO_BLK BLK_DEV_LOOP BLK_DEV_NULL_BLK

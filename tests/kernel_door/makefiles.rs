@@ -121,6 +121,30 @@ fn variables_are_passed_on_to_make() {
     }
 }
 
+/// Reading a kernel's makefiles takes seconds: make is asked again when one of
+/// them, or what it is told, is another.
+#[test]
+fn make_is_asked_once() {
+    let tree = unlinked(Thin);
+    let text = format!("{}include more.mk\n$(shell echo >>asked)\n", makefile(""));
+    tree.tree.write("Makefile", text);
+    tree.tree.write("more.mk", "");
+    let asked = |args: &[&str]| {
+        crate::common::succeed(&tree.kbuild(args));
+        tree.tree.read("asked").len()
+    };
+    assert_eq!(asked(&["."]), 1);
+    assert_eq!(asked(&["."]), 1);
+    tree.shell("touch Makefile more.mk");
+    assert_eq!(asked(&["."]), 1);
+    tree.tree
+        .write("more.mk", "KBUILD_LDFLAGS += --error-limit=3\n");
+    assert_eq!(asked(&["."]), 2);
+    let record = String::from_utf8_lossy(&tree.tree.read(".vmlinux.o.cmd")).into_owned();
+    assert!(record.contains(" --error-limit=3 -r "), "{record}");
+    assert_eq!(asked(&["--make", "LLVM=-22", "--make", "X=1", "."]), 3);
+}
+
 /// Below another make, whose goals and flags are none of ours.
 #[test]
 fn a_make_around_us_does_not_disturb() {
