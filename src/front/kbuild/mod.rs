@@ -119,7 +119,7 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
     let _alone = lock([objtree.as_path()])?;
     let record = objtree.join(RECORD);
     let mut state = State::read(&objtree, &record);
-    // make asks for it when it must be done.
+    // That it must be done is for make to say.
     let inputs = None;
     state.step(
         stages::INDEX_LIST,
