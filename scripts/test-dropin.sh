@@ -1,5 +1,5 @@
 #!/bin/bash
-# Usage: test-dropin.sh [-r] [-n] LD WORKDIR VERSION KIND [ARCH]
+# Usage: test-dropin.sh [-r] [-n] [-t] LD WORKDIR VERSION KIND [ARCH]
 #
 # Builds a whole kernel as anybody would, with LD as make's linker:
 #   make LLVM=-22 LD=LD ARCH=...
@@ -13,8 +13,10 @@
 #   - the kernel boots in QEMU and loads the modules, in the order of their needs;
 #   - make clean leaves nothing of it.
 # With -r, ld.lld-22 then links the same objects, and Module.symvers, the versions
-# in the modules and what make clean leaves have to be equal.  -n leaves out the
-# boot.
+# in the modules and what make clean leaves have to be equal; with THIN_DIST also
+# native objects, archives and vmlinux.o.  -n leaves out the
+# boot.  7.2 is configured with LTO_CLANG_THIN_DIST, with -t with LTO_CLANG_THIN,
+# which is all that 6.12 has.
 # LD may be ld.lld-22 itself: what passes with it, a drop-in has to pass.
 set -euo pipefail
 
@@ -25,15 +27,16 @@ die() {
 }
 say() { printf 'ok: %s: %s\n' "$name" "$*"; }
 usage() {
-    printf 'usage: test-dropin.sh [-r] [-n] LD WORKDIR 6.12|7.2 KIND [ARCH]\n' >&2
+    printf 'usage: test-dropin.sh [-r] [-n] [-t] LD WORKDIR 6.12|7.2 KIND [ARCH]\n' >&2
     exit 2
 }
 
-reference='' boot=1
-while getopts rn option; do
+reference='' boot=1 thin=''
+while getopts rnt option; do
     case $option in
     r) reference=1 ;;
     n) boot='' ;;
+    t) thin=1 ;;
     *) usage ;;
     esac
 done
@@ -48,9 +51,9 @@ ld=$(cd -- "$(dirname -- "$ld")" && pwd)/${ld##*/}
 mkdir -p -- "$2"
 work=$(cd -- "$2" && pwd)
 version=$3 kind=$4
-case $version in
-6.12) lto=LTO_CLANG_THIN ;;
-*) lto=LTO_CLANG_THIN_DIST ;;
+case $version$thin in
+7.2) lto=LTO_CLANG_THIN_DIST ;;
+*) lto=LTO_CLANG_THIN ;;
 esac
 # image: what QEMU starts.
 case ${5-x86_64} in
@@ -61,8 +64,8 @@ loongarch | loongarch64) arch=loongarch64 karch=loongarch image=vmlinux ;;
 *) usage ;;
 esac
 
-name="Linux $version $kind $arch"
-base=$work/dropin-$version-$kind-$arch
+name="Linux $version${thin:+ thin} $kind $arch"
+base=$work/dropin-$version${thin:+-thin}-$kind-$arch
 src=$base.src obj=$base.obj root=$base.root log=''
 pristine=$("$scripts/kernel-source.sh" "$version" "$work")
 rm -rf -- "$src" "$obj" "$obj.lld" "$root" "$root.lld"
@@ -180,6 +183,17 @@ if [[ $reference ]]; then
         die "the versions in the modules differ from those of ld.lld-22"
     [[ $(modules "$obj.lld") == "$(modules "$obj")" ]] || die "ld.lld-22 has other modules"
     say "Module.symvers and the versions in $count modules are those of ld.lld-22"
+    if [[ $lto == LTO_CLANG_THIN_DIST ]]; then
+        natives() { (cd -- "$1" && find . -name '*.thinlto-native.o' | LC_ALL=C sort | xargs sha256sum); }
+        natives "$obj" >"$base.natives"
+        made=$(grep -c '^  CC .*\.thinlto-native\.o$' "$base.lld.log") || :
+        [[ $made == "$(wc -l <"$base.natives")" ]] || die "make ran $made back ends for its objects"
+        natives "$obj.lld" | diff - "$base.natives" >&2 || die "make has other native objects"
+        for file in builtin.order vmlinux.thinlto-index vmlinux.a vmlinux.o; do
+            cmp -- "$obj.lld/$file" "$obj/$file" || die "make has another $file"
+        done
+        say "the $made native objects, vmlinux.a and vmlinux.o are those that make and clang make"
+    fi
 fi
 
 # Ends the script if the log of make shows work, other than looking at things
