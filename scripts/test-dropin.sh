@@ -14,9 +14,9 @@
 #   - make clean leaves nothing of it.
 # With -r, ld.lld-22 then links the same objects, and Module.symvers, the versions
 # in the modules and what make clean leaves have to be equal; with THIN_DIST also
-# native objects, archives and vmlinux.o.  -n leaves out the
-# boot.  7.2 is configured with LTO_CLANG_THIN_DIST, with -t with LTO_CLANG_THIN,
-# which is all that 6.12 has.
+# native objects, archives and vmlinux.o.  -n leaves out the boot.  7.2 is
+# configured with LTO_CLANG_THIN_DIST, with -t with LTO_CLANG_THIN, which is all
+# that 6.12 has.
 # LD may be ld.lld-22 itself: what passes with it, a drop-in has to pass.
 set -euo pipefail
 
