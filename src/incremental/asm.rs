@@ -113,37 +113,119 @@ impl Search<'_> {
 fn named_files(text: &[u8]) -> Option<Vec<(String, bool)>> {
     // Directives may be in any case; names keep theirs.
     let lower = text.to_ascii_lowercase();
+    if contains(&lower, ALTMACRO) || words(&lower).any(|word| word.may_spell_directive()) {
+        return None;
+    }
     let mut named = Vec::new();
     for at in 0..lower.len() {
         let rest = &lower[at..];
-        if rest[0] == b'.' && is_spelled_out(&rest[1..]) {
-            return None;
-        }
-        let Some(directive) = DIRECTIVES.iter().find(|d| rest.starts_with(d)) else {
+        let Some(directive) = DIRECTIVES.iter().find(|d| rest.starts_with(&d[1..])) else {
             continue;
         };
         if at == 0 || lower[at - 1] != b'.' {
             return None;
         }
-        let name = quoted(text[at + directive.len()..].trim_ascii_start())?;
+        let name = quoted(text[at + directive.len() - 1..].trim_ascii_start())?;
         named.push((name, *directive == INCLUDE));
     }
     Some(named)
 }
 
-const INCBIN: &[u8] = b"incbin";
-const INCLUDE: &[u8] = b"include";
+const INCBIN: &[u8] = b".incbin";
+const INCLUDE: &[u8] = b".include";
 const DIRECTIVES: [&[u8]; 2] = [INCBIN, INCLUDE];
+/// Has arguments of macros stand for themselves, without a backslash.
+const ALTMACRO: &[u8] = b".altmacro";
 
-/// Whether `word`, which follows a dot, is the start of a directive that goes on
-/// with an argument of a macro (`\x`) or an operand (`$0`).
-fn is_spelled_out(word: &[u8]) -> bool {
-    let end = word
-        .iter()
-        .position(|c| !c.is_ascii_alphanumeric() && *c != b'_')
-        .unwrap_or(word.len());
-    matches!(word.get(end), Some(b'\\' | b'$'))
-        && DIRECTIVES.iter().any(|d| d.starts_with(&word[..end]))
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}
+
+/// A word of assembly as macros and operands leave it open.
+#[derive(Default)]
+struct Word {
+    pieces: Vec<Piece>,
+    /// How many pieces were written, and whether it becomes another word.
+    length: usize,
+    expands: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Byte(u8),
+    /// An argument of a macro (`\x`) or an operand (`$0`, `${0:c}`): any text.
+    Open,
+    /// `\()`, which stands for nothing.
+    Joint,
+}
+
+impl Word {
+    fn push(&mut self, piece: Piece) {
+        self.length += 1;
+        self.expands |= !matches!(piece, Piece::Byte(_));
+        // Two of any text are one.
+        if piece != Piece::Joint && !(piece == Piece::Open && self.pieces.ends_with(&[piece])) {
+            self.pieces.push(piece);
+        }
+    }
+
+    /// Whether it may become a directive that is not in the text as such. (The value
+    /// of an argument that is a word of its own is, where it is passed.)
+    fn may_spell_directive(&self) -> bool {
+        self.expands && self.length > 1 && DIRECTIVES.iter().any(|word| may_be(&self.pieces, word))
+    }
+}
+
+/// Whether `pieces` may stand for `word`.
+fn may_be(pieces: &[Piece], word: &[u8]) -> bool {
+    let Some((piece, rest)) = pieces.split_first() else {
+        return word.is_empty();
+    };
+    match piece {
+        Piece::Byte(byte) => word.first() == Some(byte) && may_be(rest, &word[1..]),
+        Piece::Open => (0..=word.len()).any(|at| may_be(rest, &word[at..])),
+        Piece::Joint => may_be(rest, word),
+    }
+}
+
+/// The words of `text`.
+fn words(text: &[u8]) -> impl Iterator<Item = Word> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let mut word = Word::default();
+        while !rest.is_empty() {
+            let (piece, length) = piece(rest);
+            rest = &rest[length..];
+            match piece {
+                Some(piece) => word.push(piece),
+                None if word.length == 0 => {}
+                None => break,
+            }
+        }
+        (word.length > 0).then_some(word)
+    })
+}
+
+/// What `text` starts with, and its length; no piece where a word ends. Names are
+/// read as LLVM does when it expands macros and operands.
+fn piece(text: &[u8]) -> (Option<Piece>, usize) {
+    let run = |from: usize, is_part: fn(&u8) -> bool| {
+        let end = text[from..].iter().position(|c| !is_part(c));
+        end.map_or(text.len(), |end| from + end)
+    };
+    let is_name = |c: &u8| c.is_ascii_alphanumeric() || *c == b'_';
+    match text {
+        [b'\\', b'(', b')', ..] => (Some(Piece::Joint), 3),
+        [b'\\', b'@', ..] => (Some(Piece::Open), 2),
+        [b'\\', c, ..] if is_name(c) => (Some(Piece::Open), run(1, is_name)),
+        [b'$', b'{', ..] => (
+            Some(Piece::Open),
+            (run(2, |c| *c != b'}') + 1).min(text.len()),
+        ),
+        [b'$', c, ..] if c.is_ascii_digit() => (Some(Piece::Open), run(1, u8::is_ascii_digit)),
+        [c, ..] if is_name(c) || *c == b'.' => (Some(Piece::Byte(*c)), 1),
+        _ => (None, 1),
+    }
 }
 
 /// The string literal that `text` starts with, if it stands for itself.
@@ -168,7 +250,7 @@ mod tests {
         let expected = [("a/B.bin".to_owned(), false), ("c.inc".to_owned(), true)];
         assert_eq!(named(text).unwrap(), expected);
         assert_eq!(
-            named("nop; .Ltmp${:uid}: .L\\@: .ifc \\reg, x").unwrap(),
+            named("nop; .Ltmp${:uid}: .L\\@: .ifc \\reg, x; \\op\\()q %$0, (%${1:q})").unwrap(),
             []
         );
     }
@@ -184,6 +266,10 @@ mod tests {
             ".in${0:c} \"f\"",
             ".incbin file",
             ".includes \"f\"",
+            ".macro m a b\n\\a\\b \"f\"\n.endm\nm .inc, bin",
+            ".macro m a b\n\\a\\()clude \"f\"\n.endm\nm ., in",
+            ".altmacro\n.macro m d\nd \"f\"\n.endm",
+            "$0${1:c} \"f\"",
         ] {
             assert_eq!(named(text), None, "{text}");
         }
