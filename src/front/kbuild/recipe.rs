@@ -39,6 +39,12 @@ impl Recipe {
             .take_while(|word| *word != "--end-group")
     }
 
+    /// The map that the link writes, where kbuild wants one
+    /// (`CONFIG_BUILTIN_MODULE_RANGES`).
+    pub(super) fn map(&self) -> Option<&str> {
+        self.link.iter().find_map(|word| word.strip_prefix("-Map="))
+    }
+
     /// Finds the recipe of `tree`.
     pub(super) fn find(tree: &Tree<'_>, state: &mut State<'_>) -> Result<Recipe> {
         if tree.make_variables.is_empty()

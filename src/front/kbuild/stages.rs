@@ -202,8 +202,9 @@ impl<'a> Stages<'a> {
         }
         let command = command_text(&self.recipe.ld, &self.recipe.link);
         let inputs = state.digest(&[&command, &self.tree.linker.identity()], &all);
-        let outputs = || Some([INITCALLS, VMLINUX_O].map(str::to_owned).to_vec());
-        state.step(VMLINUX_O, inputs, &outputs, || {
+        let mut outputs = [INITCALLS, VMLINUX_O].map(str::to_owned).to_vec();
+        outputs.extend(self.recipe.map().map(str::to_owned));
+        state.step(VMLINUX_O, inputs, &|| Some(outputs.clone()), || {
             self.say("GEN", INITCALLS);
             self.write(INITCALLS, &initcalls::linker_script(self.path, &all)?)?;
             self.say("LD", VMLINUX_O);
