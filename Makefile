@@ -53,8 +53,8 @@ test-kernel: ## Larger kernels, drop-in kernels of four arches; they boot in qem
 	scripts/test-kernel.sh $(RELEASE) $(WORK) 6.12 boot
 	scripts/test-kernel.sh $(RELEASE) $(WORK) 7.2 boot
 	scripts/test-dropin.sh -r $(LINKER) $(WORK) 6.12 modules
-	scripts/test-dropin.sh -r $(LINKER) $(WORK) 7.2 modules
-	scripts/test-dropin.sh -t $(LINKER) $(WORK) 7.2 modules-small
+	scripts/test-dropin.sh -r $(LINKER) $(WORK) 7.2 modules-small
+	scripts/test-dropin.sh -t $(LINKER) $(WORK) 7.2 small
 	for arch in arm64 riscv loongarch; do \
 		scripts/test-dropin.sh $(LINKER) $(WORK) 6.12 modules-small $$arch || exit; done
 
