@@ -65,6 +65,8 @@ impl Answers {
         }
         let asked = answers(ask(&tree.path, &variables)?);
         let files = asked.makefiles()?;
+        // make may have brought the configuration up to date.
+        state.forget(&files);
         let inputs = state.digest(&question, &files);
         state.record.answer = inputs.map(|inputs| Answer {
             inputs,

@@ -48,6 +48,12 @@ impl<'a> State<'a> {
         Some(hasher.digest())
     }
 
+    /// Has `files` read anew when they are asked for.
+    pub(super) fn forget(&mut self, files: &[String]) {
+        let paths = files.iter().map(|name| self.objtree.join(name));
+        self.contents.take(paths);
+    }
+
     /// Has `run` write `outputs`, unless the step `name` has written them as they
     /// are from the same `inputs`, which are all that it depends on.
     ///
