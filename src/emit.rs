@@ -85,7 +85,7 @@ pub(crate) fn temporary(
     if let Ok(file) = rustix::fs::open(names.directory, flags, Mode::from(mode)) {
         let file = File::from(file);
         fill(&file)?;
-        if let Ok(named) = temporary_name(&file, path) {
+        if let Ok(named) = names.link(&file) {
             return Ok(named);
         }
     }
@@ -99,12 +99,7 @@ pub(crate) fn temporary(
 ///
 /// link(2) replaces no file, rename(2) does: so a name for the moment between.
 pub(crate) fn temporary_name(file: &File, path: &Path) -> io::Result<TempPath> {
-    // By descriptor: what has the file's old name by now may be another file.
-    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Names::beside(path)?.make(|temporary| {
-        rustix::fs::linkat(CWD, &source, CWD, temporary, AtFlags::SYMLINK_FOLLOW)
-            .map_err(io::Error::from)
-    })
+    Names::beside(path)?.link(file)
 }
 
 /// Temporary names beside a file's own.
@@ -137,13 +132,18 @@ impl<'a> Names<'a> {
             .tempfile_in(self.directory)
     }
 
-    /// One for what `make` makes under it.
-    fn make(&self, make: impl FnMut(&Path) -> io::Result<()>) -> io::Result<TempPath> {
-        let made = tempfile::Builder::new()
+    /// One for the open `file`.
+    fn link(&self, file: &File) -> io::Result<TempPath> {
+        // By descriptor: what has the file's old name by now may be another file.
+        let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let linked = tempfile::Builder::new()
             .prefix(&self.prefix)
             .suffix(SUFFIX)
-            .make_in(self.directory, make)?;
-        Ok(made.into_temp_path())
+            .make_in(self.directory, |temporary| {
+                rustix::fs::linkat(CWD, &source, CWD, temporary, AtFlags::SYMLINK_FOLLOW)
+                    .map_err(io::Error::from)
+            })?;
+        Ok(linked.into_temp_path())
     }
 }
 

@@ -128,6 +128,25 @@ pub(crate) fn is_null_device(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3)
 }
 
+/// Adds to `known` what `read` finds at those of `paths` that it does not have,
+/// several at a time and each once.
+pub(crate) fn add_missing<T: Send>(
+    known: &mut HashMap<PathBuf, T>,
+    paths: impl IntoIterator<Item = PathBuf>,
+    read: impl Fn(&Path) -> T + Sync + Send,
+) {
+    let mut new: Vec<PathBuf> = paths
+        .into_iter()
+        .filter(|path| !known.contains_key(path))
+        .collect();
+    new.sort_unstable();
+    new.dedup();
+    known.par_extend(new.into_par_iter().map(|path| {
+        let found = read(&path);
+        (path, found)
+    }));
+}
+
 /// All input files of a run.
 #[derive(Default)]
 pub(crate) struct Inputs(HashMap<PathBuf, Result<Arc<InputFile>>>);
@@ -149,16 +168,9 @@ impl Inputs {
     /// Opens those of `paths` that are not open yet. A file that cannot be
     /// opened is an error for those who ask for it.
     pub(crate) fn open(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let mut new: Vec<PathBuf> = paths
-            .into_iter()
-            .filter(|path| !self.0.contains_key(path))
-            .collect();
-        new.sort_unstable();
-        new.dedup();
-        self.0.par_extend(new.into_par_iter().map(|path| {
-            let file = InputFile::open(&path).map(Arc::new);
-            (path, file)
-        }));
+        add_missing(&mut self.0, paths, |path| {
+            InputFile::open(path).map(Arc::new)
+        });
     }
 
     /// The open file at `path`.

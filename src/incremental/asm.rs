@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use memchr::memmem;
+
 use crate::digest::{Digest, Hasher};
 
 /// Every file that assembly may have found, and what was in it: `None` for one
@@ -113,7 +115,9 @@ impl Search<'_> {
 fn named_files(text: &[u8]) -> Option<Vec<(String, bool)>> {
     // Directives may be in any case; names keep theirs.
     let lower = text.to_ascii_lowercase();
-    if contains(&lower, ALTMACRO) || words(&lower).any(|word| word.may_spell_directive()) {
+    if memmem::find(&lower, ALTMACRO).is_some()
+        || words(&lower).any(|word| word.may_spell_directive())
+    {
         return None;
     }
     let mut named = Vec::new();
@@ -137,20 +141,16 @@ const DIRECTIVES: [&[u8]; 2] = [INCBIN, INCLUDE];
 /// Has arguments of macros stand for themselves, without a backslash.
 const ALTMACRO: &[u8] = b".altmacro";
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    memchr::memmem::find(text, part).is_some()
-}
-
 /// A word of assembly as macros and operands leave it open.
 #[derive(Default)]
 struct Word {
-    pieces: Vec<Piece>,
+    /// Its bytes; `None` stands for any text.
+    bytes: Vec<Option<u8>>,
     /// How many pieces were written, and whether it becomes another word.
     length: usize,
     expands: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
     Byte(u8),
     /// An argument of a macro (`\x`) or an operand (`$0`, `${0:c}`): any text.
@@ -163,28 +163,28 @@ impl Word {
     fn push(&mut self, piece: Piece) {
         self.length += 1;
         self.expands |= !matches!(piece, Piece::Byte(_));
-        // Two of any text are one.
-        if piece != Piece::Joint && !(piece == Piece::Open && self.pieces.ends_with(&[piece])) {
-            self.pieces.push(piece);
+        match piece {
+            Piece::Byte(byte) => self.bytes.push(Some(byte)),
+            // Two of any text are one.
+            Piece::Open if self.bytes.ends_with(&[None]) => {}
+            Piece::Open => self.bytes.push(None),
+            Piece::Joint => {}
         }
     }
 
     /// Whether it may become a directive that is not in the text as such. (The value
     /// of an argument that is a word of its own is, where it is passed.)
     fn may_spell_directive(&self) -> bool {
-        self.expands && self.length > 1 && DIRECTIVES.iter().any(|word| may_be(&self.pieces, word))
+        self.expands && self.length > 1 && DIRECTIVES.iter().any(|word| may_be(&self.bytes, word))
     }
 }
 
-/// Whether `pieces` may stand for `word`.
-fn may_be(pieces: &[Piece], word: &[u8]) -> bool {
-    let Some((piece, rest)) = pieces.split_first() else {
-        return word.is_empty();
-    };
-    match piece {
-        Piece::Byte(byte) => word.first() == Some(byte) && may_be(rest, &word[1..]),
-        Piece::Open => (0..=word.len()).any(|at| may_be(rest, &word[at..])),
-        Piece::Joint => may_be(rest, word),
+/// Whether `bytes` may stand for `word`.
+fn may_be(bytes: &[Option<u8>], word: &[u8]) -> bool {
+    match bytes.split_first() {
+        None => word.is_empty(),
+        Some((Some(byte), rest)) => word.first() == Some(byte) && may_be(rest, &word[1..]),
+        Some((None, rest)) => (0..=word.len()).any(|at| may_be(rest, &word[at..])),
     }
 }
 

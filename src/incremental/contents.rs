@@ -7,10 +7,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rayon::prelude::*;
-
 use crate::digest::Digest;
-use crate::input::is_null_device;
+use crate::input::{add_missing, is_null_device};
 
 /// The contents of files, as far as they were read. They are read, not mapped:
 /// most files are small, and taking down many small mappings costs more than the
@@ -28,16 +26,7 @@ impl Contents {
     /// Reads those of `paths` that have not been read. It is no error that one
     /// cannot be.
     pub(crate) fn read(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let mut new: Vec<PathBuf> = paths
-            .into_iter()
-            .filter(|path| !self.0.contains_key(path))
-            .collect();
-        new.sort_unstable();
-        new.dedup();
-        self.0.par_extend(new.into_par_iter().map(|path| {
-            let content = Content::of(&path).ok();
-            (path, content)
-        }));
+        add_missing(&mut self.0, paths, |path| Content::of(path).ok());
     }
 
     /// The hash of the file at `path`; `None` when it could not be read, or was
@@ -53,8 +42,10 @@ impl Contents {
 
     /// Forgets the files at `paths`, since they are to be written, and returns
     /// what was in those that were there.
-    pub(crate) fn take(&mut self, paths: impl Iterator<Item = PathBuf>) -> Contents {
-        let taken = paths.filter_map(|path| self.0.remove_entry(&path));
+    pub(crate) fn take(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Contents {
+        let taken = paths
+            .into_iter()
+            .filter_map(|path| self.0.remove_entry(&path));
         Contents(taken.collect())
     }
 
@@ -120,7 +111,7 @@ mod tests {
         assert!(contents.modified(&path).is_some());
         std::fs::write(&path, "2").unwrap();
         assert_eq!(read(&mut contents), Some(Digest::of(b"1")));
-        contents.take([path.clone()].into_iter());
+        contents.take([path.clone()]);
         assert_eq!(read(&mut contents), Some(Digest::of(b"2")));
     }
 

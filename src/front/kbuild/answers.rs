@@ -48,10 +48,9 @@ impl Answers {
         let mut variables = guess_variables(&tree.path, &tree.object);
         variables.extend_from_slice(tree.make_variables);
         // Which options the makefiles choose depends on what the linker knows.
-        let identity = tree.linker.identity();
         let question: Vec<&str> = ASKED
             .into_iter()
-            .chain([&*identity])
+            .chain([&*tree.linker_identity])
             .chain(variables.iter().map(String::as_str))
             .collect();
         let answers = |text: String| Answers {

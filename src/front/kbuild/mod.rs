@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use self::backends::{Backends, Label};
 use self::steps::State;
 use self::tree::Tree;
-use super::{Failure, Outcome, RECORD, Session, Settings, absolute, arch, keep_record, lock};
+use super::{Failure, Outcome, Session, Settings, absolute, arch, lock};
 use crate::Job;
 use crate::error::{Error, Kind, Result};
 use crate::link::{native_name, read_index_list};
@@ -117,8 +117,7 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
     let session = Session::new(settings)?;
     let objtree = absolute(Path::new("."))?;
     let _alone = lock([objtree.as_path()])?;
-    let record = objtree.join(RECORD);
-    let mut state = State::read(&objtree, &record);
+    let mut state = State::read(&objtree);
     // That it must be done is for make to say.
     let inputs = None;
     state.step(
@@ -135,7 +134,7 @@ pub fn index(args: &[String], settings: &Settings) -> Outcome {
         label: Label(None),
     }
     .run(&bitcode, &mut state, &session);
-    keep_record(&state.record, &record);
+    state.keep();
     session.finish_quietly();
     outcome
 }

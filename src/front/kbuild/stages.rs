@@ -19,7 +19,7 @@ use crate::report::shell_words;
 /// Every bitcode object, one per line, as the thin link saw them.
 pub(super) const INDEX_LIST: &str = "vmlinux.thinlto-index";
 /// Every object of vmlinux in link order.
-pub(super) const ORDER: &str = "builtin.order";
+const ORDER: &str = "builtin.order";
 /// The archive that `ORDER` lists, on THIN_DIST kernels.
 const FIXUP: &str = "built-in-fixup.a";
 /// The same with native objects.
@@ -30,7 +30,6 @@ const VMLINUX_O: &str = "vmlinux.o";
 /// The stages of a tree.
 pub(super) struct Stages<'a> {
     tree: &'a Tree<'a>,
-    path: &'a Path,
     recipe: &'a Recipe,
     label: Label<'a>,
 }
@@ -39,7 +38,6 @@ impl<'a> Stages<'a> {
     pub(super) fn new(tree: &'a Tree<'a>, recipe: &'a Recipe, label: Label<'a>) -> Stages<'a> {
         Stages {
             tree,
-            path: &tree.path,
             recipe,
             label,
         }
@@ -69,7 +67,10 @@ impl<'a> Stages<'a> {
     }
 
     fn error(&self, message: impl std::fmt::Display) -> Error {
-        Error::new(Kind::Input, format!("`{}`: {message}", self.path.display()))
+        Error::new(
+            Kind::Input,
+            format!("`{}`: {message}", self.tree.path.display()),
+        )
     }
 
     /// The objects of vmlinux in link order: what `builtin.order` lists.
@@ -77,18 +78,18 @@ impl<'a> Stages<'a> {
         let mut order = Vec::new();
         let mut seen = HashSet::new();
         for archive in &self.recipe.archives {
-            for member in archive::members(self.path, archive)? {
+            for member in archive::members(&self.tree.path, archive)? {
                 if seen.insert(member.clone()) {
                     order.push(member);
                 }
             }
         }
-        let head = self.path.join(&self.recipe.head_list);
+        let head = self.tree.path.join(&self.recipe.head_list);
         let list = std::fs::read_to_string(&head).map_err(|e| {
             Error::new(Kind::Input, format!("cannot read `{}`", head.display())).because(e)
         })?;
         archive::move_head_objects(&mut order, &list);
-        let path = |object: &String| self.path.join(object);
+        let path = |object: &String| self.tree.path.join(object);
         state.contents.read(order.iter().map(path));
         let is_lost = |object: &&String| state.contents.digest(&path(object)).is_none();
         if let Some(lost) = order.iter().find(is_lost) {
@@ -103,12 +104,12 @@ impl<'a> Stages<'a> {
     fn thin_link(&self, order: &[String], state: &mut State<'_>) -> Result<Vec<String>> {
         if self.tree.distributed {
             self.write_archive(FIXUP, order, state)?;
-            steps::make_younger(self.path, FIXUP, &self.recipe.archives);
+            steps::make_younger(&self.tree.path, FIXUP, &self.recipe.archives);
             self.record(FIXUP, &self.fixup_command())?;
         }
         self.write(ORDER, &lines(order))?;
         if self.tree.distributed {
-            steps::make_younger(self.path, ORDER, &[FIXUP.to_owned()]);
+            steps::make_younger(&self.tree.path, ORDER, &[FIXUP.to_owned()]);
             self.record(ORDER, &format!("{} t {FIXUP} > {ORDER}", self.recipe.ar))?;
         }
 
@@ -119,22 +120,22 @@ impl<'a> Stages<'a> {
             format!("@{ORDER}"),
         ]);
         let command = command_text(&self.recipe.ld, &args);
-        let inputs = state.digest(&[&command, &self.tree.linker.identity()], order);
-        state.step(INDEX_LIST, inputs, &|| indexes(self.path), || {
+        let inputs = state.digest(&[&command, &self.tree.linker_identity], order);
+        state.step(INDEX_LIST, inputs, &|| indexes(&self.tree.path), || {
             self.say("LD", INDEX_LIST);
             // A list that a failed link left half-written must not look fresh to
             // make: its record goes before the link, the list itself after.
-            remove(&cmdfile::path_of(self.path, INDEX_LIST))?;
+            remove(&cmdfile::path_of(&self.tree.path, INDEX_LIST))?;
             let linked = self.run_linker(&args, "the thin link");
             if linked.is_err() {
-                remove(&self.path.join(INDEX_LIST))?;
+                remove(&self.tree.path.join(INDEX_LIST))?;
             }
             linked
         })?;
-        steps::make_younger(self.path, INDEX_LIST, &[ORDER.to_owned()]);
+        steps::make_younger(&self.tree.path, INDEX_LIST, &[ORDER.to_owned()]);
         self.record(INDEX_LIST, &command)?;
 
-        let bitcode = read_index_list(&self.path.join(INDEX_LIST))?;
+        let bitcode = read_index_list(&self.tree.path.join(INDEX_LIST))?;
         match bitcode.is_empty() {
             true => Err(self.error("no object of vmlinux is bitcode")),
             false => Ok(bitcode),
@@ -152,7 +153,7 @@ impl<'a> Stages<'a> {
                 .into());
         }
         Backends {
-            objtree: self.path,
+            objtree: &self.tree.path,
             distributed: self.tree.distributed,
             post: self.tree.post.as_ref(),
             label: self.label,
@@ -176,7 +177,11 @@ impl<'a> Stages<'a> {
             })
             .collect();
         self.write_archive(ARCHIVE, &objects, state)?;
-        steps::make_younger(self.path, ARCHIVE, &[ORDER, INDEX_LIST].map(str::to_owned));
+        steps::make_younger(
+            &self.tree.path,
+            ARCHIVE,
+            &[ORDER, INDEX_LIST].map(str::to_owned),
+        );
         if self.tree.distributed {
             self.record(
                 ARCHIVE,
@@ -196,25 +201,25 @@ impl<'a> Stages<'a> {
         let mut all = objects.to_vec();
         for library in self.recipe.libraries() {
             match library.ends_with(".a") {
-                true => all.extend(archive::members(self.path, library)?),
+                true => all.extend(archive::members(&self.tree.path, library)?),
                 false => all.push(library.clone()),
             }
         }
         let command = command_text(&self.recipe.ld, &self.recipe.link);
-        let inputs = state.digest(&[&command, &self.tree.linker.identity()], &all);
+        let inputs = state.digest(&[&command, &self.tree.linker_identity], &all);
         let mut outputs = [INITCALLS, VMLINUX_O].map(str::to_owned).to_vec();
         outputs.extend(self.recipe.map().map(str::to_owned));
         state.step(VMLINUX_O, inputs, &|| Some(outputs.clone()), || {
             self.say("GEN", INITCALLS);
-            self.write(INITCALLS, &initcalls::linker_script(self.path, &all)?)?;
+            self.write(INITCALLS, &initcalls::linker_script(&self.tree.path, &all)?)?;
             self.say("LD", VMLINUX_O);
             self.run_linker(&self.recipe.link, "the link of vmlinux.o")
         })?;
         let mut read = vec![ARCHIVE.to_owned()];
         read.extend(self.recipe.libraries().cloned());
-        steps::make_younger(self.path, INITCALLS, &read);
+        steps::make_younger(&self.tree.path, INITCALLS, &read);
         read.push(INITCALLS.to_owned());
-        steps::make_younger(self.path, VMLINUX_O, &read);
+        steps::make_younger(&self.tree.path, VMLINUX_O, &read);
         self.record_link(&command)
     }
 
@@ -222,8 +227,8 @@ impl<'a> Stages<'a> {
     /// on with: where there is one, make sees the difference and does its stage 4
     /// again, objtool included.
     fn record_link(&self, command: &str) -> Result<()> {
-        let path = cmdfile::path_of(self.path, VMLINUX_O);
-        if CmdFile::read(self.path, VMLINUX_O)
+        let path = cmdfile::path_of(&self.tree.path, VMLINUX_O);
+        if CmdFile::read(&self.tree.path, VMLINUX_O)
             .and_then(|file| file.command(VMLINUX_O))
             .is_ok_and(|recorded| recorded == command)
         {
@@ -239,7 +244,7 @@ impl<'a> Stages<'a> {
         let inputs = state.digest(&[name], members);
         state.step(name, inputs, &|| Some(vec![name.to_owned()]), || {
             self.say("AR", name);
-            archive::write(self.path, name, members)
+            archive::write(&self.tree.path, name, members)
         })
     }
 
@@ -247,7 +252,7 @@ impl<'a> Stages<'a> {
         let Tree {
             session, linker, ..
         } = self.tree;
-        session.link(linker, self.path, args, doing)
+        session.link(linker, &self.tree.path, args, doing)
     }
 
     /// kbuild's `cmd_ar_builtin_fixup`.
@@ -262,11 +267,11 @@ impl<'a> Stages<'a> {
     }
 
     fn record(&self, target: &str, command: &str) -> Result<()> {
-        cmdfile::write(self.path, target, command, std::iter::empty())
+        cmdfile::write(&self.tree.path, target, command, std::iter::empty())
     }
 
     fn write(&self, file: &str, text: &str) -> Result<()> {
-        steps::write(&self.path.join(file), text)
+        steps::write(&self.tree.path.join(file), text)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
+use crate::front::{RECORD, keep_record};
 use crate::incremental;
 use crate::incremental::contents::Contents;
 use crate::incremental::record::{Record, Step};
@@ -22,19 +23,24 @@ pub(super) struct State<'a> {
 pub(super) type Outputs<'a> = &'a dyn Fn() -> Option<Vec<String>>;
 
 impl<'a> State<'a> {
-    /// That of the tree at `objtree`, by the record at `path`.
-    pub(super) fn read(objtree: &'a Path, path: &Path) -> State<'a> {
+    /// That of the tree at `objtree`.
+    pub(super) fn read(objtree: &'a Path) -> State<'a> {
         State {
             objtree,
-            record: Record::read(path),
+            record: Record::read(&objtree.join(RECORD)),
             contents: Contents::default(),
         }
+    }
+
+    /// Leaves the record for the next run.
+    pub(super) fn keep(&self) {
+        keep_record(&self.record, &self.objtree.join(RECORD));
     }
 
     /// A digest of `words` and of the names and contents of `files`, which are
     /// relative to the tree; `None` when one cannot be read.
     pub(super) fn digest(&mut self, words: &[&str], files: &[String]) -> Option<Digest> {
-        let paths: Vec<PathBuf> = files.iter().map(|name| self.objtree.join(name)).collect();
+        let paths = self.paths(files);
         self.contents.read(paths.iter().cloned());
         let mut hasher = Hasher::new();
         for word in words {
@@ -50,8 +56,12 @@ impl<'a> State<'a> {
 
     /// Has `files` read anew when they are asked for.
     pub(super) fn forget(&mut self, files: &[String]) {
-        let paths = files.iter().map(|name| self.objtree.join(name));
+        let paths = self.paths(files);
         self.contents.take(paths);
+    }
+
+    fn paths(&self, files: &[String]) -> Vec<PathBuf> {
+        files.iter().map(|name| self.objtree.join(name)).collect()
     }
 
     /// Has `run` write `outputs`, unless the step `name` has written them as they
@@ -73,10 +83,9 @@ impl<'a> State<'a> {
             return Ok(());
         }
         self.record.set_step(name, None);
-        let files = files.unwrap_or_default();
-        let paths = files.iter().map(|file| self.objtree.join(file));
+        let paths = self.paths(&files.unwrap_or_default());
         let mut before = self.contents.take(paths);
-        before.take([self.objtree.join(name)].into_iter());
+        before.take([self.objtree.join(name)]);
         run()?;
         let files = outputs();
         let now = files.as_ref().and_then(|files| self.digest(&[], files));
@@ -123,7 +132,7 @@ mod tests {
         write_file(tree.path(), "b", "1");
         let of = |words: &[&str], files: &[&str]| {
             let files: Vec<String> = files.iter().map(|name| (*name).to_owned()).collect();
-            State::read(tree.path(), Path::new("")).digest(words, &files)
+            State::read(tree.path()).digest(words, &files)
         };
         let first = of(&["x"], &["a"]).unwrap();
         assert_ne!(of(&["x"], &["b"]), Some(first));
@@ -138,7 +147,7 @@ mod tests {
     #[test]
     fn a_step_runs_when_its_inputs_or_outputs_are_others() {
         let tree = tempfile::tempdir().unwrap();
-        let mut state = State::read(tree.path(), Path::new(""));
+        let mut state = State::read(tree.path());
         // A new run sees files anew.
         let mut runs = |inputs: &str, writes: &str| {
             state.contents = Contents::default();
@@ -178,7 +187,7 @@ mod tests {
             let is_there = |name: &&String| tree.path().join(name).exists();
             Some(files.iter().filter(is_there).cloned().collect())
         };
-        State::read(tree.path(), Path::new(""))
+        State::read(tree.path())
             .step("step", None, &there, || {
                 write_file(tree.path(), "step", "step");
                 write_file(tree.path(), "same", "same");

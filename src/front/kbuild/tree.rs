@@ -10,7 +10,7 @@ use super::stages::Stages;
 use super::steps::State;
 use super::{Request, archive};
 use crate::error::{Error, Kind, Result};
-use crate::front::{Outcome, RECORD, Session, absolute, keep_record};
+use crate::front::{Outcome, Session, absolute};
 use crate::link::Linker;
 
 /// An object tree, and what its build is made of.
@@ -28,6 +28,8 @@ pub(super) struct Tree<'a> {
     /// What to run on each finished object.
     pub(super) post: Option<Arc<[String]>>,
     pub(super) linker: &'a Linker,
+    /// What tells the linker from others.
+    pub(super) linker_identity: String,
     pub(super) session: &'a Session,
 }
 
@@ -48,6 +50,7 @@ impl<'a> Tree<'a> {
             make_variables: &request.make_variables,
             post: post.map(Arc::from),
             linker,
+            linker_identity: linker.identity(),
             session,
         })
     }
@@ -55,14 +58,13 @@ impl<'a> Tree<'a> {
     /// Does the stages up to the one that `request` names. `several` trees share
     /// the output.
     pub(super) fn run(&self, request: &Request, several: bool) -> Outcome {
-        let record = self.path.join(RECORD);
-        let mut state = State::read(&self.path, &record);
+        let mut state = State::read(&self.path);
         let label = Label(several.then_some(&self.name));
         let outcome = Recipe::find(self, &mut state)
             .map_err(Into::into)
             .and_then(|recipe| Stages::new(self, &recipe, label).run(request.to, &mut state));
         // What was done before a failure need not be done again.
-        keep_record(&state.record, &record);
+        state.keep();
         outcome
     }
 }
