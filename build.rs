@@ -27,9 +27,9 @@ fn main() {
 
     // Where only documentation is built, there is no LLVM and no need for one.
     if std::env::var_os("DOCS_RS").is_some() {
-        println!("cargo:rustc-env=BACKLTO_LLVM_VERSION={}", WANTED.major);
-        println!("cargo:rustc-env=BACKLTO_LLVM_MAJOR={}", WANTED.major);
-        println!("cargo:rustc-env=BACKLTO_LLVM_BINDIR=");
+        publish("LLVM_VERSION", &WANTED.major.to_string());
+        publish("LLVM_MAJOR", &WANTED.major.to_string());
+        publish("LLVM_BINDIR", "");
         return;
     }
     let llvm = Llvm::find();
@@ -39,12 +39,17 @@ fn main() {
 
     // What `backlto --version` says without loading LLVM's own answer, and
     // where the driver library is told that clang lives.
-    println!("cargo:rustc-env=BACKLTO_LLVM_VERSION={}", llvm.version);
-    println!("cargo:rustc-env=BACKLTO_LLVM_MAJOR={}", WANTED.major);
-    println!(
-        "cargo:rustc-env=BACKLTO_LLVM_BINDIR={}",
-        llvm.ask("--bindir")
-    );
+    publish("LLVM_VERSION", &llvm.version);
+    publish("LLVM_MAJOR", &WANTED.major.to_string());
+    publish("LLVM_BINDIR", &llvm.ask("--bindir"));
+    publish("LLVM_LIBDIR", &llvm.ask("--libdir"));
+}
+
+/// Tells the crate (`BACKLTO_` before `name`), and the build scripts of those that
+/// depend on it (`DEP_BACKLTO_SHIMS_` before it).
+fn publish(name: &str, value: &str) {
+    println!("cargo:rustc-env=BACKLTO_{name}={value}");
+    println!("cargo:{name}={value}");
 }
 
 fn compile_shims(llvm: &Llvm) {

@@ -7,20 +7,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A BLAKE3 hash. Its text form is lower-case hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Digest([u8; 32]);
+pub struct Digest([u8; 32]);
 
 impl Digest {
     /// The hash of `bytes` alone, as `b3sum` prints it.
-    pub(crate) fn of(bytes: &[u8]) -> Digest {
+    pub fn of(bytes: &[u8]) -> Digest {
         Digest(*blake3::hash(bytes).as_bytes())
     }
 
     #[cfg(test)]
-    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Digest {
+    pub fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -40,7 +40,7 @@ impl fmt::Debug for Digest {
 /// Why a text is no [`Digest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not 64 lower-case hexadecimal digits")]
-pub(crate) struct NotADigest;
+pub struct NotADigest;
 
 impl FromStr for Digest {
     type Err = NotADigest;
@@ -69,20 +69,25 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// What tells the program at `path` from its other builds.
+pub fn of_program(path: &std::path::Path) -> Digest {
+    crate::incremental::key::of_program(&path.to_string_lossy())
+}
+
 /// Hashes a sequence of named fields.
 ///
 /// Names and contents carry their lengths, so two different sequences never
 /// feed the same bytes, and the hash is set apart from [`Digest::of`]: no file
 /// can be made whose content has the hash of a key.
-pub(crate) struct Hasher(blake3::Hasher);
+pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
-    pub(crate) fn new() -> Hasher {
+    pub fn new() -> Hasher {
         Hasher(blake3::Hasher::new_derive_key("backlto fields v1"))
     }
 
     /// Adds one field; order counts.
-    pub(crate) fn field(&mut self, name: &str, bytes: &[u8]) -> &mut Hasher {
+    pub fn field(&mut self, name: &str, bytes: &[u8]) -> &mut Hasher {
         for part in [name.as_bytes(), bytes] {
             self.0.update(&(part.len() as u64).to_le_bytes());
             self.0.update(part);
@@ -90,7 +95,7 @@ impl Hasher {
         self
     }
 
-    pub(crate) fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }
 }

@@ -18,13 +18,13 @@ use crate::sys;
 /// then takes the name. What was there before stays until that moment.
 ///
 /// Mode bits follow the umask.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_finished(path, bytes, |_| Ok(()))
 }
 
 /// The same; before the file takes its name, `finish` may look at it and change
 /// it under a temporary one. When that fails, nothing is left of it.
-pub(crate) fn write_finished(
+pub fn write_finished(
     path: &Path,
     bytes: &[u8],
     mut finish: impl FnMut(&Path) -> Result<()>,
@@ -67,13 +67,13 @@ fn write_inner(path: &Path, bytes: &[u8], finish: Finish<'_>) -> io::Result<()> 
 const SUFFIX: &str = ".backlto-tmp";
 
 /// Whether `name` is one that a killed process may have left behind.
-pub(crate) fn is_temporary(name: &str) -> bool {
+pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(SUFFIX)
 }
 
 /// Creates a file with what `fill` writes, beside `path` under a temporary name.
 /// The umask takes its bits off `mode`.
-pub(crate) fn temporary(
+pub fn temporary(
     path: &Path,
     mode: u32,
     fill: impl Fn(&File) -> io::Result<()>,
@@ -98,7 +98,7 @@ pub(crate) fn temporary(
 /// systems, and when `file` had names and has lost the last of them.
 ///
 /// link(2) replaces no file, rename(2) does: so a name for the moment between.
-pub(crate) fn temporary_name(file: &File, path: &Path) -> io::Result<TempPath> {
+pub fn temporary_name(file: &File, path: &Path) -> io::Result<TempPath> {
     Names::beside(path)?.link(file)
 }
 

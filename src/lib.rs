@@ -35,26 +35,21 @@
 //! # }
 //! ```
 
-mod cache;
+pub mod bitcode;
+pub mod cache;
 mod codegen;
-mod digest;
+pub mod digest;
 pub mod embed;
-mod emit;
+pub mod emit;
 pub mod error;
 mod flags;
-pub mod front;
-mod incremental;
+pub mod incremental;
 mod input;
-pub mod link;
-mod lld_names;
 mod llvm;
-mod on_path;
 mod plan;
 mod prepare;
-pub mod report;
 mod schedule;
 mod sys;
-mod trace;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -206,7 +201,7 @@ impl Engine {
 
     /// The same; jobs whose object is there, by `record` and by `contents`, are
     /// left out, and the others recorded.
-    pub(crate) fn run_recorded(
+    pub fn run_recorded(
         &self,
         plan: &Plan,
         record: &mut Record,
@@ -278,13 +273,13 @@ impl Engine {
     }
 
     /// Why nothing is added to the cache, if nothing is.
-    pub(crate) fn cache_is_read_only(&self) -> Option<&str> {
+    pub fn cache_is_read_only(&self) -> Option<&str> {
         self.cache.as_ref()?.read_only()
     }
 
     /// Ends the use of the cache: counts are added up, and what is too old or too
     /// much is removed when it is time to. `None` without a cache.
-    pub(crate) fn finish(self) -> Option<cache::Summary> {
+    pub fn finish(self) -> Option<cache::Summary> {
         // Workers may still hold on to tasks, and tasks to the cache.
         drop(self.pool);
         self.cache.and_then(Arc::into_inner).map(Cache::finish)
@@ -331,6 +326,12 @@ pub fn exit(status: i32) -> ! {
         sys::exit_now(status);
     }
     std::process::exit(status);
+}
+
+/// Whether a make or cargo above this process counts its jobs: then workers ask it
+/// for leave.
+pub fn has_jobserver() -> bool {
+    sys::jobserver().is_some()
 }
 
 /// The job that a clang command line stands for, compiler's name first, when

@@ -15,38 +15,38 @@ use crate::error::{Error, Kind, Result};
 
 /// What a cache holds.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Survey {
-    pub(crate) directory: PathBuf,
-    pub(crate) entries: u64,
-    pub(crate) objects: u64,
-    pub(crate) bytes: u64,
-    pub(crate) running_builds: usize,
+pub struct Survey {
+    pub directory: PathBuf,
+    pub entries: u64,
+    pub objects: u64,
+    pub bytes: u64,
+    pub running_builds: usize,
     /// What builds have counted since the cache was made or cleared.
-    pub(crate) counters: Totals,
+    pub counters: Totals,
 }
 
 /// What [`Store::verify`] found.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Verified {
-    pub(crate) entries: u64,
-    pub(crate) objects: u64,
-    pub(crate) bytes: u64,
-    pub(crate) problems: Vec<Problem>,
+pub struct Verified {
+    pub entries: u64,
+    pub objects: u64,
+    pub bytes: u64,
+    pub problems: Vec<Problem>,
 }
 
 /// A cached file that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Problem {
-    pub(crate) file: PathBuf,
-    pub(crate) reason: String,
-    pub(crate) removed: bool,
+pub struct Problem {
+    pub file: PathBuf,
+    pub reason: String,
+    pub removed: bool,
 }
 
 /// What [`Store::clear`] removed.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Cleared {
-    pub(crate) files: u64,
-    pub(crate) bytes: u64,
+pub struct Cleared {
+    pub files: u64,
+    pub bytes: u64,
 }
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// When a directory cannot be read.
-    pub(crate) fn survey(&self) -> Result<Survey> {
+    pub fn survey(&self) -> Result<Survey> {
         let look = || -> io::Result<Survey> {
             let entries = self.files(Shelf::Actions)?;
             let objects = self.files(Shelf::Objects)?;
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// When a directory cannot be read. Damaged files are no error here.
-    pub(crate) fn verify(&self) -> Result<Verified> {
+    pub fn verify(&self) -> Result<Verified> {
         let files = self
             .files(Shelf::Actions)
             .and_then(|entries| Ok([entries, self.files(Shelf::Objects)?].concat()))
@@ -121,7 +121,7 @@ impl Store {
     ///
     /// # Errors
     /// When builds are running that use the cache, or a file cannot be removed.
-    pub(crate) fn clear(&self) -> Result<Cleared> {
+    pub fn clear(&self) -> Result<Cleared> {
         let now = SystemTime::now();
         let builds = running::builds(&self.part("running"), now);
         let builds = builds.map_err(|e| self.cannot("read", e))?.len();

@@ -14,7 +14,7 @@ use super::store::Store;
 
 /// Which of its keys found an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hit {
+pub enum Hit {
     /// The first, before anything was read but hashes.
     Primary,
     /// The second, of the module as it is after its imports.
@@ -24,24 +24,24 @@ pub(crate) enum Hit {
 /// The counters of one build or of all of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Totals {
-    pub(crate) builds: u64,
-    pub(crate) hits_primary: u64,
-    pub(crate) hits_after_import: u64,
-    pub(crate) misses: u64,
+pub struct Totals {
+    pub builds: u64,
+    pub hits_primary: u64,
+    pub hits_after_import: u64,
+    pub misses: u64,
     /// Entries written.
-    pub(crate) stores: u64,
+    pub stores: u64,
     /// Of objects that were not there yet.
-    pub(crate) bytes_stored: u64,
-    pub(crate) bytes_served: u64,
+    pub bytes_stored: u64,
+    pub bytes_served: u64,
     /// What the compiles took whose objects were found.
-    pub(crate) seconds_saved: f64,
+    pub seconds_saved: f64,
     /// Files that could not be read or written.
-    pub(crate) errors: u64,
+    pub errors: u64,
 }
 
 impl Totals {
-    pub(crate) fn hits(&self) -> u64 {
+    pub fn hits(&self) -> u64 {
         self.hits_primary.saturating_add(self.hits_after_import)
     }
 

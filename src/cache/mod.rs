@@ -30,11 +30,11 @@ use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
-pub(crate) use care::{Cleared, Survey, Verified};
-pub(crate) use counters::{Hit, Totals};
-pub(crate) use policy::Policy;
-pub(crate) use prune::Pruned;
-pub(crate) use store::Store;
+pub use care::{Cleared, Survey, Verified};
+pub use counters::{Hit, Totals};
+pub use policy::Policy;
+pub use prune::Pruned;
+pub use store::Store;
 
 use crate::digest::Digest;
 use crate::emit;
@@ -69,11 +69,11 @@ pub(crate) enum Placement {
 
 /// How a build ended for its cache.
 #[derive(Clone, Debug)]
-pub(crate) struct Summary {
-    pub(crate) totals: Totals,
+pub struct Summary {
+    pub totals: Totals,
     /// Why the first of the counted errors happened.
-    pub(crate) first_error: Option<String>,
-    pub(crate) pruned: Option<Pruned>,
+    pub first_error: Option<String>,
+    pub pruned: Option<Pruned>,
 }
 
 impl Cache {

@@ -11,16 +11,16 @@ use crate::error::{Error, Kind};
 ///
 /// A limit of zero is no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// Automatic pruning happens no more often than this.
-    pub(crate) interval: Duration,
+    pub interval: Duration,
     /// What was not used for this long is removed.
-    pub(crate) expiration: Duration,
+    pub expiration: Duration,
     /// The cache's share of the space that would be free without it.
-    pub(crate) percent: u64,
-    pub(crate) bytes: u64,
+    pub percent: u64,
+    pub bytes: u64,
     /// Objects; entries come on top, since ld.lld has none.
-    pub(crate) files: u64,
+    pub files: u64,
 }
 
 impl Default for Policy {
@@ -37,13 +37,13 @@ impl Default for Policy {
 
 impl Policy {
     /// Whether anything could ever be removed.
-    pub(crate) fn limits_something(&self) -> bool {
+    pub fn limits_something(&self) -> bool {
         !self.expiration.is_zero() || self.percent > 0 || self.bytes > 0 || self.files > 0
     }
 
     /// The bytes that the cache may hold, when it holds `total` now and the
     /// file system has `free` left.
-    pub(crate) fn byte_limit(&self, total: u64, free: u64) -> u64 {
+    pub fn byte_limit(&self, total: u64, free: u64) -> u64 {
         let available = total.saturating_add(free);
         let share = match self.percent {
             0 => u64::MAX,
@@ -58,7 +58,7 @@ impl Policy {
         share.min(bytes)
     }
 
-    pub(crate) fn has_expired(&self, used: SystemTime, now: SystemTime) -> bool {
+    pub fn has_expired(&self, used: SystemTime, now: SystemTime) -> bool {
         // A time in the future has no age.
         let age = now.duration_since(used).unwrap_or_default();
         !self.expiration.is_zero() && age > self.expiration

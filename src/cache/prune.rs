@@ -17,16 +17,16 @@ use super::store::{self, Shelf, Store, Stored, Unread};
 
 /// What pruning did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Pruned {
-    pub(crate) removed_entries: u64,
-    pub(crate) removed_objects: u64,
-    pub(crate) removed_bytes: u64,
+pub struct Pruned {
+    pub removed_entries: u64,
+    pub removed_objects: u64,
+    pub removed_bytes: u64,
     /// What is left.
-    pub(crate) entries: u64,
-    pub(crate) objects: u64,
-    pub(crate) bytes: u64,
+    pub entries: u64,
+    pub objects: u64,
+    pub bytes: u64,
     /// The cache is larger than it should be, because running builds use it.
-    pub(crate) kept_for_builds: bool,
+    pub kept_for_builds: bool,
 }
 
 /// Its modification time says when the cache was last pruned.
@@ -44,7 +44,7 @@ impl Store {
     /// A build that asks for a file in the very moment in which it is removed
     /// does not find it. All else that a running build has used, or written,
     /// stays.
-    pub(crate) fn prune(
+    pub fn prune(
         &self,
         policy: &Policy,
         now: SystemTime,

@@ -67,7 +67,7 @@ pub(super) enum Unread {
 
 /// A cache directory, whoever uses it.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub struct Store {
     directory: PathBuf,
 }
 
@@ -90,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// When the working directory is needed to resolve it and is gone.
-    pub(crate) fn at(directory: &Path) -> Result<Store> {
+    pub fn at(directory: &Path) -> Result<Store> {
         // Workers change their working directories.
         let directory = std::path::absolute(directory).map_err(|e| {
             Error::new(
@@ -102,7 +102,7 @@ impl Store {
         Ok(Store { directory })
     }
 
-    pub(crate) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 

@@ -14,7 +14,7 @@ use crate::input::{add_missing, is_null_device};
 /// most files are small, and taking down many small mappings costs more than the
 /// hash of what is in them.
 #[derive(Default)]
-pub(crate) struct Contents(HashMap<PathBuf, Option<Content>>);
+pub struct Contents(HashMap<PathBuf, Option<Content>>);
 
 #[derive(Clone, Copy)]
 struct Content {
@@ -25,24 +25,24 @@ struct Content {
 impl Contents {
     /// Reads those of `paths` that have not been read. It is no error that one
     /// cannot be.
-    pub(crate) fn read(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+    pub fn read(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         add_missing(&mut self.0, paths, |path| Content::of(path).ok());
     }
 
     /// The hash of the file at `path`; `None` when it could not be read, or was
     /// not asked for.
-    pub(crate) fn digest(&self, path: &Path) -> Option<Digest> {
+    pub fn digest(&self, path: &Path) -> Option<Digest> {
         self.get(path).map(|content| content.digest)
     }
 
     /// When it was modified.
-    pub(crate) fn modified(&self, path: &Path) -> Option<SystemTime> {
+    pub fn modified(&self, path: &Path) -> Option<SystemTime> {
         self.get(path).map(|content| content.modified)
     }
 
     /// Forgets the files at `paths`, since they are to be written, and returns
     /// what was in those that were there.
-    pub(crate) fn take(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Contents {
+    pub fn take(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Contents {
         let taken = paths
             .into_iter()
             .filter_map(|path| self.0.remove_entry(&path));
@@ -51,7 +51,7 @@ impl Contents {
 
     /// Gives each file whose content is as it was `before` its old modification
     /// time again. A failure only makes make do more than it must.
-    pub(crate) fn keep_times(&mut self, before: &Contents) {
+    pub fn keep_times(&mut self, before: &Contents) {
         for (path, old) in &before.0 {
             if let (Some(old), Some(Some(now))) = (old, self.0.get_mut(path))
                 && now.digest == old.digest

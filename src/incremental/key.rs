@@ -216,6 +216,11 @@ fn libraries() -> BTreeSet<String> {
         .collect()
 }
 
+/// A digest of [`identity`].
+pub(crate) fn of_program(path: &str) -> Digest {
+    Digest::of(&identity(path))
+}
+
 /// The build ID of the ELF file at `path`, else what else tells its builds apart.
 pub(crate) fn identity(path: &str) -> Vec<u8> {
     let build_id = std::fs::File::open(path)

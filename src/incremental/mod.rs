@@ -8,9 +8,9 @@
 
 pub(crate) mod asm;
 pub(crate) mod attempt;
-pub(crate) mod contents;
+pub mod contents;
 pub(crate) mod key;
-pub(crate) mod record;
+pub mod record;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -21,8 +21,8 @@ use self::asm::{INCLUDE_PATH, Search};
 use self::contents::Contents;
 use self::record::{JobRecord, Record};
 use crate::digest::Digest;
+use crate::error::Result;
 use crate::flags::MappedFlags;
-use crate::on_path::on_path;
 use crate::plan::{Job, Plan};
 
 /// What a job needs.
@@ -140,6 +140,23 @@ pub(crate) fn reasons(
     reasons
 }
 
+/// Why `job` would be run, if all that is known of its object is `known`; nothing
+/// when it would not.
+///
+/// # Errors
+/// When clang does not accept the flags of `job`.
+pub fn why_stale(job: &Job, known: &JobRecord) -> Result<Vec<String>> {
+    crate::llvm::start()?;
+    let plan = Plan {
+        jobs: vec![job.clone()],
+        ..Plan::default()
+    };
+    let flags = crate::flags::map(&plan).map_err(|mut errors| errors.remove(0))?;
+    let mut contents = Contents::default();
+    contents.read(files(job, known));
+    Ok(reasons(job, &flags[0], known, &contents))
+}
+
 /// The program to run on the object of `job`: its words, and the content of the
 /// files that they name, itself first of all.
 pub(crate) fn post(job: &Job) -> Option<Vec<String>> {
@@ -147,7 +164,7 @@ pub(crate) fn post(job: &Job) -> Option<Vec<String>> {
     let mut words = command.to_vec();
     for (number, word) in command.iter().enumerate() {
         let path = match number == 0 && !word.contains('/') {
-            true => on_path(Path::new(word)),
+            true => which::which(word).ok(),
             false => Some(job.resolve(word)),
         };
         let content = path
@@ -179,7 +196,7 @@ fn keep_younger(job: &Job, contents: &Contents) {
 /// Gives the file at `path` the present time if it is older than `newest`, or
 /// that one's if it is of the future. That it cannot be done only makes make do
 /// more than it must.
-pub(crate) fn make_younger(path: &Path, newest: Option<SystemTime>) {
+pub fn make_younger(path: &Path, newest: Option<SystemTime>) {
     let modified = std::fs::metadata(path).and_then(|m| m.modified());
     if let (Ok(modified), Some(newest)) = (modified, newest)
         && modified < newest

@@ -28,58 +28,58 @@ pub enum How {
 
 /// What an object was made of.
 #[derive(Clone, Debug)]
-pub(crate) struct JobRecord {
-    pub(crate) build: Digest,
-    pub(crate) flags: Digest,
+pub struct JobRecord {
+    pub build: Digest,
+    pub flags: Digest,
     /// The flags, for people.
-    pub(crate) words: Vec<String>,
-    pub(crate) module: Digest,
-    pub(crate) index: Option<Digest>,
+    pub words: Vec<String>,
+    pub module: Digest,
+    pub index: Option<Digest>,
     /// By name, sorted.
-    pub(crate) imports: Vec<(String, Digest)>,
-    pub(crate) asm: Files,
-    pub(crate) post: Option<Vec<String>>,
+    pub imports: Vec<(String, Digest)>,
+    pub asm: Files,
+    pub post: Option<Vec<String>>,
     /// The object as it is on disk.
-    pub(crate) object: Digest,
-    pub(crate) how: How,
-    pub(crate) duration: Duration,
+    pub object: Digest,
+    pub how: How,
+    pub duration: Duration,
     /// Why it was built.
-    pub(crate) why: Vec<String>,
+    pub why: Vec<String>,
 }
 
 /// A step that is not a compile: what it read and wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Step {
+pub struct Step {
     /// Command and content of everything that it reads.
-    pub(crate) inputs: Digest,
+    pub inputs: Digest,
     /// Names and content of what it writes.
-    pub(crate) outputs: Digest,
+    pub outputs: Digest,
 }
 
 /// What another program said, which it would say again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The question, and names and content of `files`.
-    pub(crate) inputs: Digest,
+    pub inputs: Digest,
     /// What it has read.
-    pub(crate) files: Vec<String>,
-    pub(crate) text: String,
+    pub files: Vec<String>,
+    pub text: String,
 }
 
 /// The record of one tree.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
+pub struct Record {
     jobs: BTreeMap<String, JobRecord>,
     steps: BTreeMap<String, Step>,
     /// Of the one program that is asked.
-    pub(crate) answer: Option<Answer>,
+    pub answer: Option<Answer>,
     base: PathBuf,
 }
 
 impl Record {
     /// Reads the record at `path`; an empty one when there is none that can be
     /// understood.
-    pub(crate) fn read(path: &Path) -> Record {
+    pub fn read(path: &Path) -> Record {
         let stored = std::fs::read(path)
             .ok()
             .and_then(|text| serde_json::from_slice::<Stored>(&text).ok())
@@ -90,17 +90,17 @@ impl Record {
     }
 
     /// What is known of the object that `job` writes.
-    pub(crate) fn job(&self, job: &Job) -> Option<JobRecord> {
+    pub fn job(&self, job: &Job) -> Option<JobRecord> {
         self.object(&job.output_path())
     }
 
     /// What is known of the object at `path`.
-    pub(crate) fn object(&self, path: &Path) -> Option<JobRecord> {
+    pub fn object(&self, path: &Path) -> Option<JobRecord> {
         self.jobs.get(&self.name(path)).cloned()
     }
 
     /// Remembers how the object of `job` was made; `None` forgets it.
-    pub(crate) fn set_job(&mut self, job: &Job, known: Option<JobRecord>) {
+    pub fn set_job(&mut self, job: &Job, known: Option<JobRecord>) {
         let name = self.name(&job.output_path());
         match known {
             Some(known) => self.jobs.insert(name, known),
@@ -109,17 +109,17 @@ impl Record {
     }
 
     /// Forgets the objects of all jobs but `jobs`.
-    pub(crate) fn keep_jobs<'a>(&mut self, jobs: impl Iterator<Item = &'a Job>) {
+    pub fn keep_jobs<'a>(&mut self, jobs: impl Iterator<Item = &'a Job>) {
         let names: std::collections::HashSet<String> =
             jobs.map(|job| self.name(&job.output_path())).collect();
         self.jobs.retain(|name, _| names.contains(name));
     }
 
-    pub(crate) fn step(&self, name: &str) -> Option<&Step> {
+    pub fn step(&self, name: &str) -> Option<&Step> {
         self.steps.get(name)
     }
 
-    pub(crate) fn set_step(&mut self, name: &str, step: Option<Step>) {
+    pub fn set_step(&mut self, name: &str, step: Option<Step>) {
         match step {
             Some(step) => self.steps.insert(name.to_owned(), step),
             None => self.steps.remove(name),
@@ -138,7 +138,7 @@ impl Record {
     ///
     /// # Errors
     /// When it cannot be written; the one before stays.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec(&Stored::of(self)).unwrap_or_default();
         crate::emit::write(path, &text)
     }

@@ -14,8 +14,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The program under test.
-pub const BACKLTO: &str = env!("CARGO_BIN_EXE_backlto");
+/// The program under test; tests of the library have none.
+pub const BACKLTO: &str = match option_env!("CARGO_BIN_EXE_backlto") {
+    Some(program) => program,
+    None => "(no program)",
+};
 /// The oracle.
 pub const CLANG: &str = "clang-22";
 /// The linker that writes summary indexes.
@@ -23,6 +26,14 @@ pub const LLD: &str = "ld.lld-22";
 
 /// Parts of the demo program; the first imports from the others.
 pub const DEMO: [&str; 3] = ["deck", "sort", "rng"];
+
+/// The top of the project.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find(|directory| directory.join("llvm-shims").is_dir())
+        .expect("tests are built in a checkout")
+}
 
 /// A directory with bitcode and indexes, removed at the end of the test.
 pub struct Tree {
@@ -55,8 +66,8 @@ impl Tree {
     /// The modules [`DEMO`] of the demo program, thin-linked.
     pub fn demo(flags: &[&str]) -> Tree {
         let tree = Tree::new();
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo");
-        let mut front = vec!["-ffreestanding", "-I", directory];
+        let directory = root().join("examples/demo").display().to_string();
+        let mut front = vec!["-ffreestanding", "-I", &directory];
         front.extend_from_slice(flags);
         for name in DEMO {
             let path = format!("{directory}/{name}.c");

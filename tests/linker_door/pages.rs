@@ -1,10 +1,10 @@
 //! The pages on build tools say what their examples do; `scripts/test-buildtools.sh`
 //! builds those.
 
-use std::path::Path;
+use crate::common::root;
 
 fn file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let path = root().join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 

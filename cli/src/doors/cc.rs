@@ -1,0 +1,70 @@
+//! `backlto cc`: one backend compile with clang's own command line.
+
+use std::path::Path;
+
+use crate::report::{self, Verbosity};
+use crate::session::{Failure, Outcome, Settings, absolute};
+use backlto::error::{Error, Kind};
+use backlto::{Engine, Plan, Silent};
+
+/// Compiles what `args` say, which are clang's, with or without the compiler's
+/// name in front.
+///
+/// # Errors
+/// As clang, and where clang is silent about an index or import that it cannot
+/// load.
+pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
+    let named = args.first().is_some_and(|first| is_clang(first));
+    let mut command_line = args;
+    if !named {
+        command_line.insert(0, "clang".to_owned());
+    }
+    if command_line.len() == 1 {
+        return Err(Error::new(Kind::Flags, "no clang arguments were given")
+            .hint("backlto cc -x ir -fthinlto-index=X.o.thinlto.bc -O2 -c -o X.native.o X.o")
+            .into());
+    }
+    let job = backlto::job_from_command_line(&command_line, absolute(Path::new("."))?)
+        .map_err(|e| as_clang_would(vec![e]))?;
+    if settings.verbosity == Verbosity::Verbose {
+        eprintln!("{}", report::shell_words(&job.command_line()));
+    }
+    let plan = Plan {
+        jobs: vec![job],
+        ..Plan::default()
+    };
+    let engine = Engine::new(&settings.options)?;
+    let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;
+    for job in reports {
+        eprint!("{}", job.diagnostics);
+        match job.result {
+            Ok(_) => {}
+            // clang would leave it at that too.
+            Err(e) if e.leaves_reason_to_compiler() && !job.diagnostics.is_empty() => {
+                return Err(Failure::Said);
+            }
+            Err(e) => return Err(as_clang_would(vec![e])),
+        }
+    }
+    Ok(())
+}
+
+/// Prints what clang's driver says in clang's own way; other errors are ours.
+fn as_clang_would(errors: Vec<Error>) -> Failure {
+    let messages: Option<Vec<&str>> = errors.iter().map(Error::compiler_message).collect();
+    match messages {
+        Some(messages) => {
+            messages.iter().for_each(|message| eprint!("{message}"));
+            Failure::Said
+        }
+        None => Failure::Unsaid(errors),
+    }
+}
+
+/// So that a command line printed by `-v` can be pasted whole.
+fn is_clang(word: &str) -> bool {
+    !word.starts_with('-')
+        && Path::new(word)
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().contains("clang"))
+}

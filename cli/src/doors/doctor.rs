@@ -1,0 +1,176 @@
+//! `backlto doctor`: whether everything that builds need is there and fits.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::linker::{Linker, index_name, native_name};
+use crate::session::{Failure, Outcome, Settings};
+use backlto::error::{Error, Kind, Result};
+use backlto::{BUILT_VERSION, Engine, Job, Options, Plan, Silent};
+
+/// The compiler of the LLVM that is linked in.
+const CLANG: &str = concat!(env!("BACKLTO_LLVM_BINDIR"), "/clang");
+
+/// The targets that are tried from source to object.
+const TARGETS: [&str; 4] = [
+    "x86_64-linux-gnu",
+    "aarch64-linux-gnu",
+    "riscv64-linux-gnu",
+    "loongarch64-linux-gnu",
+];
+
+/// Checks everything, a line each.
+///
+/// # Errors
+/// When something is missing or does not fit.
+pub(crate) fn run(settings: &Settings) -> Outcome {
+    let mut all_well = true;
+    let mut say = |what: &str, outcome: Result<String>| {
+        let line = match &outcome {
+            Ok(text) => format!("ok      {what:<12} {text}"),
+            Err(e) => {
+                all_well = false;
+                let advice = e.advice().map(|a| format!("\n        {:12} {a}", ""));
+                format!("FAILED  {what:<12} {e}{}", advice.unwrap_or_default())
+            }
+        };
+        // Nobody is left to tell when standard output is gone.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    say(
+        "LLVM",
+        Engine::new(&Options::default()).map(|_| format!("{BUILT_VERSION}, as built for")),
+    );
+    say(
+        "inputs",
+        match backlto::shares_inputs() {
+            true => Ok("mapped once and shared by all jobs".to_owned()),
+            false => Ok("opened by each job, since the program exports no symbols".to_owned()),
+        },
+    );
+    let linker = Linker::find(settings.linker.as_deref());
+    say(
+        "linker",
+        linker.as_ref().map_err(Clone::clone).and_then(fits),
+    );
+    say("compiler", clang_version());
+    for target in TARGETS {
+        let arch = target.split('-').next().unwrap_or(target);
+        let outcome = linker
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|linker| end_to_end(target, linker));
+        say(arch, outcome);
+    }
+    say("cache", cache(settings));
+    let jobserver = match backlto::has_jobserver() {
+        true => "its tokens are waited for",
+        false => "none; all cores are used unless -j says otherwise",
+    };
+    say("jobserver", Ok(jobserver.to_owned()));
+    match all_well {
+        true => Ok(()),
+        false => Err(Failure::Said),
+    }
+}
+
+fn fits(linker: &Linker) -> Result<String> {
+    match linker.mismatch() {
+        None => Ok(linker.to_string()),
+        Some(text) => Err(Error::new(Kind::Environment, text).hint("install the LLD of that LLVM")),
+    }
+}
+
+fn clang_version() -> Result<String> {
+    let output = Command::new(CLANG).arg("--version").output();
+    let failed = |reason: &dyn Display| {
+        Error::new(Kind::Environment, format!("cannot run `{CLANG}`"))
+            .because(reason)
+            .hint("backlto does not need it, but what it compiles comes from one")
+    };
+    let output = output.map_err(|e| failed(&e))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.contains(BUILT_VERSION) {
+        true => Ok(text.lines().next().unwrap_or_default().to_owned()),
+        false => Err(failed(&"it is of another version")),
+    }
+}
+
+fn cache(settings: &Settings) -> Result<String> {
+    let Some(options) = &settings.options.cache else {
+        return Ok("not used".to_owned());
+    };
+    let engine = Engine::new(&settings.options)?;
+    let directory = options.directory.display();
+    match engine.cache_is_read_only() {
+        None => Ok(format!("`{directory}` can be written to")),
+        Some(reason) => Err(Error::new(
+            Kind::Environment,
+            format!("cannot write to the cache `{directory}`"),
+        )
+        .because(reason)
+        .hint("choose another with --cache-dir, or none with --no-cache")),
+    }
+}
+
+/// Takes a program of two modules for `target` from C to objects.
+fn end_to_end(target: &str, linker: &Linker) -> Result<String> {
+    let failed = |reason: &dyn Display| {
+        Error::new(
+            Kind::Environment,
+            format!("a small program for {target} does not come through"),
+        )
+        .because(reason)
+    };
+    let directory = tempfile::tempdir().map_err(|e| failed(&e))?;
+    let path = directory.path();
+    let flag = format!("--target={target}");
+    for (name, text) in [
+        ("a", "int b(int); int a(int x) { return b(x) + 1; }\n"),
+        ("b", "int b(int x) { return x * 2; }\n"),
+    ] {
+        std::fs::write(path.join(name).with_extension("c"), text).map_err(|e| failed(&e))?;
+        let compiled = Command::new(CLANG)
+            .args([&flag, "-O2", "-flto=thin", "-c"])
+            .arg(format!("{name}.c"))
+            .current_dir(path)
+            .output()
+            .map_err(|e| failed(&e))?;
+        if !compiled.status.success() {
+            return Err(failed(&String::from_utf8_lossy(&compiled.stderr)));
+        }
+    }
+    let modules = ["a.o", "b.o"];
+    let args = ["-r", "--thinlto-index-only", "a.o", "b.o", "-o", "x"];
+    linker.run(path, &args, "the thin link")?;
+    let flags: Arc<[String]> = [CLANG.to_owned(), flag.clone(), "-O2".to_owned()].into();
+    let plan = Plan {
+        jobs: modules
+            .iter()
+            .map(|module| job(path, module, &flags))
+            .collect(),
+        ..Plan::default()
+    };
+    let reports = Engine::new(&Options::default())?
+        .run(&plan, &Silent)
+        .map_err(|mut errors| errors.remove(0))?;
+    let mut bytes = 0;
+    for report in reports {
+        bytes += report.result?;
+    }
+    Ok(format!("C to bitcode to index to objects ({bytes} bytes)"))
+}
+
+fn job(directory: &Path, module: &str, flags: &Arc<[String]>) -> Job {
+    Job {
+        directory: directory.to_owned(),
+        module: module.to_owned(),
+        index: Some(index_name(module)),
+        output: native_name(module),
+        command: backlto::Command::Flags(Arc::clone(flags)),
+        post: None,
+    }
+}

@@ -1,0 +1,108 @@
+//! `backlto explain`: why an object was built, and whether it would be now.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::kbuild::{RECORD, job_of};
+use crate::linker::native_name;
+use crate::report::shell_words;
+use crate::session::{Outcome, absolute};
+use backlto::error::{Error, Kind, Result};
+use backlto::incremental::record::{How, JobRecord, Record};
+use backlto::{Job, incremental};
+
+/// Prints what is known of `object`: an object, or the module that it is made
+/// of.
+///
+/// # Errors
+/// When no record knows it.
+pub(crate) fn run(object: &Path) -> Outcome {
+    let object = absolute(object)?;
+    let (base, record) = find_record(&object)?;
+    let (name, known) = [
+        object.clone(),
+        PathBuf::from(native_name(&object.to_string_lossy())),
+    ]
+    .iter()
+    .find_map(|path| Some((path.clone(), record.object(path)?)))
+    .ok_or_else(|| {
+        Error::new(
+            Kind::Input,
+            format!("nothing is known of `{}`", object.display()),
+        )
+        .because(format!("it was not built in `{}`", base.display()))
+        .hint("objects are recorded once backlto has built them there")
+    })?;
+    let shown = name.strip_prefix(&base).unwrap_or(&name);
+    let job = job_of(&base, shown)?;
+    let text = describe(shown, &known, job.as_ref());
+    // Nobody is left to tell when standard output is gone.
+    let _ = write!(std::io::stdout(), "{text}");
+    Ok(())
+}
+
+/// The record of the tree that `object` is in, and where that tree is.
+fn find_record(object: &Path) -> Result<(PathBuf, Record)> {
+    object
+        .ancestors()
+        .skip(1)
+        .find(|directory| directory.join(RECORD).is_file())
+        .map(|base| (base.to_owned(), Record::read(&base.join(RECORD))))
+        .ok_or_else(|| {
+            Error::new(
+                Kind::Input,
+                format!("nothing is known of `{}`", object.display()),
+            )
+            .because(format!("no directory above it has a `{}`", RECORD))
+            .hint("builds leave one in the directory that they work in")
+        })
+}
+
+fn describe(name: &Path, known: &JobRecord, job: Option<&Job>) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let mut line = |what: &str, value: &str| {
+        let _ = writeln!(text, "{what:<10} {value}");
+    };
+    line("object", &format!("{} ({})", name.display(), known.object));
+    let how = match known.how {
+        How::Compiled => "compiled",
+        How::Cached => "taken from the cache",
+        How::CachedAfterImport => "taken from the cache, since the imported code was known",
+        How::UpToDate => "up to date",
+    };
+    line(
+        "built",
+        &format!("{how} in {:.1} ms", known.duration.as_secs_f64() * 1e3),
+    );
+    known.why.iter().for_each(|why| line("because", why));
+    line("module", &known.module.to_string());
+    if let Some(index) = &known.index {
+        line("index", &index.to_string());
+    }
+    for (import, digest) in &known.imports {
+        line("import", &format!("{import} ({digest})"));
+    }
+    for (file, digest) in &known.asm {
+        let content = digest.map_or("absent".to_owned(), |digest| digest.to_string());
+        line("asm file", &format!("{file} ({content})"));
+    }
+    line("flags", &shell_words(&known.words));
+    let Some(job) = job else {
+        return text;
+    };
+    match incremental::why_stale(job, known) {
+        Ok(reasons) if reasons.is_empty() => line("now", "up to date"),
+        Ok(reasons) => reasons
+            .iter()
+            .for_each(|why| line("now", &format!("stale: {why}"))),
+        Err(e) => line("now", &format!("cannot be built: {e}")),
+    }
+    if let backlto::Command::Flags(now) = &job.command
+        && now[..] != known.words[..]
+    {
+        line("flags now", &shell_words(now));
+    }
+    text
+}

@@ -1,0 +1,182 @@
+//! `backlto run PLAN.json`: whole programs from a description, for build tools
+//! of any kind and for cross compilation. All programs share one pool.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::arch;
+use crate::linker::{Linker, index_name, native_name, read_index_list};
+use crate::session::{Outcome, Session, Settings, absolute, keep_record, lock};
+use backlto::error::{Error, Kind, Result};
+use backlto::incremental::contents::Contents;
+use backlto::incremental::record::Record;
+use backlto::{Command, Job, Plan};
+
+/// The compiler that `-v` names, at the head of commands that can be run.
+const CLANG: &str = concat!(env!("BACKLTO_LLVM_BINDIR"), "/clang");
+
+/// The file's content.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    programs: Vec<Program>,
+}
+
+/// One program, from bitcode to executable.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    /// For messages.
+    name: String,
+    /// All paths below start here; itself relative to the description.
+    directory: PathBuf,
+    /// clang's flags for the backends. The compiler's name is not among them.
+    flags: Vec<String>,
+    /// Objects in link order, bitcode and native mixed.
+    inputs: Vec<String>,
+    /// ld.lld's flags for the thin link.
+    #[serde(default)]
+    thin_link: Vec<String>,
+    /// ld.lld's flags for the final link.
+    #[serde(default)]
+    link: Vec<String>,
+    /// The program.
+    output: String,
+}
+
+/// Thin-links, compiles and links every program that the file at `path`
+/// describes; of `arches` only, when some are given.
+///
+/// # Errors
+/// When a stage fails. Programs are only linked when all backends succeeded.
+pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
+    let programs = select(read(path)?, arches)?;
+    let linker = settings.find_linker()?;
+    let session = Session::new(settings)?;
+    let _alone = lock(programs.iter().map(|program| program.directory.as_path()))?;
+    let mut plan = Plan::default();
+    let mut native_inputs = Vec::new();
+    for program in &programs {
+        session.reporter.step("INDEX", &program.name);
+        let bitcode = thin_link(program, &linker, &session)?;
+        let flags: Arc<[String]> = std::iter::once(CLANG.to_owned())
+            .chain(program.flags.iter().cloned())
+            .collect();
+        let mut objects = Vec::new();
+        for input in &program.inputs {
+            if bitcode.contains(input) {
+                plan.jobs.push(Job {
+                    directory: program.directory.clone(),
+                    module: input.clone(),
+                    index: Some(index_name(input)),
+                    output: native_name(input),
+                    command: Command::Flags(Arc::clone(&flags)),
+                    post: None,
+                });
+                objects.push(native_name(input));
+            } else {
+                objects.push(input.clone());
+            }
+        }
+        native_inputs.push(objects);
+    }
+    let record_path = record_path(path)?;
+    let mut record = Record::read(&record_path);
+    let label = |job: &Job| {
+        let directory = job.directory.file_name().unwrap_or_default();
+        Path::new(directory).join(&job.output).display().to_string()
+    };
+    let mut contents = Contents::default();
+    let backends = session.run_backends(&plan, &mut record, &mut contents, None, &label);
+    keep_record(&record, &record_path);
+    if backends.is_err() {
+        session.finish();
+        return backends;
+    }
+    for (program, objects) in programs.iter().zip(native_inputs) {
+        session
+            .reporter
+            .step("LD", &format!("{}/{}", program.name, program.output));
+        let mut args = program.link.clone();
+        args.extend(["-o".to_owned(), program.output.clone()]);
+        args.extend(objects);
+        session.link(&linker, &program.directory, &args, "the final link")?;
+    }
+    session.finish();
+    Ok(())
+}
+
+/// The record of what the programs of the description at `path` are made of is
+/// beside it.
+fn record_path(path: &Path) -> Result<PathBuf> {
+    let path = absolute(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(path.with_file_name(format!(".{name}.backlto")))
+}
+
+fn read(path: &Path) -> Result<Vec<Program>> {
+    let failed = || {
+        Error::new(
+            Kind::Input,
+            format!("cannot read plan `{}`", path.display()),
+        )
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| failed().because(e))?;
+    let description: Description = serde_json::from_str(&text).map_err(|e| failed().because(e))?;
+    let base = absolute(path)?;
+    let base = base.parent().unwrap_or(Path::new("/"));
+    let mut programs = description.programs;
+    for program in &mut programs {
+        program.directory = base.join(&program.directory);
+    }
+    Ok(programs)
+}
+
+/// Those of `programs` that are for one of `arches`, or all.
+fn select(programs: Vec<Program>, arches: &[String]) -> Result<Vec<Program>> {
+    if arches.is_empty() {
+        return Ok(programs);
+    }
+    let targets = |program: &Program| {
+        let triple = program
+            .flags
+            .iter()
+            .rev()
+            .find_map(|flag| flag.strip_prefix("--target="));
+        // Without a target, clang compiles for the machine it runs on.
+        let name = triple.map_or(std::env::consts::ARCH, |triple| {
+            triple.split('-').next().unwrap_or_default()
+        });
+        arch::canonical(name).to_owned()
+    };
+    let known: Vec<String> = programs.iter().map(targets).collect();
+    for name in arches {
+        if !known.iter().any(|known| known == arch::canonical(name)) {
+            return Err(Error::new(
+                Kind::Plan,
+                format!("no program of the plan is for architecture `{name}`"),
+            )
+            .hint(format!("it has programs for {}", known.join(", "))));
+        }
+    }
+    Ok(programs
+        .into_iter()
+        .zip(&known)
+        .filter(|(_, known)| arches.iter().any(|name| arch::canonical(name) == *known))
+        .map(|(program, _)| program)
+        .collect())
+}
+
+/// Writes the summary indexes of `program` and returns which of its inputs
+/// are bitcode.
+fn thin_link(program: &Program, linker: &Linker, session: &Session) -> Result<Vec<String>> {
+    let list = format!("{}.thinlto-index", program.output);
+    let mut args = program.thin_link.clone();
+    args.push(format!("--thinlto-index-only={list}"));
+    args.extend(["-o".to_owned(), program.output.clone()]);
+    args.extend(program.inputs.iter().cloned());
+    session.link(linker, &program.directory, &args, "the thin link")?;
+    read_index_list(&program.directory.join(&list))
+}

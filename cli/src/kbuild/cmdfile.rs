@@ -1,0 +1,234 @@
+//! kbuild's `.cmd` files: what was run to make a target, in make's syntax
+//! (`scripts/Kbuild.include` and `scripts/Makefile.lib` of Linux).
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+
+use backlto::error::{Error, Kind, Result};
+
+/// A `.cmd` file that has been read.
+pub(crate) struct CmdFile {
+    path: PathBuf,
+    /// Its content after a line feed: so every line has one before it.
+    lines: Vec<u8>,
+}
+
+/// The `.cmd` file of `target`: `dir/.x.o.cmd` for `dir/x.o`.
+pub(crate) fn path_of(objtree: &Path, target: &str) -> PathBuf {
+    let target = Path::new(target);
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    objtree.join(target.with_file_name(format!(".{name}.cmd")))
+}
+
+impl CmdFile {
+    pub(crate) fn read(objtree: &Path, target: &str) -> Result<CmdFile> {
+        let path = path_of(objtree, target);
+        let mut lines = b"\n".to_vec();
+        match File::open(&path).and_then(|mut file| file.read_to_end(&mut lines)) {
+            Ok(_) => Ok(CmdFile { path, lines }),
+            Err(e) => Err(Error::new(
+                Kind::Input,
+                format!(
+                    "cannot read how `{target}` was made from `{}`",
+                    path.display()
+                ),
+            )
+            .because(e)
+            .hint("the front end of kbuild writes it; run make again")),
+        }
+    }
+
+    /// The command that made `target`, as a shell would read it.
+    pub(crate) fn command(&self, target: &str) -> Result<String> {
+        // Before Linux 6.2 the variable had no "saved" in its name.
+        ["savedcmd_", "cmd_"]
+            .iter()
+            .find_map(|kind| self.variable(kind, target))
+            .map(|text| unescape_make(&text))
+            .ok_or_else(|| self.error(&format!("has no `savedcmd_{target}` line")))
+    }
+
+    /// The flags that THIN_DIST kernels save for the backend. kbuild reads
+    /// them back with sed, not with make, so they carry no make escapes.
+    pub(crate) fn saved_c_flags(&self, target: &str) -> Option<Cow<'_, str>> {
+        self.variable("saved_c_flags_", target)
+    }
+
+    fn variable(&self, kind: &str, target: &str) -> Option<Cow<'_, str>> {
+        let start = format!("{kind}{target} := ");
+        let line = self.lines_with(&start).next()?;
+        line.get(start.len()..).map(String::from_utf8_lossy)
+    }
+
+    /// The `#SYMVER` lines: symbol CRCs for modpost.
+    pub(crate) fn symbol_versions(&self) -> Vec<String> {
+        self.lines_with("#SYMVER ")
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect()
+    }
+
+    /// The lines that begin with `start`. Most of a file is a list of every header
+    /// that was read; looking for lines is many times faster than splitting that.
+    fn lines_with(&self, start: &str) -> impl Iterator<Item = &[u8]> {
+        let start = format!("\n{start}");
+        let found: Vec<usize> = memmem::find_iter(&self.lines, &start).collect();
+        found.into_iter().map(|at| {
+            let line = &self.lines[at + 1..];
+            &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())]
+        })
+    }
+
+    /// The words of the first command of `text`, without running a shell.
+    pub(crate) fn words(&self, text: &str) -> Result<Vec<String>> {
+        // What follows is objtool or another step of its own.
+        let words = shlex::split(commands(text).next().unwrap_or_default())
+            .ok_or_else(|| self.error("has unbalanced quotes"))?;
+        if words.is_empty() {
+            return Err(self.error("records an empty command"));
+        }
+        Ok(words)
+    }
+
+    pub(crate) fn error(&self, what: &str) -> Error {
+        Error::new(Kind::Input, format!("`{}` {what}", self.path.display()))
+    }
+}
+
+/// The commands of `text`, as far as the operators between them tell, which only
+/// count where they are not quoted.
+pub(crate) fn commands(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = end_of_command(text);
+        rest = end.map(|at| &text[at + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
+}
+
+/// Where the operator stands that ends the first command of `text`.
+fn end_of_command(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (Some(open), _) if open == character => quote = None,
+            (Some('\''), _) => {}
+            (_, '\\') => drop(characters.next()),
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(character),
+            (None, ';' | '&' | '|' | '\n') => return Some(at),
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+fn unescape_make(text: &str) -> String {
+    text.replace("$(pound)", "#")
+        .replace("\\#", "#")
+        .replace("$$", "$")
+}
+
+/// The inverse, as kbuild's `make-cmd` does it.
+fn escape_make(text: &str) -> String {
+    text.replace('$', "$$").replace('#', "$(pound)")
+}
+
+/// Records that `command` made `target`, followed by `more` lines.
+pub(crate) fn write<'a>(
+    objtree: &Path,
+    target: &str,
+    command: &str,
+    more: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let mut text = format!("savedcmd_{target} := {}\n", escape_make(command));
+    for line in more {
+        text.push_str(line);
+        text.push('\n');
+    }
+    // make reads what it says, not when it was written.
+    super::steps::write(&path_of(objtree, target), &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> CmdFile {
+        CmdFile {
+            path: ".x.o.cmd".into(),
+            lines: format!("\n{text}").into_bytes(),
+        }
+    }
+
+    #[test]
+    fn command_is_unescaped_from_make_and_cut_at_the_next_one() {
+        let cmd = file(
+            "savedcmd_a/x.o := clang -DN='\"x\"' -DP=$$p -DH='$(pound)' -c -o a/x.o x.c ; objtool a/x.o\n",
+        );
+        let text = cmd.command("a/x.o").unwrap();
+        assert_eq!(
+            cmd.words(&text).unwrap(),
+            [
+                "clang",
+                "-DN=\"x\"",
+                "-DP=$p",
+                "-DH=#",
+                "-c",
+                "-o",
+                "a/x.o",
+                "x.c"
+            ]
+        );
+    }
+
+    #[test]
+    fn quotes_closed_and_reopened_are_one_word() {
+        let cmd = file("cmd_x.o := clang '-DQ='\\''a b'\\''' x.c; true\n");
+        let text = cmd.command("x.o").unwrap();
+        assert_eq!(cmd.words(&text).unwrap(), ["clang", "-DQ='a b'", "x.c"]);
+    }
+
+    #[test]
+    fn quoted_operators_end_no_command() {
+        let cmd = file("cmd_x.o := clang -DA=';' '-DB=a;' -DC=\\; \"&&\" -c x.c; true\n");
+        let text = cmd.command("x.o").unwrap();
+        let expected = ["clang", "-DA=;", "-DB=a;", "-DC=;", "&&", "-c", "x.c"];
+        assert_eq!(cmd.words(&text).unwrap(), expected);
+    }
+
+    #[test]
+    fn another_target_is_not_taken_for_this_one() {
+        let cmd = file("savedcmd_ax.o := clang\nsavedcmd_x.o.d := clang\n");
+        assert!(cmd.command("x.o").is_err());
+    }
+
+    #[test]
+    fn unbalanced_quotes_name_the_file() {
+        let cmd = file("savedcmd_x.o := clang '-DX x.c\n");
+        let text = cmd.command("x.o").unwrap();
+        let e = cmd.words(&text).unwrap_err().to_string();
+        assert_eq!(e, "`.x.o.cmd` has unbalanced quotes");
+    }
+
+    #[test]
+    fn saved_flags_are_raw() {
+        let cmd = file("savedcmd_x.o := clang\n\nsaved_c_flags_x.o := -DA=$x -O2\n");
+        assert_eq!(cmd.saved_c_flags("x.o").unwrap(), "-DA=$x -O2");
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = "clang -DA='$x # y' -o x.o";
+        write(dir.path(), "x.o", command, ["#SYMVER f 0x1"].into_iter()).unwrap();
+        let cmd = CmdFile::read(dir.path(), "x.o").unwrap();
+        assert_eq!(cmd.command("x.o").unwrap(), command);
+        assert_eq!(cmd.symbol_versions(), ["#SYMVER f 0x1"]);
+    }
+}

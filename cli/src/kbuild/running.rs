@@ -1,0 +1,82 @@
+//! The recipe that make is running: where flags stand that no `.cmd` file has
+//! yet.
+//!
+//! The object of a module with a single source is compiled and linked by one
+//! recipe (`cmd_ld_single_m` in `scripts/Makefile.build`), and kbuild records
+//! the recipe only after it ended. A `.cmd` file that is there at that moment
+//! is of the build before. But the shell that runs the recipe has its text
+//! among its arguments, and waits for the linker.
+
+use super::cmdfile;
+
+/// A recipe as a shell was given it.
+pub(crate) struct Recipe(String);
+
+impl Recipe {
+    /// The recipe of the shell that started the linker that started this
+    /// process.
+    pub(crate) fn current() -> Option<Recipe> {
+        let linker = rustix::process::getppid()?.as_raw_nonzero().get();
+        let status = std::fs::read_to_string(format!("/proc/{linker}/status")).ok()?;
+        let shell: u32 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:"))?
+            .trim()
+            .parse()
+            .ok()?;
+        let arguments = std::fs::read(format!("/proc/{shell}/cmdline")).ok()?;
+        Recipe::of_shell(&String::from_utf8_lossy(&arguments))
+    }
+
+    /// `arguments` as in /proc/PID/cmdline: each followed by a NUL.
+    fn of_shell(arguments: &str) -> Option<Recipe> {
+        let mut arguments = arguments.split('\0').skip(1);
+        // make runs `sh -c TEXT`; other flags may be mixed in (`-ec`).
+        arguments.find(|word| word.starts_with('-') && word.ends_with('c'))?;
+        Some(Recipe(arguments.next()?.to_owned()))
+    }
+
+    /// The words of the command that compiles `object`.
+    pub(crate) fn compile_of(&self, object: &str) -> Option<Vec<String>> {
+        cmdfile::commands(&self.0)
+            .filter_map(shlex::split)
+            .find(|words| {
+                words
+                    .windows(3)
+                    .any(|w| w[0] == "-c" && w[1] == "-o" && w[2] == object)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "sh\0-c\0set -e; echo '  CC [M]  fs/a.o';  trap 'rm -f fs/a.o; exit' HUP; \
+        clang-22 -Wp,-MMD,fs/.a.o.d -DX='\"a;b\"' -c -o fs/a.o /src/fs/a.c ; \
+        ld.backlto -r -o fs/.tmp_a.o fs/a.o; mv fs/.tmp_a.o fs/a.o; \
+        printf '%s\\n' 'savedcmd_fs/a.o := clang-22 -OLD -c -o fs/a.o /src/fs/a.c' > fs/.a.o.cmd\0";
+
+    #[test]
+    fn the_compile_is_found_among_the_commands() {
+        let recipe = Recipe::of_shell(TEXT).unwrap();
+        assert_eq!(
+            recipe.compile_of("fs/a.o").unwrap(),
+            [
+                "clang-22",
+                "-Wp,-MMD,fs/.a.o.d",
+                "-DX=\"a;b\"",
+                "-c",
+                "-o",
+                "fs/a.o",
+                "/src/fs/a.c"
+            ]
+        );
+        assert_eq!(recipe.compile_of("fs/b.o"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_no_shell_has_no_recipe() {
+        assert!(Recipe::of_shell("make\0all\0").is_none());
+    }
+}

@@ -1,0 +1,301 @@
+//! The `backlto` program: picks a front door, prints what is left to say, sets
+//! the exit status.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+mod arch;
+mod doors;
+mod kbuild;
+mod linker;
+mod lld;
+mod report;
+mod session;
+mod trace;
+
+use crate::report::Verbosity;
+use crate::session::{Failure, Settings};
+use backlto::error::{self, Error};
+use backlto::{CacheOptions, Options};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Every ThinLTO back end of a build, in one process.
+#[derive(Parser)]
+#[command(name = "backlto", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    door: Door,
+    #[command(flatten)]
+    common: Common,
+}
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (LLVM ",
+    env!("BACKLTO_LLVM_VERSION"),
+    ")"
+);
+
+const EXAMPLES: &str = "\
+Examples:
+  make LLVM=-22 LD=ld.backlto          a kernel with CONFIG_LTO_CLANG_THIN, all of it
+  clang -flto=thin -fuse-ld=/usr/local/bin/ld.backlto ...
+                                       a program
+  backlto kbuild OBJTREE               stages 2 to 4 of a kernel whose front end is done
+  backlto kbuild --arch x86_64=OBJ1 --arch arm64=OBJ2
+                                       of two, on one pool
+  backlto explain OBJTREE/init/main.thinlto-native.o
+                                       why that object was built
+  backlto cc -x ir -fthinlto-index=a.o.thinlto.bc -O2 -c -o a.native.o a.o
+                                       one backend, with clang's command line
+  backlto run plan.json                thin link, backends and link of programs
+  backlto doctor                       whether all that is needed is there
+
+Exit status: 0 when all is done, 1 when something failed (standard error says what),
+2 for a command line that makes no sense.";
+
+#[derive(Args)]
+struct Common {
+    /// Backends at a time [default: all cores]
+    #[arg(short, long, global = true, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Print the equivalent clang command of every backend
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Print errors and the compiler's messages only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Where objects of earlier builds are kept [default: backlto in the user's
+    /// cache directory; an empty name keeps none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BACKLTO_CACHE_DIR",
+        hide_env_values = true
+    )]
+    cache_dir: Option<OsString>,
+    /// How large and old the cache may get, as for ld.lld --thinlto-cache-policy=
+    #[arg(
+        long,
+        global = true,
+        value_name = "POLICY",
+        env = "BACKLTO_CACHE_POLICY",
+        hide_env_values = true
+    )]
+    cache_policy: Option<String>,
+    /// Neither look in the cache nor add to it
+    #[arg(long, global = true)]
+    no_cache: bool,
+    /// Print what happens as JSON, one object a line, in place of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Write a trace of the run for Chrome's or Perfetto's viewer
+    #[arg(long, global = true, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Have LLVM's own time trace of each compile in it
+    #[arg(long, global = true, requires = "trace")]
+    trace_llvm: bool,
+    /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
+    #[arg(long, global = true, value_name = "PATH")]
+    ld: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Door {
+    /// Thin link, backends and link of Linux kernels whose front end is done
+    Kbuild(Kbuild),
+    /// One backend compile, with clang's own command line
+    ///
+    /// Options of backlto itself come before `cc`.
+    Cc {
+        /// What clang would be given
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "CLANG-ARGS"
+        )]
+        args: Vec<String>,
+    },
+    /// The backends of a link that ld.lld runs (--thinlto-distributor=)
+    Distribute {
+        /// The jobs, as LLD describes them
+        #[arg(value_name = "FILE.json")]
+        description: PathBuf,
+    },
+    /// The same in a kernel tree, with the flags that kbuild recorded
+    #[command(hide = true)]
+    KbuildDistribute {
+        /// The jobs, as LLD describes them
+        #[arg(value_name = "FILE.json")]
+        description: PathBuf,
+    },
+    /// The thin link that kbuild asks ld.backlto for, and the backends
+    #[command(hide = true)]
+    KbuildIndex {
+        /// ld.lld's command line
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Why an object was built, and what would happen to it now
+    Explain {
+        /// The object, or the module that it is made of
+        object: PathBuf,
+    },
+    /// Check that everything that builds need is there and fits
+    Doctor,
+    /// Write man pages and completions for bash, zsh and fish
+    #[command(hide = true)]
+    Manual {
+        /// Where to; it must exist
+        directory: PathBuf,
+    },
+    /// Look at the cache of objects, or tidy it up
+    Cache {
+        /// What to do
+        task: doors::cache::Task,
+    },
+    /// Thin link, backends and link of programs that a JSON file describes
+    Run {
+        /// The description
+        plan: PathBuf,
+        /// Only the programs for this architecture
+        #[arg(long = "arch", value_name = "NAME")]
+        arches: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct Kbuild {
+    /// The kernels' object trees, each as given to make with O=
+    #[arg(value_name = "OBJTREE", required_unless_present_any = ["directory", "arches"])]
+    objtrees: Vec<PathBuf>,
+    /// The same, as an option
+    #[arg(short = 'C', value_name = "OBJTREE", id = "directory")]
+    directories: Vec<PathBuf>,
+    /// Only the trees of this architecture; with =OBJTREE, one more tree
+    #[arg(long = "arch", value_name = "NAME[=OBJTREE]")]
+    arches: Vec<String>,
+    /// The stage to stop after
+    #[arg(long, value_name = "STAGE", default_value = "vmlinux.o")]
+    to: kbuild::Stage,
+    /// What make was given (LLVM=-22, ARCH=arm64, …), when it cannot be told
+    /// from the tree
+    #[arg(long = "make", value_name = "VAR=VALUE")]
+    make_variables: Vec<String>,
+    /// Run this on each finished object, {} for its path (no shell); the object
+    /// fails when it fails
+    #[arg(long, value_name = "CMD {}")]
+    post: Option<String>,
+}
+
+/// The cache to use, if any.
+fn cache(common: &Common) -> Option<CacheOptions> {
+    let chosen = common.cache_dir.as_ref().map(PathBuf::from);
+    let directory = chosen.or_else(backlto::default_cache_directory)?;
+    let off = common.no_cache || directory.as_os_str().is_empty();
+    (!off).then(|| CacheOptions {
+        directory,
+        policy: common.cache_policy.clone().unwrap_or_default(),
+    })
+}
+
+/// The command line. LLD calls a distributor with the jobs alone, and with the
+/// options that the user has for it.
+fn arguments() -> Vec<OsString> {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let names_jobs = args
+        .last()
+        .is_some_and(|last| last.as_encoded_bytes().ends_with(b".dist-file.json"));
+    let doors = Cli::command();
+    let is_door = |arg: &OsString| {
+        arg.to_str()
+            .is_some_and(|arg| doors.find_subcommand(arg).is_some())
+    };
+    if names_jobs && !args.iter().skip(1).any(is_door) {
+        args.insert(args.len() - 1, "distribute".into());
+    }
+    args
+}
+
+/// Writes what `make install` installs beside the programs.
+fn manual(directory: &Path) -> std::io::Result<()> {
+    let mut cli = Cli::command();
+    clap_mangen::generate_to(cli.clone(), directory)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut cli, "backlto", directory)?;
+    }
+    Ok(())
+}
+
+fn main() {
+    let cli = Cli::parse_from(arguments());
+    let cache_by_default = cli.common.cache_dir.is_none();
+    let settings = Settings {
+        options: Options {
+            workers: cli.common.jobs,
+            cache: cache(&cli.common),
+            time_trace: cli.common.trace_llvm,
+        },
+        cache_by_default,
+        json: cli.common.json,
+        trace: cli.common.trace.clone(),
+        verbosity: match (cli.common.quiet, cli.common.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        },
+        linker: cli.common.ld,
+    };
+    let outcome = backlto::own_process()
+        .map_err(Failure::from)
+        .and_then(|()| match cli.door {
+            Door::Kbuild(args) => kbuild::run(
+                &kbuild::Request {
+                    objtrees: [args.objtrees, args.directories].concat(),
+                    arches: args.arches,
+                    to: args.to,
+                    make_variables: args.make_variables,
+                    post: args.post,
+                },
+                &settings,
+            ),
+            Door::Distribute { description } => {
+                doors::distribute::run(&description, &settings.within_link())
+            }
+            Door::KbuildDistribute { description } => {
+                kbuild::distribute::run(&description, &settings.within_link())
+            }
+            Door::KbuildIndex { args } => kbuild::index(&args, &settings),
+            Door::Explain { object } => doors::explain::run(&object),
+            Door::Doctor => doors::doctor::run(&settings),
+            Door::Manual { directory } => manual(&directory).map_err(|e| {
+                let text = format!("cannot write to `{}`", directory.display());
+                Error::new(error::Kind::Output, text).because(e).into()
+            }),
+            Door::Cache { task } => doors::cache::run(&doors::cache::Request {
+                task,
+                directory: cli
+                    .common
+                    .cache_dir
+                    .filter(|name| !name.is_empty())
+                    .map(PathBuf::from),
+                policy: cli.common.cache_policy,
+                json: cli.common.json,
+            }),
+            Door::Cc { args } => doors::cc::run(args, &settings),
+            Door::Run { plan, arches } => doors::programs::run(&plan, &arches, &settings),
+        });
+    let status = match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            if let Failure::Unsaid(errors) = failure {
+                errors.iter().for_each(report::error);
+            }
+            1
+        }
+    };
+    backlto::exit(status)
+}

@@ -1,0 +1,219 @@
+//! What the doors have in common: settings, the engine with its reporter, locks,
+//! and how they end.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::linker::Linker;
+use crate::report::{self, Reporter, Verbosity};
+use backlto::cache::Summary;
+use backlto::error::{Error, Kind, Result};
+use backlto::incremental::contents::Contents;
+use backlto::incremental::record::Record;
+use backlto::{Engine, Job, Options, Plan};
+
+/// What every door takes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// How to run the backends.
+    pub(crate) options: Options,
+    /// How much to say.
+    pub(crate) verbosity: Verbosity,
+    /// The linker chosen by the user.
+    pub(crate) linker: Option<PathBuf>,
+    /// Print what happens as JSON, for programs.
+    pub(crate) json: bool,
+    /// Where a trace of the run goes.
+    pub(crate) trace: Option<PathBuf>,
+    /// The cache that [`Options::cache`] names is one that nobody asked for.
+    pub(crate) cache_by_default: bool,
+}
+
+impl Settings {
+    /// Finds the linker, and warns when its version does not fit. It is asked for
+    /// that, which takes as long as a small job: only doors that link do it.
+    pub(crate) fn find_linker(&self) -> Result<Linker> {
+        let linker = Linker::find(self.linker.as_deref())?;
+        if let Some(text) = linker.mismatch() {
+            report::warning(&text);
+        }
+        Ok(linker)
+    }
+
+    /// For runs that are part of a link: linkers print nothing when all is well.
+    #[must_use]
+    pub(crate) fn within_link(mut self) -> Settings {
+        if self.verbosity == Verbosity::Normal {
+            self.verbosity = Verbosity::Progress;
+        }
+        self
+    }
+}
+
+/// What the stages of a door, or of several doors at once, have in common.
+pub(crate) struct Session {
+    engine: Engine,
+    pub(crate) reporter: Reporter,
+}
+
+impl Session {
+    /// Starts the engine.
+    pub(crate) fn new(settings: &Settings) -> Result<Session> {
+        let engine = Engine::new(&settings.options).or_else(|e| {
+            // Without a place to keep objects, they are compiled.
+            if !settings.cache_by_default || settings.options.cache.is_none() {
+                return Err(e);
+            }
+            report::warning(&e.to_string());
+            Engine::new(&Options {
+                cache: None,
+                ..settings.options.clone()
+            })
+        })?;
+        if let Some(reason) = engine.cache_is_read_only()
+            && settings.verbosity == Verbosity::Verbose
+        {
+            report::warning(&format!("objects are not kept: {reason}"));
+        }
+        Ok(Session {
+            engine,
+            reporter: Reporter::new(settings.verbosity, settings.json, settings.trace.clone()),
+        })
+    }
+
+    /// Runs the backends of `plan` that are not up to date by `record`, and says
+    /// how each ended. `group` is whose line of the summary they count for.
+    pub(crate) fn run_backends(
+        &self,
+        plan: &Plan,
+        record: &mut Record,
+        contents: &mut Contents,
+        group: Option<&str>,
+        label: &dyn Fn(&Job) -> String,
+    ) -> Outcome {
+        let observer = self.reporter.follow(plan.jobs.len(), group, label);
+        let reports = self
+            .engine
+            .run_recorded(plan, record, contents, &observer)
+            .map_err(Failure::Unsaid)?;
+        match reports.iter().any(|report| report.result.is_err()) {
+            true => Err(Failure::Said),
+            false => Ok(()),
+        }
+    }
+
+    /// Runs `linker` in `directory`; `doing` names the step.
+    pub(crate) fn link<S: AsRef<OsStr>>(
+        &self,
+        linker: &Linker,
+        directory: &Path,
+        args: &[S],
+        doing: &str,
+    ) -> Result<()> {
+        let begin = Instant::now();
+        let linked = linker.run(directory, args, doing);
+        self.reporter.step_ended(doing, begin);
+        linked
+    }
+
+    /// Ends the use of the cache, and prints the summary if one is wanted.
+    pub(crate) fn finish(self) {
+        let cache = finish_cache(self.engine);
+        self.reporter.finish(cache.as_ref());
+    }
+
+    /// The same without a summary, for steps of somebody else's build.
+    pub(crate) fn finish_quietly(self) {
+        finish_cache(self.engine);
+        self.reporter.end();
+    }
+}
+
+/// Leaves `record` at `path` for the next run.
+pub(crate) fn keep_record(record: &Record, path: &Path) {
+    if let Err(e) = record.write(path) {
+        report::warning(&format!("the next run will not know of this one: {e}"));
+    }
+}
+
+fn finish_cache(engine: Engine) -> Option<Summary> {
+    let summary = engine.finish()?;
+    if let Some(reason) = &summary.first_error {
+        report::warning(&format!(
+            "the cache could not be used as it should: {reason}"
+        ));
+    }
+    Some(summary)
+}
+
+/// Waits until no other backlto works in any of `directories`, and keeps others
+/// out until the result is dropped: two thin links at once would write the same
+/// indexes. The lock is on the directory itself, so it leaves no file behind.
+pub(crate) fn lock<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<Vec<File>> {
+    // Everybody locks in one order, so that nobody waits in a circle.
+    let ordered: BTreeSet<PathBuf> = directories
+        .into_iter()
+        .map(|directory| directory.canonicalize().unwrap_or(directory.to_owned()))
+        .collect();
+    ordered
+        .iter()
+        .map(|directory| lock_one(directory))
+        .collect()
+}
+
+fn lock_one(directory: &Path) -> Result<File> {
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::new(
+            Kind::Input,
+            format!("cannot work in `{}`", directory.display()),
+        )
+        .because(e)
+    };
+    let file = File::open(directory).map_err(|e| failed(&e))?;
+    // A file system without locks answers otherwise: then nobody can be waited
+    // for.
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+    {
+        report::warning(&format!(
+            "waiting for another backlto in `{}`",
+            directory.display()
+        ));
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(&e))?;
+    }
+    Ok(file)
+}
+
+/// How a door ended.
+pub(crate) type Outcome = std::result::Result<(), Failure>;
+
+/// Why a door did not reach its goal.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The user has already been told.
+    Said,
+    /// The user must be told this.
+    Unsaid(Vec<Error>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Unsaid(vec![error])
+    }
+}
+
+/// `path` made absolute, with an error that names it.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| {
+        Error::new(
+            Kind::Environment,
+            format!("cannot resolve `{}`", path.display()),
+        )
+        .because(e)
+    })
+}
