@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::emit;
 use crate::error::{Error, Kind, Result};
 use crate::incremental::attempt::{Attempt, Found};
-use crate::incremental::record::{How, JobRecord};
+use crate::incremental::record::{How, ObjectRecord};
 use crate::llvm::{self, CompileFailure, CompileInput};
 use crate::prepare::Task;
 
@@ -37,7 +37,7 @@ pub struct JobReport {
     /// and code generation. Zero for a compile without a summary index.
     pub backend_cpu: Duration,
     /// What the next build will want to know.
-    pub(crate) known: Option<JobRecord>,
+    pub(crate) known: Option<ObjectRecord>,
 }
 
 impl JobReport {
@@ -50,7 +50,7 @@ impl JobReport {
     }
 
     /// The report of a job whose object was there.
-    pub(crate) fn up_to_date(known: JobRecord) -> JobReport {
+    pub(crate) fn up_to_date(known: ObjectRecord) -> JobReport {
         JobReport {
             how: How::UpToDate,
             known: Some(known),
@@ -177,7 +177,7 @@ fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
     };
     let compiled = llvm::compile(&input, Some(attempt));
     // Others may still import from it, but most of it was for this job.
-    task.module.rest();
+    task.module.release_memory();
     if let Some(found) = attempt.found() {
         return from_cache(found);
     }

@@ -69,11 +69,6 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// What tells the program at `path` from its other builds.
-pub fn of_program(path: &std::path::Path) -> Digest {
-    crate::incremental::key::of_program(&path.to_string_lossy())
-}
-
 /// Hashes a sequence of named fields.
 ///
 /// Names and contents carry their lengths, so two different sequences never

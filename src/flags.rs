@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::incremental::key::{self, FlagsKey};
+use crate::files::Files;
+use crate::flag_key::{self, FlagsKey};
 use crate::llvm::{self, Invocation};
 use crate::plan::{self, Command, Job, Plan};
 
@@ -24,12 +25,15 @@ pub(crate) struct MappedFlags {
 }
 
 /// The mapped flags of every job, in plan order.
-pub(crate) fn map(plan: &Plan) -> std::result::Result<Vec<Arc<MappedFlags>>, Vec<Error>> {
+pub(crate) fn map(
+    plan: &Plan,
+    files: &Files,
+) -> std::result::Result<Vec<Arc<MappedFlags>>, Vec<Error>> {
     let mut sets = Sets::default();
     let mut mapped = Vec::with_capacity(plan.jobs.len());
     let mut errors = Vec::new();
     for job in &plan.jobs {
-        match sets.get(job) {
+        match sets.get(job, files) {
             Ok(flags) => mapped.push(flags),
             Err(Some(e)) => errors.push(e),
             // Said with the first job of this flag set.
@@ -55,26 +59,30 @@ enum Known {
 struct Sets<'a>(HashMap<(&'a [String], &'a Path), Known>);
 
 impl<'a> Sets<'a> {
-    fn get(&mut self, job: &'a Job) -> std::result::Result<Arc<MappedFlags>, Option<Error>> {
+    fn get(
+        &mut self,
+        job: &'a Job,
+        files: &Files,
+    ) -> std::result::Result<Arc<MappedFlags>, Option<Error>> {
         let Command::Flags(flags) = &job.command else {
-            return map_job(job).map(Arc::new).map_err(Some);
+            return map_one(job, files).map(Arc::new).map_err(Some);
         };
         let key = (&flags[..], job.directory.as_path());
         let mut error = None;
-        let known = self
-            .0
-            .entry(key)
-            .or_insert_with(|| match map_placeholders(flags, job) {
-                Ok(Some(mapped)) => Known::Shared(Arc::new(mapped)),
-                Ok(None) => Known::PerJob,
-                Err(e) => {
-                    error = Some(e);
-                    Known::Rejected
-                }
-            });
+        let known =
+            self.0
+                .entry(key)
+                .or_insert_with(|| match map_placeholders(flags, job, files) {
+                    Ok(Some(mapped)) => Known::Shared(Arc::new(mapped)),
+                    Ok(None) => Known::PerJob,
+                    Err(e) => {
+                        error = Some(e);
+                        Known::Rejected
+                    }
+                });
         match known {
             Known::Shared(mapped) => Ok(Arc::clone(mapped)),
-            Known::PerJob => map_job(job).map(Arc::new).map_err(Some),
+            Known::PerJob => map_one(job, files).map(Arc::new).map_err(Some),
             Known::Rejected => Err(error),
         }
     }
@@ -88,9 +96,9 @@ const COMMON: &str = "backlto-placeholder-";
 
 /// Maps a flag set apart from the names of any job. `None` when the result
 /// depends on those names, as that of `-gsplit-dwarf` does.
-fn map_placeholders(flags: &[String], job: &Job) -> Result<Option<MappedFlags>> {
+fn map_placeholders(flags: &[String], job: &Job, files: &Files) -> Result<Option<MappedFlags>> {
     let args = plan::command_line(flags, MODULE, Some(INDEX), OUTPUT);
-    let mapped = map_args(&args, job)?;
+    let mapped = map_args(&args, job, files)?;
     let index = format!("-fthinlto-index={INDEX}");
     let replaced_per_job = |arg: &str| arg == MODULE || arg == OUTPUT || arg == index;
     let dependent = mapped
@@ -101,11 +109,12 @@ fn map_placeholders(flags: &[String], job: &Job) -> Result<Option<MappedFlags>> 
     Ok((!dependent).then_some(mapped))
 }
 
-fn map_job(job: &Job) -> Result<MappedFlags> {
-    map_args(&job.command_line(), job)
+/// The mapped flags of `job` alone.
+pub(crate) fn map_one(job: &Job, files: &Files) -> Result<MappedFlags> {
+    map_args(&job.command_line(), job, files)
 }
 
-fn map_args(args: &[String], job: &Job) -> Result<MappedFlags> {
+fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
     let rejected = |messages: String| {
         Error::new(
             Kind::Flags,
@@ -131,7 +140,7 @@ fn map_args(args: &[String], job: &Job) -> Result<MappedFlags> {
     Ok(MappedFlags {
         messages,
         llvm_options: invocation.llvm_options(),
-        key: key::of_flags(&invocation.cc1_args(), &job.directory),
+        key: flag_key::of_flags(&invocation.cc1_args(), &job.directory, files),
         arch,
         invocation,
     })

@@ -38,13 +38,16 @@
 pub mod bitcode;
 pub mod cache;
 mod codegen;
+pub mod dependency;
 pub mod digest;
 pub mod embed;
 pub mod emit;
 pub mod error;
+pub mod files;
+mod flag_key;
 mod flags;
+pub mod identity;
 pub mod incremental;
-mod input;
 mod llvm;
 mod plan;
 mod prepare;
@@ -63,11 +66,10 @@ pub use embed::{
     thin_lto_bitcode,
 };
 pub use error::{Error, Result};
+use files::Files;
 use incremental::Verdict;
-use incremental::contents::Contents;
 pub use incremental::record::How;
 use incremental::record::Record;
-use input::Inputs;
 pub use llvm::BUILT_VERSION;
 pub use plan::{Command, Job, Plan};
 use schedule::Event;
@@ -184,12 +186,7 @@ impl Engine {
         plan: &Plan,
         observer: &dyn Observer,
     ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
-        self.run_recorded(
-            plan,
-            &mut Record::default(),
-            &mut Contents::default(),
-            observer,
-        )
+        self.run_recorded(plan, &mut Record::default(), &Files::default(), observer)
     }
 
     fn with_settings(&self, mut tasks: Vec<prepare::Task>) -> Vec<prepare::Task> {
@@ -199,13 +196,13 @@ impl Engine {
         tasks
     }
 
-    /// The same; jobs whose object is there, by `record` and by `contents`, are
+    /// The same; jobs whose object is there, by `record` and by `files`, are
     /// left out, and the others recorded.
     pub fn run_recorded(
         &self,
         plan: &Plan,
         record: &mut Record,
-        contents: &mut Contents,
+        files: &Files,
         observer: &dyn Observer,
     ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
         let twice = prepare::duplicate_outputs(plan);
@@ -218,13 +215,14 @@ impl Engine {
             return Err(vec![Error::new(error::Kind::Environment, error).hint(hint)]);
         }
         let cache = self.cache.as_ref().filter(|_| !llvm::options_of_host());
-        let flags = flags::map(plan)?;
+        files.add_in_memory(plan);
+        let flags = flags::map(plan, files)?;
         let (verdicts, tasks) = self.readers.install(|| {
-            let verdicts = incremental::judge(plan, &flags, record, contents);
+            let verdicts = incremental::compare(plan, &flags, record, files);
             let stale: Vec<usize> = (0..verdicts.len())
                 .filter(|number| matches!(verdicts[*number], Verdict::Stale(_)))
                 .collect();
-            prepare::prepare(plan, &stale, &flags, cache, &mut Inputs::of(plan))
+            prepare::prepare(plan, &stale, &flags, cache, files)
                 .map(|tasks| (verdicts, self.with_settings(tasks)))
         })?;
         let mut reasons = Vec::with_capacity(plan.jobs.len());
@@ -241,7 +239,7 @@ impl Engine {
             reports.push(report);
         }
         let (events, happened) = crossbeam::channel::unbounded();
-        contents.take(tasks.iter().map(|task| task.job.output_path()));
+        files.take(tasks.iter().map(|task| task.job.output_path()));
         let mut running = tasks.len();
         self.pool.submit(tasks, &events, &self.cancelled);
         while running > 0 {
@@ -258,7 +256,7 @@ impl Engine {
                     if let Some(known) = &mut report.known {
                         known.why.clone_from(&report.why);
                     }
-                    record.set_job(&plan.jobs[number], report.known.clone());
+                    record.set_object(&plan.jobs[number], report.known.clone());
                     for diagnostic in Diagnostic::all_of(&report.diagnostics) {
                         observer.diagnostic(number, &plan.jobs[number], &diagnostic);
                     }

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use crate::cache::Cache;
 use crate::error::{Error, Kind, Result};
+use crate::files::{Files, InputFile};
 use crate::flags::MappedFlags;
-use crate::input::{InputFile, Inputs};
 use crate::llvm::{self, ModuleHash, ModuleInfo, SummaryIndex};
 use crate::plan::{Job, Plan};
 
@@ -25,6 +25,8 @@ pub(crate) struct Task {
     pub(crate) index: Option<Arc<InputFile>>,
     /// The modules imported from, under the names that the index has.
     pub(crate) imports: Vec<(String, Arc<InputFile>)>,
+    /// All that the run has opened.
+    pub(crate) files: Files,
     /// An estimate of the work, in IR instructions.
     pub(crate) cost: u64,
     pub(crate) cache: Option<Arc<Cache>>,
@@ -63,25 +65,18 @@ pub(crate) fn prepare(
     numbers: &[usize],
     flags: &[Arc<MappedFlags>],
     cache: Option<&Arc<Cache>>,
-    inputs: &mut Inputs,
+    files: &Files,
 ) -> std::result::Result<Vec<Task>, Vec<Error>> {
     let jobs: Vec<&Job> = numbers.iter().map(|number| &plan.jobs[*number]).collect();
-    inputs.open(jobs.iter().map(|job| job.module_path()));
-    inputs.open(jobs.iter().filter_map(|job| job.index_path()));
-    let indexes: Vec<Result<Index>> = jobs.par_iter().map(|job| read_index(job, inputs)).collect();
-    inputs.open(jobs.iter().zip(&indexes).flat_map(|(job, index)| {
-        let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
-        imports.iter().map(|(name, _)| job.resolve(name))
-    }));
-    let inputs = &*inputs;
-    let modules = Modules::read(&jobs, &indexes, inputs);
+    let indexes: Vec<Result<Index>> = jobs.par_iter().map(|job| read_index(job, files)).collect();
+    let modules = Modules::read(&jobs, &indexes, files);
 
     let tasks: Vec<Result<Task>> = jobs
         .par_iter()
         .zip(numbers)
         .zip(indexes)
         .map(|((job, number), index)| {
-            let mut task = check_job(*number, job, index?, &flags[*number], inputs, &modules)?;
+            let mut task = check_job(*number, job, index?, &flags[*number], files, &modules)?;
             task.cache = cache.cloned();
             task.transient = plan.transient;
             task.in_memory = plan.in_memory;
@@ -125,7 +120,7 @@ pub(crate) fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
     errors
 }
 
-fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
+fn read_index(job: &Job, files: &Files) -> Result<Index> {
     let nothing = |instructions| Index {
         own: ModuleHash::default(),
         imports: Vec::new(),
@@ -133,14 +128,14 @@ fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
     };
     // Without an index the module's size is all there is to go by.
     let guess = || {
-        inputs
+        files
             .get(&job.module_path())
             .map_or(0, |m| m.bytes().len() as u64 / 16)
     };
     let Some(path) = job.index_path() else {
         return Ok(nothing(guess()));
     };
-    let file = inputs.get(&path)?;
+    let file = files.get(&path)?;
     if file.bytes().is_empty() {
         return Ok(nothing(guess()));
     }
@@ -181,7 +176,7 @@ fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {
 struct Modules(HashMap<PathBuf, Result<ModuleInfo>>);
 
 impl Modules {
-    fn read(jobs: &[&Job], indexes: &[Result<Index>], inputs: &Inputs) -> Modules {
+    fn read(jobs: &[&Job], indexes: &[Result<Index>], files: &Files) -> Modules {
         let mut paths: Vec<PathBuf> = jobs.iter().map(|job| job.module_path()).collect();
         for (job, index) in jobs.iter().zip(indexes) {
             let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
@@ -193,7 +188,7 @@ impl Modules {
             paths
                 .into_par_iter()
                 .map(|path| {
-                    let info = read_module(&path, inputs);
+                    let info = read_module(&path, files);
                     (path, info)
                 })
                 .collect(),
@@ -209,14 +204,14 @@ impl Modules {
     }
 }
 
-fn read_module(path: &Path, inputs: &Inputs) -> Result<ModuleInfo> {
-    let file = inputs.get(path)?;
+fn read_module(path: &Path, files: &Files) -> Result<ModuleInfo> {
+    let file = files.get(path)?;
     let describe =
         |message: &str| Error::new(Kind::Input, format!("`{}` {message}", path.display()));
     check_is_bitcode(file.bytes()).map_err(|what| describe(&what))?;
     let info = llvm::read_module_info(&path.to_string_lossy(), file.bytes())
         .map_err(|reason| describe("is damaged bitcode").because(reason))?;
-    file.rest();
+    file.release_memory();
     if !info.intact {
         return Err(describe("is damaged bitcode")
             .because("its content does not have the hash that it carries")
@@ -262,7 +257,7 @@ fn check_job(
     job: &Job,
     index: Index,
     flags: &Arc<MappedFlags>,
-    inputs: &Inputs,
+    files: &Files,
     modules: &Modules,
 ) -> Result<Task> {
     let info = modules.get(&job.module_path())?;
@@ -282,22 +277,20 @@ fn check_job(
     let mut imports = Vec::with_capacity(index.imports.len());
     for (name, hash) in index.imports {
         let path = job.resolve(&name);
-        let file = inputs
+        let file = files
             .get(&path)
             .map_err(|e| e.hint(format!("`{}` imports from it", job.module_path().display())))?;
         check_hash(modules.get(&path)?, &hash, &path, job)?;
-        imports.push((name, Arc::clone(file)));
+        imports.push((name, file));
     }
     Ok(Task {
         number,
         job: job.clone(),
         flags: Arc::clone(flags),
-        module: inputs.get(&job.module_path())?.clone(),
-        index: job
-            .index_path()
-            .map(|path| inputs.get(&path).cloned())
-            .transpose()?,
+        module: files.get(&job.module_path())?,
+        index: job.index_path().map(|path| files.get(&path)).transpose()?,
         imports,
+        files: files.clone(),
         cost: index.instructions,
         cache: None,
         transient: false,

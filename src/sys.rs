@@ -1,6 +1,7 @@
 //! What needs the operating system's unsafe calls: mapped files that survive
 //! truncation, and a working directory for each worker.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -8,6 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use memmap2::{Mmap, MmapMut, UncheckedAdvice};
+
+use crate::digest::Hasher;
 
 /// A file mapped for reading.
 ///
@@ -261,4 +264,80 @@ pub(crate) fn exit_now(status: i32) -> ! {
 /// [`own_working_directory`]), else of the process.
 pub(crate) fn enter(directory: &Path) -> io::Result<()> {
     std::env::set_current_dir(directory)
+}
+
+/// What tells the programs and libraries in this process from their other builds,
+/// one item for each: its build ID, else the hash of its code and constants in
+/// memory. What the kernel provides (the vDSO) has neither file nor say.
+pub(crate) fn loaded_code() -> Vec<Vec<u8>> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    // SAFETY: the callback gets the pointer to `found`, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(visit_loaded), (&raw mut found).cast()) };
+    found
+}
+
+/// # Safety
+/// Called by dl_iterate_phdr with the pointer that [`loaded_code`] passes.
+unsafe extern "C" fn visit_loaded(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    found: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the loader passes a valid description, its headers included, and
+    // `found` is the list of `loaded_code`.
+    let (info, headers, found) = unsafe {
+        let info = &*info;
+        let headers = std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
+        (info, headers, &mut *found.cast::<Vec<Vec<u8>>>())
+    };
+    // SAFETY: the loader keeps what its headers describe mapped and readable as
+    // long as the object is loaded, and holds its lock during this call.
+    let bytes = |header: &libc::Elf64_Phdr| unsafe {
+        let start = info.dlpi_addr.wrapping_add(header.p_vaddr) as *const u8;
+        std::slice::from_raw_parts(start, usize::try_from(header.p_memsz).unwrap_or(0))
+    };
+    // SAFETY: a name is null or ends in NUL.
+    let name = (!info.dlpi_name.is_null()).then(|| unsafe { CStr::from_ptr(info.dlpi_name) });
+    if name.is_some_and(|name| name.to_bytes().starts_with(b"linux-vdso")) {
+        return 0;
+    }
+    let notes = headers
+        .iter()
+        .filter(|header| header.p_type == libc::PT_NOTE);
+    let build_id = notes.filter_map(|header| build_id(bytes(header))).next();
+    found.push(build_id.map_or_else(
+        || {
+            let is_code = |header: &&libc::Elf64_Phdr| {
+                header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0
+            };
+            let mut hasher = Hasher::new();
+            for header in headers.iter().filter(is_code) {
+                hasher.field("segment", bytes(header));
+            }
+            hasher.digest().as_bytes().to_vec()
+        },
+        <[u8]>::to_vec,
+    ));
+    0
+}
+
+/// The build ID among the ELF notes `notes` (`elf(5)`): each has the lengths of its
+/// name and of its content and its kind, then both, padded to four bytes.
+fn build_id(mut notes: &[u8]) -> Option<&[u8]> {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    let word = |notes: &[u8], at: usize| {
+        let bytes = notes.get(at..at + 4)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+    };
+    loop {
+        let name_length = word(notes, 0)? as usize;
+        let length = word(notes, 4)? as usize;
+        let kind = word(notes, 8)?;
+        let start = 12 + name_length.next_multiple_of(4);
+        let content = notes.get(start..start.checked_add(length)?)?;
+        if kind == NT_GNU_BUILD_ID && notes.get(12..12 + name_length)? == b"GNU\0" {
+            return Some(content);
+        }
+        notes = notes.get(start + length.next_multiple_of(4)..)?;
+    }
 }

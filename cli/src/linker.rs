@@ -86,11 +86,10 @@ impl Linker {
         })
     }
 
-    /// What tells it from other linkers.
-    pub(crate) fn identity(&self) -> String {
-        let program = resolve(&self.program);
-        let build = backlto::digest::of_program(&program);
-        format!("{} {build}", self.version)
+    /// What tells it from other linkers; `None` when its file cannot be read.
+    pub(crate) fn identity(&self) -> Option<String> {
+        let build = backlto::identity::of_program(&resolve(&self.program)).ok()?;
+        Some(format!("{} {build}", self.version))
     }
 
     /// Runs it in `directory`; what it prints goes where our output goes.

@@ -14,8 +14,8 @@ use crate::linker::Linker;
 use crate::report::{self, Reporter, Verbosity};
 use backlto::cache::Summary;
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental::contents::Contents;
-use backlto::incremental::record::Record;
+use backlto::files::Files;
+use backlto::incremental::Record;
 use backlto::{Engine, Job, Options, Plan};
 
 /// What every door takes.
@@ -93,14 +93,14 @@ impl Session {
         &self,
         plan: &Plan,
         record: &mut Record,
-        contents: &mut Contents,
+        files: &Files,
         group: Option<&str>,
         label: &dyn Fn(&Job) -> String,
     ) -> Outcome {
         let observer = self.reporter.follow(plan.jobs.len(), group, label);
         let reports = self
             .engine
-            .run_recorded(plan, record, contents, &observer)
+            .run_recorded(plan, record, files, &observer)
             .map_err(Failure::Unsaid)?;
         match reports.iter().any(|report| report.result.is_err()) {
             true => Err(Failure::Said),

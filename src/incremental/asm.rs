@@ -7,25 +7,20 @@
 //! spells out the directive or the name, is [`AsmFiles::Unknown`]: such a module
 //! is compiled every time.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use memchr::memmem;
 
+use crate::dependency::{Dependency, Part};
 use crate::digest::{Digest, Hasher};
-
-/// Every file that assembly may have found, and what was in it: `None` for one
-/// that was not there. Had it been there, it might have been taken.
-pub(crate) type Files = BTreeMap<String, Option<Digest>>;
-
-/// Stands among [`Files`] for the directories of the include path and their
-/// order: with others, other files would be looked for.
-pub(crate) const INCLUDE_PATH: &str = "(include path)";
+use crate::files::Files;
 
 /// What is known of the files behind a module's assembly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AsmFiles {
-    Known(Files),
+    /// Every file that assembly may find, there or not: had one that is not been
+    /// there, it might have been taken. The include path comes first.
+    Known(Vec<Dependency>),
     Unknown,
 }
 
@@ -34,11 +29,12 @@ pub(crate) struct Search<'a> {
     pub(crate) directory: &'a Path,
     /// The directories of the include path, in order.
     pub(crate) include: &'a [String],
+    pub(crate) files: &'a Files,
 }
 
 impl AsmFiles {
     pub(crate) fn none() -> AsmFiles {
-        AsmFiles::Known(Files::new())
+        AsmFiles::Known(Vec::new())
     }
 
     /// Adds what `text` pulls in.
@@ -53,20 +49,21 @@ impl AsmFiles {
                 return;
             };
             for (name, is_source) in named {
-                let path = Some(search.include_path());
-                files.insert(INCLUDE_PATH.to_owned(), path);
+                if files.is_empty() {
+                    files.push(search.include_path());
+                }
                 for path in search.candidates(&name) {
-                    if path == INCLUDE_PATH {
-                        *self = AsmFiles::Unknown;
-                        return;
-                    }
-                    if files.contains_key(&path) {
+                    let dependency = search.file(&path);
+                    if files.contains(&dependency) {
                         continue;
                     }
-                    let content = search.read(&path);
-                    files.insert(path, content.as_deref().map(Digest::of));
+                    files.push(dependency);
                     // What is included may include more.
-                    texts.extend(content.filter(|_| is_source));
+                    if let Ok(file) = search.files.get(&search.directory.join(&path))
+                        && is_source
+                    {
+                        texts.push(file.bytes().to_vec());
+                    }
                 }
             }
         }
@@ -84,29 +81,48 @@ impl Search<'_> {
         here.chain(self.include.iter().map(found)).collect()
     }
 
-    fn read(&self, path: &str) -> Option<Vec<u8>> {
-        std::fs::read(self.directory.join(path)).ok()
+    /// What the file that assembly calls `path` is now.
+    fn file(&self, path: &str) -> Dependency {
+        let file = self.files.get(&self.directory.join(path));
+        let content: Option<Digest> = file.ok().map(|file| file.digest());
+        Dependency::new(Part::AsmFile, path, content)
     }
 
-    fn include_path(&self) -> Digest {
+    /// The directories and their order: with others, other files would be found.
+    fn include_path(&self) -> Dependency {
         let mut hasher = Hasher::new();
         for directory in self.include {
             hasher.field("directory", directory.as_bytes());
         }
-        hasher.digest()
+        Dependency::new(Part::IncludePath, "", hasher.digest())
     }
 
-    /// Whether the file at `path` is as it was.
-    pub(crate) fn is_as(&self, path: &str, known: &Option<Digest>) -> bool {
-        match path {
-            INCLUDE_PATH => Some(self.include_path()) == *known,
-            _ => self.read(path).as_deref().map(Digest::of) == *known,
+    /// What `known`, a file or the include path, is now.
+    pub(crate) fn now(&self, known: &Dependency) -> Dependency {
+        match known.part {
+            Part::IncludePath => self.include_path(),
+            _ => self.file(&known.name),
         }
     }
 
-    /// Whether all of `files` are.
-    pub(crate) fn unchanged(&self, files: &Files) -> bool {
-        files.iter().all(|(path, known)| self.is_as(path, known))
+    /// Whether all of `known` are as they were.
+    pub(crate) fn finds(&self, known: &[Dependency]) -> bool {
+        known.iter().all(|known| self.now(known) == *known)
+    }
+
+    /// Whether all of `known`, which this search has found, are on disk as they
+    /// were when they were hashed: LLVM opens them by name.
+    pub(crate) fn holds(&self, known: &[Dependency]) -> bool {
+        known.iter().all(|known| {
+            let path = self.directory.join(&known.name);
+            match known.part {
+                Part::IncludePath => true,
+                _ => match self.files.get(&path) {
+                    Ok(file) => file.is_unchanged(),
+                    Err(_) => !path.is_file(),
+                },
+            }
+        })
     }
 }
 
@@ -283,30 +299,43 @@ mod tests {
         write("inc/a.inc", ".incbin \"b.bin\"\n.include \"a.inc\"\n");
         write("b.bin", "one");
         let include = ["inc".to_owned()];
-        let search = Search {
-            directory: tree.path(),
-            include: &include,
+        fn search<'a>(tree: &'a Path, include: &'a [String], files: &'a Files) -> Search<'a> {
+            Search {
+                directory: tree,
+                include,
+                files,
+            }
+        }
+        let finds_now = |found: &[Dependency]| {
+            let files = Files::default();
+            search(tree.path(), &include, &files).finds(found)
         };
-        let mut files = AsmFiles::none();
-        files.add(b".include \"a.inc\"", &search);
-        let AsmFiles::Known(files) = files else {
+        let now = Files::default();
+        let mut found = AsmFiles::none();
+        found.add(b".include \"a.inc\"", &search(tree.path(), &include, &now));
+        let AsmFiles::Known(found) = found else {
             panic!("all names are plain")
         };
-        let names: Vec<_> = files.keys().map(String::as_str).collect();
-        let expected = ["a.inc", "b.bin", "inc/a.inc", "inc/b.bin"];
-        assert_eq!(names, [&[INCLUDE_PATH], &expected[..]].concat());
-        assert!(files["a.inc"].is_none() && files["inc/b.bin"].is_none());
-        assert!(search.unchanged(&files));
+        let names: Vec<_> = found.iter().map(|file| &*file.name).collect();
+        assert_eq!(names, ["", "a.inc", "inc/a.inc", "b.bin", "inc/b.bin"]);
+        let there: Vec<_> = found.iter().map(|file| file.digest.is_some()).collect();
+        assert_eq!(there, [true, false, true, true, false]);
+        assert!(
+            search(tree.path(), &include, &now).finds(&found)
+                && search(tree.path(), &include, &now).holds(&found)
+        );
         let none = Search {
             include: &[],
-            ..search
+            ..search(tree.path(), &include, &now)
         };
-        assert!(!none.unchanged(&files));
+        assert!(!none.finds(&found));
         // A file that comes before the one that was taken.
         write("a.inc", "");
-        assert!(!search.unchanged(&files));
+        assert!(!search(tree.path(), &include, &now).holds(&found));
+        assert!(!finds_now(&found));
         std::fs::remove_file(tree.path().join("a.inc")).unwrap();
-        write("b.bin", "two");
-        assert!(!search.unchanged(&files));
+        write("b.bin", "other");
+        assert!(!search(tree.path(), &include, &now).holds(&found));
+        assert!(!finds_now(&found));
     }
 }

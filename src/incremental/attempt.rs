@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::asm::{AsmFiles, Files, Search};
-use super::key::{self, FlagsKey};
-use super::record::{How, JobRecord};
+use super::asm::{AsmFiles, Search};
+use super::record::{How, ObjectRecord};
 use crate::cache::{Cache, Hit, Placement};
+use crate::dependency::{self, Dependency, Part};
 use crate::digest::Digest;
+use crate::flag_key::FlagsKey;
+use crate::identity;
 use crate::llvm::Watch;
 use crate::plan::Command;
 use crate::prepare::Task;
@@ -18,8 +20,8 @@ use crate::prepare::Task;
 #[derive(Clone, Serialize, Deserialize)]
 struct Entry {
     /// Files that assembly pulled in: the entry is for these alone.
-    #[serde(default, skip_serializing_if = "Files::is_empty")]
-    files: Files,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<Dependency>,
     object: Digest,
     size: u64,
     /// The module's name, and what clang said of it.
@@ -39,12 +41,15 @@ pub(crate) struct Found {
     pub(crate) diagnostics: String,
     pub(crate) how: How,
     /// For the record, if the job has one.
-    pub(crate) known: Option<JobRecord>,
+    pub(crate) known: Option<ObjectRecord>,
 }
 
 pub(crate) struct Attempt<'a> {
     task: &'a Task,
     cache: Option<&'a Cache>,
+    /// What the object depends on, but for files that assembly names; `None` when
+    /// its flags ask for more than an object.
+    made_of: Option<Vec<Dependency>>,
     /// The key by everything that the job reads, if it has one.
     primary: Option<Digest>,
     /// The key by the imported module, once that is known.
@@ -59,25 +64,20 @@ impl<'a> Attempt<'a> {
     pub(crate) fn new(task: &'a Task) -> Attempt<'a> {
         // What a program makes of an object is not in any key.
         let cache = task.cache.as_deref().filter(|_| task.job.post.is_none());
-        let primary = task.flags.key.as_ref().and_then(|flags| {
-            let index = task.index.as_ref()?;
-            cache?;
-            Some(
-                key::Inputs {
-                    flags: &flags.digest,
-                    module: (&task.job.module, task.module.digest()),
-                    index: index.digest(),
-                    imports: &mut task
-                        .imports
-                        .iter()
-                        .map(|(name, file)| (name.as_str(), file.digest())),
-                }
-                .key(),
-            )
+        // Before anything is compiled: what is hashed here is what LLVM gets.
+        let made_of = task.flags.key.as_ref().map(|flags| {
+            let mut imports: Vec<&str> = task.imports.iter().map(|(name, _)| &**name).collect();
+            imports.sort_unstable();
+            super::dependencies(&task.job, flags, &imports, &task.files)
         });
+        let primary = match (&made_of, cache, &task.index) {
+            (Some(made_of), Some(_), Some(_)) => Some(dependency::key(made_of)),
+            _ => None,
+        };
         Attempt {
             task,
             cache,
+            made_of,
             primary,
             imported: None,
             asm: AsmFiles::none(),
@@ -106,27 +106,15 @@ impl<'a> Attempt<'a> {
 
     /// What the record is to know of the object, now that it is there. `None` if
     /// it cannot be told what the object depends on.
-    pub(crate) fn known(&self, object: Digest, how: How) -> Option<JobRecord> {
-        let task = self.task;
-        let flags = task.flags.key.as_ref()?;
-        let mut imports: Vec<(String, Digest)> = task
-            .imports
-            .iter()
-            .map(|(name, file)| (name.clone(), file.digest()))
-            .collect();
-        imports.sort();
-        Some(JobRecord {
-            build: *key::build(),
-            flags: flags.digest,
-            words: match &task.job.command {
+    pub(crate) fn known(&self, object: Digest, how: How) -> Option<ObjectRecord> {
+        let mut made_of = self.made_of.clone()?;
+        made_of.extend_from_slice(self.files()?);
+        Some(ObjectRecord {
+            made_of,
+            flags: match &self.task.job.command {
                 Command::Flags(words) => words.to_vec(),
                 Command::Exact(_) => Vec::new(),
             },
-            module: task.module.digest(),
-            index: task.index.as_ref().map(|file| file.digest()),
-            imports,
-            asm: self.files()?.clone(),
-            post: super::post(&task.job),
             object,
             how,
             duration: Duration::ZERO,
@@ -135,9 +123,9 @@ impl<'a> Attempt<'a> {
     }
 
     /// The files behind the module's assembly; `None` when they are not known.
-    pub(crate) fn files(&self) -> Option<&Files> {
+    pub(crate) fn files(&self) -> Option<&[Dependency]> {
         match &self.asm {
-            AsmFiles::Known(files) if self.shown => Some(files),
+            AsmFiles::Known(files) if self.shown => Some(files.as_slice()),
             _ => None,
         }
     }
@@ -150,8 +138,8 @@ impl<'a> Attempt<'a> {
         cache.count_miss();
         // What changed while LLVM ran is in the object, and not in the keys.
         let flags = self.task.flags.key.as_ref();
-        let holds = flags.is_some_and(FlagsKey::holds)
-            && self.search().is_some_and(|search| search.unchanged(files));
+        let holds = flags.is_some_and(|flags: &FlagsKey| flags.holds(&self.task.files))
+            && self.search().is_some_and(|search| search.holds(files));
         if !holds {
             return;
         }
@@ -159,7 +147,7 @@ impl<'a> Attempt<'a> {
             return;
         };
         let entry = Entry {
-            files: files.clone(),
+            files: files.to_vec(),
             object: digest,
             size: object.len() as u64,
             module: self.task.job.module.clone(),
@@ -200,13 +188,14 @@ impl<'a> Attempt<'a> {
         let search = self.search()?;
         self.entries(key)
             .into_iter()
-            .find(|entry| search.unchanged(&entry.files))
+            .find(|entry| search.finds(&entry.files))
     }
 
     fn search(&self) -> Option<Search<'a>> {
         Some(Search {
             directory: &self.task.job.directory,
             include: &self.task.flags.key.as_ref()?.include,
+            files: &self.task.files,
         })
     }
 
@@ -264,7 +253,15 @@ impl Watch for Attempt<'_> {
         else {
             return true;
         };
-        let key = key::of_imported(&flags.digest, bitcode, files);
+        let mut after_import = vec![Dependency::new(Part::Compiler, "", *identity::of_process())];
+        after_import.extend(flags.dependencies.iter().cloned());
+        after_import.push(Dependency::new(
+            Part::ImportedModule,
+            "",
+            Digest::of(bitcode),
+        ));
+        after_import.extend_from_slice(files);
+        let key = dependency::key(&after_import);
         self.imported = Some(key);
         let Some(entry) = self.entry(&key) else {
             return true;

@@ -1,13 +1,14 @@
 //! The record that a build leaves beside its objects: what each was made of. It
 //! says what a rerun can skip and, to people, why something was built.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::asm::Files;
+use crate::dependency::Dependency;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::plan::Job;
@@ -26,53 +27,33 @@ pub enum How {
     UpToDate,
 }
 
-/// What an object was made of.
+/// What is known of an object.
 #[derive(Clone, Debug)]
-pub struct JobRecord {
-    pub build: Digest,
-    pub flags: Digest,
-    /// The flags, for people.
-    pub words: Vec<String>,
-    pub module: Digest,
-    pub index: Option<Digest>,
-    /// By name, sorted.
-    pub imports: Vec<(String, Digest)>,
-    pub asm: Files,
-    pub post: Option<Vec<String>>,
-    /// The object as it is on disk.
+#[non_exhaustive]
+pub struct ObjectRecord {
+    /// What decides it, in the order of [`Part`](crate::dependency::Part)s in which
+    /// it was found.
+    pub made_of: Vec<Dependency>,
+    /// Its flags, the compiler's name first; empty when it was compiled from a
+    /// command line that names files.
+    pub flags: Vec<String>,
+    /// Its content, as it was left on disk.
     pub object: Digest,
+    /// How it came to be.
     pub how: How,
+    /// How long that took.
     pub duration: Duration,
-    /// Why it was built.
+    /// Why it was built; empty when nothing was known of an earlier build.
     pub why: Vec<String>,
 }
 
-/// A step that is not a compile: what it read and wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Command and content of everything that it reads.
-    pub inputs: Digest,
-    /// Names and content of what it writes.
-    pub outputs: Digest,
-}
-
-/// What another program said, which it would say again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The question, and names and content of `files`.
-    pub inputs: Digest,
-    /// What it has read.
-    pub files: Vec<String>,
-    pub text: String,
-}
-
-/// The record of one tree.
+/// What is known of the objects of one tree, and what a front door has to remember
+/// of it.
 #[derive(Debug, Default)]
 pub struct Record {
-    jobs: BTreeMap<String, JobRecord>,
-    steps: BTreeMap<String, Step>,
-    /// Of the one program that is asked.
-    pub answer: Option<Answer>,
+    objects: BTreeMap<String, ObjectRecord>,
+    notes: BTreeMap<String, serde_json::Value>,
+    /// Names are relative to this directory, so that a tree may move.
     base: PathBuf,
 }
 
@@ -89,44 +70,44 @@ impl Record {
         record
     }
 
-    /// What is known of the object that `job` writes.
-    pub fn job(&self, job: &Job) -> Option<JobRecord> {
-        self.object(&job.output_path())
-    }
-
     /// What is known of the object at `path`.
-    pub fn object(&self, path: &Path) -> Option<JobRecord> {
-        self.jobs.get(&self.name(path)).cloned()
+    pub fn object(&self, path: &Path) -> Option<&ObjectRecord> {
+        self.objects.get(&self.name(path))
     }
 
     /// Remembers how the object of `job` was made; `None` forgets it.
-    pub fn set_job(&mut self, job: &Job, known: Option<JobRecord>) {
+    pub(crate) fn set_object(&mut self, job: &Job, known: Option<ObjectRecord>) {
         let name = self.name(&job.output_path());
         match known {
-            Some(known) => self.jobs.insert(name, known),
-            None => self.jobs.remove(&name),
+            Some(known) => self.objects.insert(name, known),
+            None => self.objects.remove(&name),
         };
     }
 
     /// Forgets the objects of all jobs but `jobs`.
-    pub fn keep_jobs<'a>(&mut self, jobs: impl Iterator<Item = &'a Job>) {
-        let names: std::collections::HashSet<String> =
-            jobs.map(|job| self.name(&job.output_path())).collect();
-        self.jobs.retain(|name, _| names.contains(name));
+    pub fn keep_jobs<'a>(&mut self, jobs: impl IntoIterator<Item = &'a Job>) {
+        let names: HashSet<String> = jobs
+            .into_iter()
+            .map(|job| self.name(&job.output_path()))
+            .collect();
+        self.objects.retain(|name, _| names.contains(name));
     }
 
-    pub fn step(&self, name: &str) -> Option<&Step> {
-        self.steps.get(name)
+    /// What was noted under `name`; `None` when nothing was, or nothing that a `T`
+    /// can be made of.
+    pub fn note<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        T::deserialize(self.notes.get(name)?).ok()
     }
 
-    pub fn set_step(&mut self, name: &str, step: Option<Step>) {
-        match step {
-            Some(step) => self.steps.insert(name.to_owned(), step),
-            None => self.steps.remove(name),
+    /// Notes `value` under `name`, for runs to come; `None` takes the note away.
+    pub fn set_note<T: Serialize>(&mut self, name: &str, value: Option<&T>) {
+        match value.and_then(|value| serde_json::to_value(value).ok()) {
+            Some(value) => self.notes.insert(name.to_owned(), value),
+            None => self.notes.remove(name),
         };
     }
 
-    /// A tree that moves as a whole keeps its record.
+    /// The name that the object at `path` has in the record.
     fn name(&self, path: &Path) -> String {
         path.strip_prefix(&self.base)
             .unwrap_or(path)
@@ -144,34 +125,25 @@ impl Record {
     }
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// The file's content. Imports of different jobs are mostly the same files, so
-/// those stand in a table.
+/// The file's content. Most of what one object depends on others depend on too, so
+/// that stands in a table.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     format: u32,
-    builds: Vec<Digest>,
-    flags: Vec<(Digest, Vec<String>)>,
-    files: Vec<(String, Digest)>,
-    jobs: BTreeMap<String, StoredJob>,
-    steps: BTreeMap<String, Step>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    answer: Option<Answer>,
+    flags: Vec<Vec<String>>,
+    dependencies: Vec<Dependency>,
+    objects: BTreeMap<String, StoredObject>,
+    notes: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredJob {
-    build: usize,
+struct StoredObject {
+    /// Numbers of `dependencies`.
+    made_of: Vec<usize>,
+    /// The number of one of `flags`.
     flags: usize,
-    module: Digest,
-    index: Option<Digest>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    imports: Vec<usize>,
-    #[serde(default, skip_serializing_if = "Files::is_empty")]
-    asm: Files,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    post: Option<Vec<String>>,
     object: Digest,
     how: How,
     microseconds: u64,
@@ -198,66 +170,52 @@ impl<T: Clone + Eq + std::hash::Hash> Table<T> {
 
 impl Stored {
     fn of(record: &Record) -> Stored {
-        let mut builds = Table::new();
         let mut flags = Table::new();
-        let mut files = Table::new();
-        let jobs = record
-            .jobs
+        let mut dependencies = Table::new();
+        let objects = record
+            .objects
             .iter()
-            .map(|(name, job)| {
-                let stored = StoredJob {
-                    build: builds.number(&job.build),
-                    flags: flags.number(&(job.flags, job.words.clone())),
-                    module: job.module,
-                    index: job.index,
-                    imports: job.imports.iter().map(|file| files.number(file)).collect(),
-                    asm: job.asm.clone(),
-                    post: job.post.clone(),
-                    object: job.object,
-                    how: job.how,
-                    microseconds: u64::try_from(job.duration.as_micros()).unwrap_or(u64::MAX),
-                    why: job.why.clone(),
+            .map(|(name, known)| {
+                let made_of = known.made_of.iter();
+                let stored = StoredObject {
+                    made_of: made_of.map(|one| dependencies.number(one)).collect(),
+                    flags: flags.number(&known.flags),
+                    object: known.object,
+                    how: known.how,
+                    microseconds: u64::try_from(known.duration.as_micros()).unwrap_or(u64::MAX),
+                    why: known.why.clone(),
                 };
                 (name.clone(), stored)
             })
             .collect();
         Stored {
             format: FORMAT,
-            builds: builds.0,
             flags: flags.0,
-            files: files.0,
-            jobs,
-            steps: record.steps.clone(),
-            answer: record.answer.clone(),
+            dependencies: dependencies.0,
+            objects,
+            notes: record.notes.clone(),
         }
     }
 
     /// `None` when the tables lack something.
     fn load(self) -> Option<Record> {
-        let mut jobs = BTreeMap::new();
-        for (name, job) in self.jobs {
-            let (flags, words) = self.flags.get(job.flags)?.clone();
-            let imports = job.imports.iter().map(|number| self.files.get(*number));
-            let known = JobRecord {
-                build: *self.builds.get(job.build)?,
-                flags,
-                words,
-                module: job.module,
-                index: job.index,
-                imports: imports.map(Option::<&_>::cloned).collect::<Option<_>>()?,
-                asm: job.asm,
-                post: job.post,
-                object: job.object,
-                how: job.how,
-                duration: Duration::from_micros(job.microseconds),
-                why: job.why,
+        let mut objects = BTreeMap::new();
+        for (name, stored) in self.objects {
+            let numbers = stored.made_of.iter();
+            let made_of = numbers.map(|number| self.dependencies.get(*number).cloned());
+            let known = ObjectRecord {
+                made_of: made_of.collect::<Option<_>>()?,
+                flags: self.flags.get(stored.flags)?.clone(),
+                object: stored.object,
+                how: stored.how,
+                duration: Duration::from_micros(stored.microseconds),
+                why: stored.why,
             };
-            jobs.insert(name, known);
+            objects.insert(name, known);
         }
         Some(Record {
-            jobs,
-            steps: self.steps,
-            answer: self.answer,
+            objects,
+            notes: self.notes,
             base: PathBuf::new(),
         })
     }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use crate::session::{Outcome, Session, Settings, absolute};
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental::contents::Contents;
-use backlto::incremental::record::Record;
+use backlto::files::Files;
+use backlto::incremental::Record;
 use backlto::{Command, Job, Plan};
 
 /// The file's content. LLD may add fields.
@@ -71,8 +71,8 @@ pub(crate) fn compile(jobs: Vec<Job>, description: &Description, settings: &Sett
         .then_some(description.common.linker_output.as_str());
     // The objects have LLD's temporary names; a person knows the modules.
     let label = |job: &Job| job.module.clone();
-    let (mut record, mut contents) = (Record::default(), Contents::default());
-    let outcome = session.run_backends(&plan, &mut record, &mut contents, group, &label);
+    let mut record = Record::default();
+    let outcome = session.run_backends(&plan, &mut record, &Files::default(), group, &label);
     session.finish();
     outcome
 }

@@ -9,7 +9,7 @@ use crate::linker::native_name;
 use crate::report::shell_words;
 use crate::session::{Outcome, absolute};
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental::record::{How, JobRecord, Record};
+use backlto::incremental::{How, ObjectRecord, Record};
 use backlto::{Job, incremental};
 
 /// Prints what is known of `object`: an object, or the module that it is made
@@ -59,7 +59,7 @@ fn find_record(object: &Path) -> Result<(PathBuf, Record)> {
         })
 }
 
-fn describe(name: &Path, known: &JobRecord, job: Option<&Job>) -> String {
+fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let mut line = |what: &str, value: &str| {
@@ -77,18 +77,10 @@ fn describe(name: &Path, known: &JobRecord, job: Option<&Job>) -> String {
         &format!("{how} in {:.1} ms", known.duration.as_secs_f64() * 1e3),
     );
     known.why.iter().for_each(|why| line("because", why));
-    line("module", &known.module.to_string());
-    if let Some(index) = &known.index {
-        line("index", &index.to_string());
+    for one in &known.made_of {
+        line(one.part.as_str(), &short(one));
     }
-    for (import, digest) in &known.imports {
-        line("import", &format!("{import} ({digest})"));
-    }
-    for (file, digest) in &known.asm {
-        let content = digest.map_or("absent".to_owned(), |digest| digest.to_string());
-        line("asm file", &format!("{file} ({content})"));
-    }
-    line("flags", &shell_words(&known.words));
+    line("flags", &shell_words(&known.flags));
     let Some(job) = job else {
         return text;
     };
@@ -100,9 +92,20 @@ fn describe(name: &Path, known: &JobRecord, job: Option<&Job>) -> String {
         Err(e) => line("now", &format!("cannot be built: {e}")),
     }
     if let backlto::Command::Flags(now) = &job.command
-        && now[..] != known.words[..]
+        && now[..] != known.flags[..]
     {
         line("flags now", &shell_words(now));
     }
     text
+}
+
+fn short(one: &backlto::dependency::Dependency) -> String {
+    let content = match &one.digest {
+        Some(digest) => digest.to_string()[..12].to_owned(),
+        None => "absent".to_owned(),
+    };
+    match one.name.is_empty() {
+        true => content,
+        false => format!("{} ({content})", one.name),
+    }
 }

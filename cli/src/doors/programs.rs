@@ -10,8 +10,8 @@ use crate::arch;
 use crate::linker::{Linker, index_name, native_name, read_index_list};
 use crate::session::{Outcome, Session, Settings, absolute, keep_record, lock};
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental::contents::Contents;
-use backlto::incremental::record::Record;
+use backlto::files::Files;
+use backlto::incremental::Record;
 use backlto::{Command, Job, Plan};
 
 /// The compiler that `-v` names, at the head of commands that can be run.
@@ -88,8 +88,7 @@ pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcom
         let directory = job.directory.file_name().unwrap_or_default();
         Path::new(directory).join(&job.output).display().to_string()
     };
-    let mut contents = Contents::default();
-    let backends = session.run_backends(&plan, &mut record, &mut contents, None, &label);
+    let backends = session.run_backends(&plan, &mut record, &Files::default(), None, &label);
     keep_record(&record, &record_path);
     if backends.is_err() {
         session.finish();

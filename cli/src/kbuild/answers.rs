@@ -8,7 +8,17 @@ use super::steps::State;
 use super::tree::{Tree, architecture};
 use crate::report;
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental::record::Answer;
+use serde::{Deserialize, Serialize};
+
+/// What make said, which it would say again.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    /// The question, and names and content of `files`.
+    inputs: backlto::digest::Digest,
+    /// What it has read.
+    files: Vec<String>,
+    text: String,
+}
 
 /// Make's answers.
 pub(crate) struct Answers {
@@ -50,14 +60,14 @@ impl Answers {
         // Which options the makefiles choose depends on what the linker knows.
         let question: Vec<&str> = ASKED
             .into_iter()
-            .chain([&*tree.linker_identity])
+            .chain(tree.linker_identity.as_deref())
             .chain(variables.iter().map(String::as_str))
             .collect();
         let answers = |text: String| Answers {
             objtree: tree.path.clone(),
             lines: text,
         };
-        if let Some(known) = state.record.answer.clone()
+        if let Some(known) = state.record.note::<Answer>("make")
             && state.digest(&question, &known.files) == Some(known.inputs)
         {
             return Ok(answers(known.text));
@@ -67,11 +77,12 @@ impl Answers {
         // make may have brought the configuration up to date.
         state.forget(&files);
         let inputs = state.digest(&question, &files);
-        state.record.answer = inputs.map(|inputs| Answer {
+        let answer = inputs.map(|inputs| Answer {
             inputs,
             files,
             text: asked.lines.clone(),
         });
+        state.record.set_note("make", answer.as_ref());
         Ok(asked)
     }
 

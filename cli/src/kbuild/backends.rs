@@ -57,11 +57,9 @@ impl Backends<'_> {
                 .collect(),
             ..Plan::default()
         };
-        let State {
-            record, contents, ..
-        } = state;
+        let State { record, files, .. } = state;
         record.keep_jobs(plan.jobs.iter());
-        session.run_backends(&plan, record, contents, self.label.0, &|job| {
+        session.run_backends(&plan, record, files, self.label.0, &|job| {
             self.label.of(&job.output)
         })?;
         // make must not take an object that this run did not finish for one

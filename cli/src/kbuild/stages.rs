@@ -90,8 +90,8 @@ impl<'a> Stages<'a> {
         })?;
         archive::move_head_objects(&mut order, &list);
         let path = |object: &String| self.tree.path.join(object);
-        state.contents.read(order.iter().map(path));
-        let is_lost = |object: &&String| state.contents.digest(&path(object)).is_none();
+        state.files.read(order.iter().map(path));
+        let is_lost = |object: &&String| state.files.digest(&path(object)).is_none();
         if let Some(lost) = order.iter().find(is_lost) {
             return Err(self
                 .error(format!("`{lost}` is part of vmlinux, but missing"))
@@ -120,7 +120,13 @@ impl<'a> Stages<'a> {
             format!("@{ORDER}"),
         ]);
         let command = command_text(&self.recipe.ld, &args);
-        let inputs = state.digest(&[&command, &self.tree.linker_identity], order);
+        let inputs = state.digest(
+            &[
+                &command,
+                self.tree.linker_identity.as_deref().unwrap_or_default(),
+            ],
+            order,
+        );
         state.step(INDEX_LIST, inputs, &|| indexes(&self.tree.path), || {
             self.say("LD", INDEX_LIST);
             // A list that a failed link left half-written must not look fresh to
@@ -206,7 +212,13 @@ impl<'a> Stages<'a> {
             }
         }
         let command = command_text(&self.recipe.ld, &self.recipe.link);
-        let inputs = state.digest(&[&command, &self.tree.linker_identity], &all);
+        let inputs = state.digest(
+            &[
+                &command,
+                self.tree.linker_identity.as_deref().unwrap_or_default(),
+            ],
+            &all,
+        );
         let mut outputs = [INITCALLS, VMLINUX_O].map(str::to_owned).to_vec();
         outputs.extend(self.recipe.map().map(str::to_owned));
         state.step(VMLINUX_O, inputs, &|| Some(outputs.clone()), || {

@@ -9,15 +9,25 @@ use super::RECORD;
 use crate::session::keep_record;
 use backlto::digest::{Digest, Hasher};
 use backlto::error::Result;
+use backlto::files::Files;
 use backlto::incremental;
-use backlto::incremental::contents::Contents;
-use backlto::incremental::record::{Record, Step};
+use backlto::incremental::Record;
+use serde::{Deserialize, Serialize};
+
+/// A step that is not a compile: what it read and wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    /// Command and content of everything that it reads.
+    inputs: Digest,
+    /// Names and content of what it writes.
+    outputs: Digest,
+}
 
 /// What is known of a tree: from earlier builds, and of its files now.
 pub(crate) struct State<'a> {
     objtree: &'a Path,
     pub(crate) record: Record,
-    pub(crate) contents: Contents,
+    pub(crate) files: Files,
 }
 
 /// Names the files that a step has written, if it has.
@@ -29,7 +39,7 @@ impl<'a> State<'a> {
         State {
             objtree,
             record: Record::read(&objtree.join(RECORD)),
-            contents: Contents::default(),
+            files: Files::default(),
         }
     }
 
@@ -38,11 +48,11 @@ impl<'a> State<'a> {
         keep_record(&self.record, &self.objtree.join(RECORD));
     }
 
-    /// A digest of `words` and of the names and contents of `files`, which are
+    /// A digest of `words` and of the names and files of `files`, which are
     /// relative to the tree; `None` when one cannot be read.
     pub(crate) fn digest(&mut self, words: &[&str], files: &[String]) -> Option<Digest> {
         let paths = self.paths(files);
-        self.contents.read(paths.iter().cloned());
+        self.files.read(paths.iter().cloned());
         let mut hasher = Hasher::new();
         for word in words {
             hasher.field("word", word.as_bytes());
@@ -50,7 +60,7 @@ impl<'a> State<'a> {
         for (name, path) in files.iter().zip(&paths) {
             hasher
                 .field("file", name.as_bytes())
-                .field("content", self.contents.digest(path)?.as_bytes());
+                .field("content", self.files.digest(path)?.as_bytes());
         }
         Some(hasher.digest())
     }
@@ -58,7 +68,7 @@ impl<'a> State<'a> {
     /// Has `files` read anew when they are asked for.
     pub(crate) fn forget(&mut self, files: &[String]) {
         let paths = self.paths(files);
-        self.contents.take(paths);
+        self.files.take(paths);
     }
 
     fn paths(&self, files: &[String]) -> Vec<PathBuf> {
@@ -79,20 +89,20 @@ impl<'a> State<'a> {
     ) -> Result<()> {
         let files = outputs();
         let now = files.as_ref().and_then(|files| self.digest(&[], files));
-        let known = self.record.step(name);
+        let known: Option<Step> = self.record.note(name);
         if known.is_some_and(|step| inputs == Some(step.inputs) && now == Some(step.outputs)) {
             return Ok(());
         }
-        self.record.set_step(name, None);
+        self.record.set_note::<Step>(name, None);
         let paths = self.paths(&files.unwrap_or_default());
-        let mut before = self.contents.take(paths);
+        let before = self.files.take(paths);
         before.take([self.objtree.join(name)]);
         run()?;
         let files = outputs();
         let now = files.as_ref().and_then(|files| self.digest(&[], files));
-        self.contents.keep_times(&before);
+        self.files.keep_times(&before);
         if let (Some(inputs), Some(outputs)) = (inputs, now) {
-            self.record.set_step(name, Some(Step { inputs, outputs }));
+            self.record.set_note(name, Some(&Step { inputs, outputs }));
         }
         Ok(())
     }
@@ -127,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_contents_count() {
+    fn names_and_files_count() {
         let tree = tempfile::tempdir().unwrap();
         write_file(tree.path(), "a", "1");
         write_file(tree.path(), "b", "1");
@@ -151,7 +161,7 @@ mod tests {
         let mut state = State::read(tree.path());
         // A new run sees files anew.
         let mut runs = |inputs: &str, writes: &str| {
-            state.contents = Contents::default();
+            state.files = Files::default();
             let inputs = state.digest(&[inputs], &[]);
             let mut ran = false;
             let outputs = || Some(vec!["x".to_owned()]);

@@ -29,7 +29,7 @@ pub(crate) struct Tree<'a> {
     pub(crate) post: Option<Arc<[String]>>,
     pub(crate) linker: &'a Linker,
     /// What tells the linker from others.
-    pub(crate) linker_identity: String,
+    pub(crate) linker_identity: Option<String>,
     pub(crate) session: &'a Session,
 }
 

@@ -1,0 +1,235 @@
+//! What clang's flags mean for an object.
+
+use std::path::{Path, PathBuf};
+
+use crate::dependency::{Dependency, Part};
+use crate::digest::Hasher;
+use crate::files::Files;
+
+/// What flags mean for an object.
+#[derive(Clone, Debug)]
+pub(crate) struct FlagsKey {
+    /// The flags but for the include path, and the files that they name.
+    pub(crate) dependencies: Vec<Dependency>,
+    /// The include path, which only matters to assembly that pulls in files.
+    pub(crate) include: Vec<String>,
+    /// Where the files are that the flags name.
+    paths: Vec<PathBuf>,
+}
+
+impl FlagsKey {
+    /// Whether the files that the flags name, which `files` has, are on disk as
+    /// they were when they were hashed: LLVM opens them by name.
+    pub(crate) fn holds(&self, files: &Files) -> bool {
+        self.paths
+            .iter()
+            .all(|path| files.get(path).is_ok_and(|file| file.is_unchanged()))
+    }
+}
+
+/// cc1 options with a directory of the include path for a value.
+const INCLUDE: [&str; 8] = [
+    "-I",
+    "-iquote",
+    "-isystem",
+    "-idirafter",
+    "-internal-isystem",
+    "-internal-externc-isystem",
+    "-cxx-isystem",
+    "-c-isystem",
+];
+
+/// cc1 options, with a value, that no object compiled from bitcode depends on, or
+/// that are part of the key elsewhere: the names of the job's files, and the
+/// resource directory, which belongs to the LLVM.
+const IRRELEVANT: [&str; 3] = ["-resource-dir", "-o", "-main-file-name"];
+
+/// The working directory as debug information has it: the front end put it into
+/// the bitcode, the back end reads it there.
+const IRRELEVANT_JOINED: [&str; 3] = [
+    "-fdebug-compilation-dir=",
+    "-fcoverage-compilation-dir=",
+    "-fthinlto-index=",
+];
+
+/// cc1 options that have more written than an object, or less than all that was
+/// asked for printed when the object is not compiled.
+const MORE_OUTPUT: [&str; 12] = [
+    "-split-dwarf-output",
+    "-split-dwarf-file",
+    "-opt-record-file",
+    "-stack-usage-file",
+    "-ftime-trace",
+    "-ftime-report",
+    "-print-stats",
+    "-stats-file",
+    "-fsave-optimization-record",
+    "-gsplit-dwarf",
+    "-print-pipeline-passes",
+    "-fdump-",
+];
+
+/// Words in LLVM's own options that write files or print more than diagnostics.
+const MORE_OUTPUT_OF_LLVM: [&str; 10] = [
+    "output", "print", "dump", "dot-", "-view", "stats", "time-", "debug", "trace", "remarks",
+];
+
+/// What the cc1 command line `args`, run in `directory`, means for an object.
+/// `None` when it asks for more than an object: such jobs always run. The last
+/// argument, which names the module, is left out. Files are looked up in `files`.
+pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Option<FlagsKey> {
+    let (_, args) = args.split_last()?;
+    let mut hasher = Hasher::new();
+    let mut include = Vec::new();
+    let mut names = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let arg = arg.as_str();
+        if MORE_OUTPUT.iter().any(|option| arg.starts_with(option)) {
+            return None;
+        }
+        if INCLUDE.contains(&arg) {
+            include.extend(args.next().cloned());
+        } else if let Some(directory) = arg.strip_prefix("-I") {
+            // As the driver passes on what `-Wa,-I…` says.
+            include.push(directory.to_owned());
+        } else if IRRELEVANT.contains(&arg) {
+            args.next();
+        } else if arg == "-mllvm" {
+            let option = args.next()?;
+            if MORE_OUTPUT_OF_LLVM.iter().any(|word| option.contains(word)) {
+                return None;
+            }
+            hasher.field("llvm", option.as_bytes());
+            names.extend(file_names(option, directory));
+        } else if !IRRELEVANT_JOINED.iter().any(|name| arg.starts_with(name)) {
+            hasher.field("arg", arg.as_bytes());
+            names.extend(file_names(arg, directory));
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    let mut dependencies = vec![Dependency::new(Part::Flags, "", hasher.digest())];
+    let mut paths = Vec::with_capacity(names.len());
+    for name in names {
+        let path = directory.join(name);
+        let content = files.get(&path).ok().map(|file| file.digest());
+        dependencies.push(Dependency::new(Part::FlagFile, name, content));
+        paths.push(path);
+    }
+    Some(FlagsKey {
+        dependencies,
+        include,
+        paths,
+    })
+}
+
+/// The names of files in `arg`. Profiles, lists of functions: a file that an
+/// argument names counts with its content, whatever the argument is for and
+/// wherever the name starts and ends (`-fbasic-block-sections=list=NAME`).
+fn file_names<'a>(arg: &'a str, directory: &Path) -> Vec<&'a str> {
+    let after = arg.match_indices(['=', ',', ':']).map(|(at, _)| at + 1);
+    let rests = std::iter::once(0).chain(after).map(|start| &arg[start..]);
+    let names = rests.flat_map(|rest| {
+        let whole = std::iter::once(rest);
+        whole.chain(rest.split_once([',', ':']).map(|(name, _)| name))
+    });
+    names
+        .filter(|name| directory.join(name).is_file())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn key(args: &[&str], directory: &Path) -> Option<FlagsKey> {
+        let args = args.iter().chain(&["module.o"]);
+        let args: Vec<String> = args.map(|arg| (*arg).to_owned()).collect();
+        of_flags(&args, directory, &Files::default())
+    }
+
+    #[test]
+    fn places_do_not_matter_and_flags_do() {
+        let here = Path::new("/nowhere");
+        let base = key(&["-cc1", "-O2", "-I", "inc"], here).unwrap();
+        let elsewhere = [
+            "-cc1",
+            "-resource-dir",
+            "/x",
+            "-O2",
+            "-I",
+            "other",
+            "-fdebug-compilation-dir=/y",
+        ];
+        let elsewhere = key(&elsewhere, Path::new("/elsewhere")).unwrap();
+        assert_eq!(base.dependencies, elsewhere.dependencies);
+        assert_eq!(
+            (&*base.include, &*elsewhere.include),
+            (&["inc".to_owned()][..], &["other".to_owned()][..])
+        );
+        for other in [
+            &["-cc1", "-O1"][..],
+            &["-cc1"],
+            &["-cc1", "-O2", "-mllvm", "-x"],
+            &["-cc1", "-O2", "-x"],
+        ] {
+            assert_ne!(
+                key(other, here).unwrap().dependencies,
+                base.dependencies,
+                "{other:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_named_counts_with_its_content() {
+        let tree = tempfile::tempdir().unwrap();
+        let args = [
+            "-fprofile-instrument-use-path=p.profdata",
+            "-f=list=l",
+            "list,x",
+        ];
+        let mut seen = BTreeSet::new();
+        for (name, text) in [
+            ("p.profdata", "a"),
+            ("p.profdata", "b"),
+            ("l", "c"),
+            ("list", "d"),
+        ] {
+            let before = key(&args, tree.path()).unwrap();
+            assert!(before.holds(&Files::default()));
+            seen.insert(before.dependencies);
+            std::fs::write(tree.path().join(name), text).unwrap();
+        }
+        seen.insert(key(&args, tree.path()).unwrap().dependencies);
+        assert_eq!(seen.len(), 5);
+    }
+
+    #[test]
+    fn a_file_that_changes_later_is_noticed() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path().join("p");
+        std::fs::write(&path, "a").unwrap();
+        let files = Files::default();
+        let args = ["-f=p", "x"].map(str::to_owned);
+        let key = of_flags(&args, tree.path(), &files).unwrap();
+        assert!(key.holds(&files));
+        std::fs::write(&path, "ab").unwrap();
+        assert!(!key.holds(&files));
+    }
+
+    #[test]
+    fn jobs_that_write_more_than_an_object_have_no_key() {
+        let here = Path::new("/nowhere");
+        for args in [
+            &["-split-dwarf-output", "x.dwo"][..],
+            &["-mllvm", "-print-after-all"],
+            &["-ftime-trace=x"],
+        ] {
+            assert!(key(args, here).is_none(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Which programs and libraries are at work: objects of one build of LLVM are not
+//! those of another.
+
+use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use object::Object;
+
+use crate::digest::{Digest, Hasher};
+use crate::llvm::BUILT_VERSION;
+use crate::sys;
+
+/// The digest of all code in this process, as it was loaded: backlto and LLVM, and
+/// what they call (LLVM folds constants with the system's libm and compresses
+/// sections with its zlib). Libraries are told apart by their build IDs, else by
+/// their content; never by their names, behind which there may be other files by
+/// now.
+pub(crate) fn of_process() -> &'static Digest {
+    static PROCESS: OnceLock<Digest> = OnceLock::new();
+    PROCESS.get_or_init(|| {
+        let mut code = sys::loaded_code();
+        // The order of libraries depends on who asked for them first.
+        code.sort();
+        let mut hasher = Hasher::new();
+        hasher.field("llvm", BUILT_VERSION.as_bytes());
+        for identity in code {
+            hasher.field("code", &identity);
+        }
+        hasher.digest()
+    })
+}
+
+/// What tells the program at `path` from its other builds: its build ID, else its
+/// content.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn of_program(path: &Path) -> io::Result<Digest> {
+    let map = sys::Mapping::new(&std::fs::File::open(path)?)?;
+    let file = object::File::parse(map.bytes());
+    let build_id = file.ok().and_then(|file| file.build_id().ok().flatten());
+    Ok(Digest::of(build_id.unwrap_or(map.bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_the_code_of_llvm() {
+        let names = sys::loaded_code();
+        assert!(names.len() > 3, "{names:?}");
+        assert!(names.iter().all(|identity| identity.len() >= 8));
+        assert_eq!(of_process(), of_process());
+    }
+
+    #[test]
+    fn programs_are_told_apart() {
+        let tree = tempfile::tempdir().unwrap();
+        let (one, two) = (tree.path().join("1"), tree.path().join("2"));
+        std::fs::write(&one, "#!/bin/sh\n").unwrap();
+        std::fs::write(&two, "#!/bin/sh\nexit\n").unwrap();
+        assert_ne!(of_program(&one).unwrap(), of_program(&two).unwrap());
+        assert!(of_program(&tree.path().join("3")).is_err());
+        let this = std::env::current_exe().unwrap();
+        assert_eq!(of_program(&this).unwrap(), of_program(&this).unwrap());
+    }
+}
