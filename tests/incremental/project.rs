@@ -361,7 +361,7 @@ impl Project {
     /// How the object of `module` came to be, as the record has it.
     pub fn how(&self, module: &str) -> Option<String> {
         let record = self.json_record();
-        let how = &record["jobs"][format!("{module}.thinlto-native.o")]["how"];
+        let how = &record["objects"][format!("{module}.thinlto-native.o")]["how"];
         how.as_str().map(str::to_owned)
     }
 

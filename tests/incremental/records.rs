@@ -18,7 +18,7 @@ fn a_damaged_record_is_no_record() {
     let project = Project::built();
     let good = std::fs::read(project.record()).unwrap();
     let text = String::from_utf8(good.clone()).unwrap();
-    let other_version = text.replacen("\"format\":1", "\"format\":2", 1);
+    let other_version = text.replacen("\"format\":2", "\"format\":3", 1);
     assert_ne!(other_version, text);
     let damaged = [
         Vec::new(),
@@ -80,10 +80,11 @@ type Forge<'a> = dyn Fn(&mut Value) + 'a;
 fn a_forged_record_is_found_out() {
     let project = Project::built();
     let good = project.json_record();
-    let job =
-        |record: &mut Value, name: &str| record["jobs"][format!("{name}.thinlto-native.o")].take();
+    let job = |record: &mut Value, name: &str| {
+        record["objects"][format!("{name}.thinlto-native.o")].take()
+    };
     let put = |record: &mut Value, name: &str, job: Value| {
-        record["jobs"][format!("{name}.thinlto-native.o")] = job;
+        record["objects"][format!("{name}.thinlto-native.o")] = job;
     };
     let swap = |record: &mut Value, field: Option<&str>| {
         let (one, other) = (job(record, "util"), job(record, "alone"));
@@ -101,28 +102,38 @@ fn a_forged_record_is_found_out() {
             }
         }
     };
+    let dependency = |record: &mut Value, part: &str, name: &str, digest: String| {
+        let list = record["dependencies"].as_array_mut().unwrap();
+        let is_it =
+            |one: &&mut Value| one["part"] == part && (name.is_empty() || one["name"] == name);
+        list.iter_mut().find(is_it).unwrap()["digest"] = digest.into();
+    };
     let forgeries: [(&str, &Forge<'_>); 9] = [
-        ("jobs swapped", &|record| swap(record, None)),
-        ("objects swapped", &|record| swap(record, Some("object"))),
-        ("modules swapped", &|record| swap(record, Some("module"))),
-        ("indexes swapped", &|record| swap(record, Some("index"))),
-        ("another build", &|record| {
-            record["builds"][0] = Value::from("0".repeat(64))
+        ("objects swapped, with all of them", &|record| {
+            swap(record, None)
+        }),
+        ("contents swapped", &|record| swap(record, Some("object"))),
+        ("what they are made of swapped", &|record| {
+            swap(record, Some("made_of"))
+        }),
+        ("another module", &|record| {
+            dependency(record, "module", "util.o", "0".repeat(64))
+        }),
+        ("another compiler", &|record| {
+            dependency(record, "compiler", "", "0".repeat(64))
         }),
         ("other flags", &|record| {
-            record["flags"][0][0] = Value::from("0".repeat(64))
+            dependency(record, "flags", "", "0".repeat(64))
         }),
         ("a table that is too short", &|record| {
             record["flags"] = Value::Array(Vec::new())
         }),
         ("a hash that is none", &|record| {
-            let mut forged = job(record, "util");
-            forged["module"] = Value::from("A".repeat(64));
-            put(record, "util", forged);
+            dependency(record, "module", "util.o", "A".repeat(64))
         }),
         ("a huge number", &|record| {
             let mut forged = job(record, "util");
-            forged["build"] = Value::from(u64::MAX);
+            forged["made_of"][0] = Value::from(u64::MAX);
             put(record, "util", forged);
         }),
     ];
