@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Edit a Linux kernel again and again, and look for objects that are stale.
 
-usage: test-incremental.py [--quick] [--kind KIND] [--all] [--edits N] [--seed S] BACKLTO WORK
-
 In WORK this makes a Linux 6.12 tree for x86_64 and then, for one edit of the
 source after the other, runs the front end and `backlto kbuild`. After each:
 
@@ -22,159 +20,25 @@ could not be done.
 """
 
 import argparse
-import concurrent.futures
 import hashlib
-import importlib.util
 import os
-import pathlib
 import random
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 import time
 
-SCRIPTS = pathlib.Path(__file__).resolve().parent
-JOBS = len(os.sched_getaffinity(0))
-CLANG, LLD, AR = "clang-22", "ld.lld-22", "llvm-ar-22"
-LIMIT = re.compile(r"-import-instr-limit=\d+")
-
-
-def load_reference():
-    """kernel-reference.py, which knows what kbuild records."""
-    path = SCRIPTS / "kernel-reference.py"
-    spec = importlib.util.spec_from_file_location("kernel_reference", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-REFERENCE = load_reference()
-
-
-class Stale(Exception):
-    """Something is not what clang and ld.lld make of the same inputs."""
-
-
-class Broken(Exception):
-    """The test itself cannot go on."""
-
-
-def run(command, **options):
-    """Runs COMMAND, which must succeed; its standard output."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, check=False, **options)
-    if done.returncode:
-        raise Broken(f"{shlex.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def sha(path):
-    """SHA-256 of a file; of nothing where there is none."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-    except FileNotFoundError:
-        digest.update(b"absent")
-    return digest.hexdigest()
-
-
-class Source:
-    """A copy of the kernel's source whose files share their blocks with the
-    original until they are edited."""
-
-    def __init__(self, original, copy):
-        self.original, self.path = original, copy
-        self.journal = copy.parent / "edited"
-        self.edited = []
-        if not (copy / "Makefile").exists():
-            shutil.rmtree(copy, ignore_errors=True)
-            run(["cp", "-al", original, copy])
-        # What an earlier test left is undone with a new date, for make.
-        if self.journal.exists():
-            self.edited = list(dict.fromkeys(self.journal.read_text().splitlines()))
-        for name in list(self.edited):
-            self.revert(name)
-
-    def read(self, name):
-        return (self.path / name).read_text()
-
-    def write(self, name, text):
-        """Gives the file NAME a new content, in a file of its own."""
-        with open(self.journal, "a", encoding="utf-8") as journal:
-            journal.write(f"{name}\n")
-        if name not in self.edited:
-            self.edited.append(name)
-        temporary = self.path / f"{name}.new"
-        temporary.write_text(text)
-        os.replace(temporary, self.path / name)
-
-    def change(self, name, pattern, to):
-        text, count = re.subn(pattern, to, self.read(name), count=1, flags=re.M)
-        if not count:
-            raise Broken(f"{name}: nothing looks like {pattern!r}")
-        self.write(name, text)
-
-    def append(self, name, text):
-        self.write(name, self.read(name) + text)
-
-    def revert(self, name):
-        before = self.original / name
-        if before.exists():
-            self.write(name, before.read_text())
-        else:
-            (self.path / name).unlink(missing_ok=True)
-        self.edited = [other for other in self.edited if other != name]
-
-
-class Kernel:
-    """The object tree, and backlto at work in it."""
-
-    def __init__(self, backlto, source, obj, cache, kind):
-        self.backlto, self.source, self.obj = backlto, source, obj
-        self.environment = dict(os.environ, BACKLTO_CACHE_DIR=str(cache), LD=LLD)
-        if not (obj / ".config").exists():
-            run([SCRIPTS / "kernel-tree.sh", source.path, obj, "x86_64", "LTO_CLANG_THIN", kind])
-
-    def front_end(self):
-        run([SCRIPTS / "kernel-frontend.sh", self.source.path, self.obj, "x86_64"])
-
-    def kbuild(self, *more):
-        """Stages 2 to 4; what became of the objects."""
-        text = run([self.backlto, "kbuild", self.obj, *more], env=self.environment)
-        objects = int(re.search(r"^(\d+) objects ", text, re.M)[1])
-        split = re.search(r"^(\d+) compiled, (\d+) up to date"
-                          r"(?:, (\d+) from the cache \((\d+) of them)?", text, re.M)
-        compiled, here, found, imported = (int(n or 0) for n in split.groups()) if split \
-            else (objects, 0, 0, 0)
-        if compiled + here + found != objects:
-            raise Broken(f"the numbers of this summary do not add up:\n{text}")
-        return {"compiled": compiled, "cached": found - imported, "imported": imported,
-                "there": here}
-
-    def objects(self):
-        return (self.obj / "vmlinux.thinlto-index").read_text().split()
-
-    def natives(self):
-        return {name: sha(self.native(name)) for name in self.objects()}
-
-    def native(self, name):
-        return self.obj / f"{name.removesuffix('.o')}.thinlto-native.o"
-
-    def import_limit(self):
-        return LIMIT.search(self.source.read("Makefile"))[0]
+from harness import oracle
+from harness.edited import LIMIT, LIMIT_ARGS, Edited, counter, in_function
+from harness.kernel import KINDS
+from harness.run import Failure, Unable, directory, main, output, program, remove, sha
 
 
 class Oracle:
     """What clang and ld.lld make of the tree."""
 
-    def __init__(self, kernel, work, everything, rng):
+    def __init__(self, kernel, everything, rng):
         self.kernel, self.everything, self.rng = kernel, everything, rng
-        self.store, self.apart = work / "oracle", work / "apart"
-        self.store.mkdir(exist_ok=True)
-        self.version = run([CLANG, "--version"])
+        self.store, self.apart = directory(kernel.home / "oracle"), kernel.home / "apart"
+        self.version = output(["clang-22", "--version"])
 
     def check(self):
         """Compares everything; how many objects clang had to compile for it."""
@@ -182,13 +46,13 @@ class Oracle:
         imports = self.thin_link()
         names = self.kernel.objects()
         if sorted(imports) != sorted(names):
-            raise Stale("vmlinux.thinlto-index lists other objects than the linker does")
+            raise Failure("vmlinux.thinlto-index lists other objects than the linker does")
         contents = {name: sha(self.kernel.obj / name) for name in names}
         jobs = {name: self.job(name, imports[name], contents) for name in names}
         compiled = self.compile(jobs)
         for name, (key, _) in jobs.items():
             if self.kernel.native(name).read_bytes() != self.kept(key).read_bytes():
-                raise Stale(f"{self.kernel.native(name)} is not what clang makes of {name} "
+                raise Failure(f"{self.kernel.native(name)} is not what clang makes of {name} "
                             f"({self.kept(key)})")
         self.check_link()
         return compiled
@@ -201,18 +65,18 @@ class Oracle:
                     if (self.kernel.obj / name).exists()]
         members = set()
         for archive in archives:
-            members.update(run([AR, "t", archive], cwd=self.kernel.obj).split())
+            members.update(output([AR, "t", archive], cwd=self.kernel.obj).split())
         for word in words[words.index("--start-group"):]:
             if word.endswith(".a"):
-                members -= set(run([AR, "t", word], cwd=self.kernel.obj).split())
+                members -= set(output([AR, "t", word], cwd=self.kernel.obj).split())
         def plain(names):
             return {os.path.normpath(name) for name in names}
         listed = plain(objects.read_text().split())
         if not listed or listed - plain(members):
-            raise Stale(f"builtin.order lists {listed - plain(members)}, which no archive has")
+            raise Failure(f"builtin.order lists {listed - plain(members)}, which no archive has")
         lost = plain(members) - listed
         if any(not name.startswith(("lib/", "arch/x86/lib/")) for name in lost):
-            raise Stale(f"builtin.order lacks {lost}")
+            raise Failure(f"builtin.order lacks {lost}")
 
     def link_words(self):
         """The recorded link, with the import limit that the source asks for."""
@@ -226,7 +90,7 @@ class Oracle:
         self.apart.mkdir()
         words = self.link_words()
         flags = words[1:words.index("-r")]
-        run([LLD, *flags, "-r", f"--thinlto-index-only={self.apart}/list",
+        output([LLD, *flags, "-r", f"--thinlto-index-only={self.apart}/list",
              f"--thinlto-prefix-replace=;{self.apart}/", "--thinlto-emit-imports-files",
              "@builtin.order"], cwd=self.kernel.obj)
         imports = {}
@@ -234,7 +98,7 @@ class Oracle:
             name = line.removeprefix(f"{self.apart}/")
             index = f"{name}.thinlto.bc"
             if (self.apart / index).read_bytes() != (self.kernel.obj / index).read_bytes():
-                raise Stale(f"{self.kernel.obj}/{index} is not what ld.lld writes")
+                raise Failure(f"{self.kernel.obj}/{index} is not what ld.lld writes")
             imports[name] = (self.apart / f"{name}.imports").read_text().split()
         return imports
 
@@ -275,11 +139,11 @@ class Oracle:
             out = self.kept(key)
             out.parent.mkdir(exist_ok=True)
             temporary = out.with_suffix(".tmp.o")
-            run([*compiler, *flags, "-x", "ir", "-fno-lto", "-Wno-unused-command-line-argument",
+            output([*compiler, *flags, "-x", "ir", "-fno-lto", "-Wno-unused-command-line-argument",
                  f"-fthinlto-index={name}.thinlto.bc", "-c", "-o", temporary, name],
                 cwd=self.kernel.obj)
             if out.exists() and out.read_bytes() != temporary.read_bytes():
-                raise Broken(f"clang itself made two objects of {name}")
+                raise Unable(f"clang itself made two objects of {name}")
             os.replace(temporary, out)
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             for _ in pool.map(one, missing + sample):
@@ -293,26 +157,16 @@ class Oracle:
         bitcode = {os.path.normpath(name) for name in self.kernel.objects()}
         natives = [f"{name.removesuffix('.o')}.thinlto-native.o" if name in bitcode else name
                    for name in wanted]
-        members = run([AR, "t", "vmlinux.a"], cwd=obj).split()
+        members = output([AR, "t", "vmlinux.a"], cwd=obj).split()
         if [os.path.normpath(name) for name in members] != natives:
-            raise Stale("vmlinux.a has other members than builtin.order says")
+            raise Failure("vmlinux.a has other members than builtin.order says")
         words[words.index("vmlinux.o")] = str(self.apart / "vmlinux.o")
-        run(words, cwd=obj)
+        output(words, cwd=obj)
         if sha(self.apart / "vmlinux.o") != sha(obj / "vmlinux.o"):
-            raise Stale("vmlinux.o is not what ld.lld links")
+            raise Failure("vmlinux.o is not what ld.lld links")
 
 
 # --- edits --------------------------------------------------------------------
-
-def counter(number):
-    """A statement that is neither nothing nor harmful."""
-    return f"\t{{ static volatile int backlto_counter; backlto_counter += {number}; }}\n"
-
-
-def in_function(name, start, number):
-    """An edit: a statement more, in the function that starts with START."""
-    return lambda s: s.change(name, rf"({start}[^;{{}}]*\n{{\n)", rf"\g<1>{counter(number)}")
-
 
 BLOB = "backlto-blob.bin"
 MODULE_ASM = ('\nasm(".pushsection .rodata.backlto, \\"a\\"\\n"\n'
@@ -335,8 +189,6 @@ def blob(text):
 def revert(*names):
     return lambda s: [s.revert(name) for name in names]
 
-
-LIMIT_ARGS = ("--make", "LLVM=-22", "--make", "ARCH=x86")
 
 # What it is called, how it is done, and what backlto is told besides.
 QUICK = [
@@ -488,7 +340,7 @@ class Test:
         after = self.kernel.natives()
         counts["changed"] = sum(self.before.get(name) != digest for name, digest in after.items())
         if counts["changed"] > len(after) - counts["there"]:
-            raise Stale("an object has other bytes, yet was said to be up to date")
+            raise Failure("an object has other bytes, yet was said to be up to date")
         self.before = after
         for what, count in counts.items():
             self.totals[what] += count
@@ -502,7 +354,7 @@ class Test:
         name = random_edit(self.kernel, self.rng)
         try:
             self.kernel.front_end()
-        except Broken:
+        except Unable:
             for file in list(self.source.edited):
                 if file not in edited:
                     self.source.revert(file)
@@ -542,7 +394,7 @@ def main():
     except Stale as error:
         print(f"test-incremental: {error} (--seed {options.seed})", file=sys.stderr)
         return 1
-    except (Broken, REFERENCE.TreeError, OSError) as error:
+    except (Unable, REFERENCE.TreeError, OSError) as error:
         print(f"test-incremental: {error}", file=sys.stderr)
         return 2
     return 0
