@@ -20,6 +20,7 @@ could not be done.
 """
 
 import argparse
+import functools
 import hashlib
 import os
 import random
@@ -29,7 +30,7 @@ import time
 from harness import oracle
 from harness.edited import LIMIT, LIMIT_ARGS, Edited, counter, in_function
 from harness.kernel import KINDS
-from harness.run import Failure, Unable, directory, main, output, program, remove, sha
+from harness.run import Failure, Unable, directory, main, output, program, remove, say, sha
 
 
 class Oracle:
@@ -48,12 +49,13 @@ class Oracle:
         if sorted(imports) != sorted(names):
             raise Failure("vmlinux.thinlto-index lists other objects than the linker does")
         contents = {name: sha(self.kernel.obj / name) for name in names}
-        jobs = {name: self.job(name, imports[name], contents) for name in names}
+        incbins = functools.cache(self.incbins)
+        jobs = {name: self.job(name, imports[name], contents, incbins) for name in names}
         compiled = self.compile(jobs)
         for name, (key, _) in jobs.items():
             if self.kernel.native(name).read_bytes() != self.kept(key).read_bytes():
                 raise Failure(f"{self.kernel.native(name)} is not what clang makes of {name} "
-                            f"({self.kept(key)})")
+                              f"({self.kept(key)})")
         self.check_link()
         return compiled
 
@@ -65,10 +67,10 @@ class Oracle:
                     if (self.kernel.obj / name).exists()]
         members = set()
         for archive in archives:
-            members.update(output([AR, "t", archive], cwd=self.kernel.obj).split())
+            members.update(output([oracle.AR, "t", archive], cwd=self.kernel.obj).split())
         for word in words[words.index("--start-group"):]:
             if word.endswith(".a"):
-                members -= set(output([AR, "t", word], cwd=self.kernel.obj).split())
+                members -= set(output([oracle.AR, "t", word], cwd=self.kernel.obj).split())
         def plain(names):
             return {os.path.normpath(name) for name in names}
         listed = plain(objects.read_text().split())
@@ -80,19 +82,18 @@ class Oracle:
 
     def link_words(self):
         """The recorded link, with the import limit that the source asks for."""
-        text = (self.kernel.obj / ".vmlinux.o.cmd").read_text()
-        words = shlex.split(re.search(r"^savedcmd_vmlinux\.o := (.*)", text, re.M)[1])
+        words = oracle.link_command(self.kernel.obj, self.apart / "vmlinux.o")
         return [LIMIT.sub(self.kernel.import_limit(), word) for word in words]
 
     def thin_link(self):
         """Links apart, and compares the indexes; each object's imports."""
-        shutil.rmtree(self.apart, ignore_errors=True)
+        remove(self.apart)
         self.apart.mkdir()
         words = self.link_words()
         flags = words[1:words.index("-r")]
-        output([LLD, *flags, "-r", f"--thinlto-index-only={self.apart}/list",
-             f"--thinlto-prefix-replace=;{self.apart}/", "--thinlto-emit-imports-files",
-             "@builtin.order"], cwd=self.kernel.obj)
+        output([oracle.LLD, *flags, "-r", f"--thinlto-index-only={self.apart}/list",
+                f"--thinlto-prefix-replace=;{self.apart}/", "--thinlto-emit-imports-files",
+                "@builtin.order"], cwd=self.kernel.obj)
         imports = {}
         for line in (self.apart / "list").read_text().split():
             name = line.removeprefix(f"{self.apart}/")
@@ -102,52 +103,50 @@ class Oracle:
             imports[name] = (self.apart / f"{name}.imports").read_text().split()
         return imports
 
-    def job(self, name, imports, contents):
+    def job(self, name, imports, contents, incbins):
         """The key of what clang makes of NAME, and the flags for it."""
         obj = self.kernel.obj
-        compiler, flags = REFERENCE.recorded_flags(obj, name)
+        compiler, flags = oracle.flags(obj, name)
         parts = [self.version, name, *compiler, *flags, contents[name],
                  sha(obj / f"{name}.thinlto.bc")]
         for other in sorted(imports):
             parts += [other, contents.get(other) or sha(obj / other)]
         for module in (name, *imports):
-            for file in self.incbins(module):
+            for file in incbins(module):
                 parts += [file, sha(obj / file)]
-        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        key = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
         return key, (compiler, flags)
 
     def incbins(self, module):
         """The files that the source of MODULE pulls in by .incbin."""
-        directory, name = os.path.split(module)
-        command = (self.kernel.obj / directory / f".{name}.cmd").read_text()
-        source = re.search(r"^source_\S+ := (.*)", command, re.M)
+        source = oracle.variables(self.kernel.obj, module).get("source")
         if not source:
             return []
-        text = (self.kernel.obj / source[1]).read_text(errors="replace")
+        text = (self.kernel.obj / source).read_text(errors="replace")
         return re.findall(r'\.incbin \\"([^"\\]+)', text)
 
     def kept(self, key):
         return self.store / key[:2] / f"{key[2:]}.o"
 
     def compile(self, jobs):
+        """Has clang compile what it has not yet, and a sample of the rest; how many it
+        had not."""
         missing = [name for name, (key, _) in jobs.items()
                    if self.everything or not self.kept(key).exists()]
         rest = sorted(set(jobs) - set(missing))
         sample = self.rng.sample(rest, min(12, len(rest)))
+
         def one(name):
-            key, (compiler, flags) = jobs[name]
-            out = self.kept(key)
-            out.parent.mkdir(exist_ok=True)
-            temporary = out.with_suffix(".tmp.o")
-            output([*compiler, *flags, "-x", "ir", "-fno-lto", "-Wno-unused-command-line-argument",
-                 f"-fthinlto-index={name}.thinlto.bc", "-c", "-o", temporary, name],
-                cwd=self.kernel.obj)
-            if out.exists() and out.read_bytes() != temporary.read_bytes():
+            key, how = jobs[name]
+            kept = self.kept(key)
+            kept.parent.mkdir(exist_ok=True)
+            new = kept.with_suffix(".new.o")
+            oracle.compile_backend(self.kernel.obj, name, how, new, kept.with_suffix(".stderr"))
+            if kept.exists() and kept.read_bytes() != new.read_bytes():
                 raise Unable(f"clang itself made two objects of {name}")
-            os.replace(temporary, out)
-        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-            for _ in pool.map(one, missing + sample):
-                pass
+            os.replace(new, kept)
+
+        oracle.each(one, missing + sample)
         return len(missing)
 
     def check_link(self):
@@ -155,12 +154,10 @@ class Oracle:
         obj, words = self.kernel.obj, self.link_words()
         wanted = [os.path.normpath(name) for name in (obj / "builtin.order").read_text().split()]
         bitcode = {os.path.normpath(name) for name in self.kernel.objects()}
-        natives = [f"{name.removesuffix('.o')}.thinlto-native.o" if name in bitcode else name
-                   for name in wanted]
-        members = output([AR, "t", "vmlinux.a"], cwd=obj).split()
+        natives = [oracle.native(name) if name in bitcode else name for name in wanted]
+        members = output([oracle.AR, "t", "vmlinux.a"], cwd=obj).split()
         if [os.path.normpath(name) for name in members] != natives:
             raise Failure("vmlinux.a has other members than builtin.order says")
-        words[words.index("vmlinux.o")] = str(self.apart / "vmlinux.o")
         output(words, cwd=obj)
         if sha(self.apart / "vmlinux.o") != sha(obj / "vmlinux.o"):
             raise Failure("vmlinux.o is not what ld.lld links")
@@ -314,18 +311,17 @@ def line(*columns):
 
 
 class Test:
-    def __init__(self, options):
-        self.rng = random.Random(options.seed)
-        kind = options.kind or ("small" if options.quick else "boot")
-        work = options.work / f"incremental-{kind}"
-        work.mkdir(parents=True, exist_ok=True)
-        original = run([SCRIPTS / "kernel-source.sh", "6.12", options.work]).strip()
-        self.source = Source(pathlib.Path(original), work / "src")
-        cache = work / "cache"
-        shutil.rmtree(cache, ignore_errors=True)
-        self.kernel = Kernel(options.backlto, self.source, work / "obj", cache, kind)
+    """A tree, edits of its source, and the oracle."""
+
+    def __init__(self, backlto, work, kind, everything, seed):
+        self.rng = random.Random(seed)
+        self.kernel = Edited(backlto, work, kind)
+        self.source = self.kernel.source
         self.source.blob = self.kernel.obj / BLOB
-        self.oracle = Oracle(self.kernel, work, options.all, self.rng)
+        self.source.blob.write_text("zero")
+        # What an earlier test compiled does not count here.
+        remove(self.kernel.cache, self.kernel.obj / ".tmp_backlto")
+        self.oracle = Oracle(self.kernel, everything, self.rng)
         self.before = {}
         self.totals = dict.fromkeys(("compiled", "cached", "imported", "there", "changed"), 0)
 
@@ -364,41 +360,31 @@ class Test:
         self.build(name)
 
 
-def main():
+def drive():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backlto", metavar="BACKLTO", type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument("work", metavar="WORK", type=lambda p: pathlib.Path(p).resolve())
+    parser.add_argument("backlto", metavar="BACKLTO", type=program)
+    parser.add_argument("work", metavar="WORK", type=directory)
     parser.add_argument("--quick", action="store_true", help="a small kernel and few edits")
-    parser.add_argument("--kind", metavar="KIND",
-                        help="the kind of tree (kernel-tree.sh); boot, with --quick small")
+    parser.add_argument("--kind", metavar="KIND", choices=KINDS,
+                        help=f"the kind of tree ({', '.join(KINDS)}); boot, with --quick small")
     parser.add_argument("--all", action="store_true", help="have clang compile everything each time")
     parser.add_argument("--edits", metavar="N", type=int, help="random edits after the others")
     parser.add_argument("--seed", metavar="S", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     random_edits = options.edits if options.edits is not None else (0 if options.quick else 20)
-    print(f"seed {options.seed}")
-    try:
-        test = Test(options)
-        line(*HEADING)
-        test.source.blob.write_text("zero")
-        # What an earlier test compiled does not count here.
-        (test.kernel.obj / ".tmp_backlto").unlink(missing_ok=True)
-        test.build("first build", *LIMIT_ARGS)
-        for name, edit, *more in (QUICK if options.quick else FULL):
-            edit(test.source)
-            test.build(name, *more)
-        for _ in range(random_edits):
-            test.random()
-        line("sum", "", "", *test.totals.values(), "")
-    except Stale as error:
-        print(f"test-incremental: {error} (--seed {options.seed})", file=sys.stderr)
-        return 1
-    except (Unable, REFERENCE.TreeError, OSError) as error:
-        print(f"test-incremental: {error}", file=sys.stderr)
-        return 2
-    return 0
+    say(f"seed {options.seed}")
+    kind = options.kind or ("small" if options.quick else "boot")
+    test = Test(options.backlto, options.work, kind, options.all, options.seed)
+    line(*HEADING)
+    test.build("first build", *LIMIT_ARGS)
+    for name, edit, *more in (QUICK if options.quick else FULL):
+        edit(test.source)
+        test.build(name, *more)
+    for _ in range(random_edits):
+        test.random()
+    line("sum", "", "", *test.totals.values(), "")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(drive)

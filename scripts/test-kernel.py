@@ -21,8 +21,8 @@
                clean leaves are those of ld.lld; with an index, so are all native objects,
                the archive and vmlinux.o. ld.lld-22 as LINKER has to pass, too.
 
-A tree is VERSION/KIND or VERSION/KIND/ARCH (see harness/kernel.py). `dropin` leaves its tree
-as it is after the front end to a later `kbuild`; what is not there is built.
+A tree is VERSION/KIND or VERSION/KIND/ARCH (see harness/kernel.py). `kbuild` builds the front
+ends, except of trees that `dropin --lend` has left to it.
 
 Exit status: 0 if all is well, 1 if something is not as it should be, 2 if the test could
 not be done.
@@ -110,7 +110,11 @@ class Kbuild:
                 require(re.search(rf"^  {tree.arch.target}: \d+ objects", done.stdout, re.M),
                         f"the summary has no line for {tree.name}")
         for tree in trees:
-            tree.compare(done.stdout)
+            tree.compare()
+        objects = sum(len(tree.names) for tree in trees)
+        require(re.search(rf"^{objects} objects ", done.stdout, re.M)
+                and not re.search(r"^\d+ compiled, ", done.stdout, re.M),
+                f"{names}: not all {objects} objects were compiled:\n{done.stdout[-2000:]}")
         # The linker may speak for itself: a kernel without modules links libraries of
         # bitcode.
         said = [line for line in done.stderr.splitlines() if not line.startswith("ld.lld")]
@@ -147,16 +151,14 @@ class Compared:
             "vmlinux.o", "vmlinux.a", "builtin.order", oracle.INDEX)),
             *self.obj.rglob("*.thinlto*"))
 
-    def compare(self, summary):
-        """That every object and vmlinux.o are clang's; SUMMARY counts them as compiled."""
+    def compare(self):
+        """That every object and vmlinux.o are clang's."""
         self.reference()
         for name in self.names:
             result = oracle.native(name)
             equal_files(self.obj / result, oracle.results(self.out, name)[0])
             record = self.obj / oracle.cmd_file(result)
             require(record.is_file() and record.stat().st_size, f"no {record}")
-        said = re.findall(r"^  BE +(\S+)", summary, re.M)
-        print(said[:3], len(said))
         equal_files(self.obj / "vmlinux.o", self.out / "vmlinux.o")
         say(f"{self.name}: {len(self.names)} objects, their messages and vmlinux.o are clang's")
 
@@ -227,19 +229,20 @@ def has(file, what):
 class Dropin:
     """A kernel that make builds with LINKER."""
 
-    def __init__(self, linker, work, name, with_reference):
-        self.linker, self.work, self.with_reference = linker, work, with_reference
-        self.tree = kernel.Tree(name)
+    def __init__(self, linker, work, name):
+        self.work, self.tree = work, kernel.Tree(name)
         self.base = work / f"dropin-{self.tree.file_name()}"
         remove(self.base)
         self.base.mkdir()
         self.source = Copy(source(self.tree.version.source, work), self.base / "src")
         self.build = self.built_with(linker, self.base / "obj")
-        self.obj = self.build.obj
         self.reference = self.built_with(program("ld.lld-22"), self.base / "reference")
+        self.obj, self.modules = self.build.obj, []
 
     def built_with(self, linker, obj):
-        return kernel.Build(self.tree, self.source.path, obj, linker, BANNER)
+        # make exports what is on its command line.
+        cache = f"BACKLTO_CACHE_DIR={self.base / 'cache'}"
+        return kernel.Build(self.tree, self.source.path, obj, linker, (*BANNER, cache))
 
     def say(self, text):
         say(f"ok: {self.tree.name}: {text}")
@@ -250,10 +253,10 @@ class Dropin:
         (build or self.build).make(log, *words, error=Failure)
         return log.read_text(errors="replace")
 
-    def run(self):
+    def run(self, with_reference, lend):
         self.first_build()
         self.module_versions()
-        if self.with_reference:
+        if with_reference:
             self.compare()
         before = self.sums()
         self.nothing_to_do(self.make("again"))
@@ -261,12 +264,13 @@ class Dropin:
         self.say("make again: nothing to do")
         if self.tree.kind.boots:
             self.boots()
-        self.lend()
+        if lend:
+            self.lend()
         self.changes()
         self.make("undone")
         equal(self.sums(), before, "after the changes were undone, these are not what they were")
         self.say("without the changes, vmlinux and the modules are what they were")
-        self.clean()
+        self.clean(with_reference)
 
     def first_build(self):
         start = time.monotonic()
@@ -331,8 +335,9 @@ class Dropin:
         self.say(f"boots, {len(paths)} modules loaded")
 
     def lend(self):
-        """Leaves the tree to `kbuild`, as the front end left it."""
-        self.build.lend(self.work / f"kbuild-{self.tree.file_name()}")
+        """Leaves a copy of the tree to `kbuild`, as one that was never linked."""
+        obj = self.build.lend(self.work / f"kbuild-{self.tree.file_name()}").obj
+        remove(*obj.glob("vmlinux*"), *obj.glob(".vmlinux*"))
 
     def changes(self):
         """A handful of changes arrives."""
@@ -363,11 +368,11 @@ class Dropin:
         self.nothing_to_do(self.make("changed-again", *flag_words))
         self.source.revert(*self.source.edited)
 
-    def clean(self):
+    def clean(self, with_reference):
         self.make("clean", "clean")
         left = files(self.obj)
         equal([name for name in left if not CLEAN.match(name)], [], "make clean left these files")
-        if self.with_reference:
+        if with_reference:
             self.make("reference-clean", "clean", build=self.reference)
             equal(left, files(self.reference.obj), "make clean leaves other files than with ld.lld")
             remove(self.reference.obj)
@@ -402,20 +407,20 @@ def drive():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     tests = parser.add_subparsers(dest="test", required=True, metavar="kbuild|dropin")
     kbuild = tests.add_parser("kbuild", help="backlto kbuild in one tree or several")
-    kbuild.add_argument("program", metavar="BACKLTO")
-    dropin = tests.add_parser("dropin", help="make with LD=ld.backlto")
-    dropin.add_argument("program", metavar="LINKER")
-    for test in (kbuild, dropin):
-        test.add_argument("work", metavar="WORK", help="directory for sources and trees")
-    kbuild.add_argument("trees", metavar="TREE", nargs="+")
-    dropin.add_argument("tree", metavar="TREE")
+    kbuild.add_argument("program", metavar="BACKLTO", type=program)
+    dropin = tests.add_parser("dropin", help="make with LD=ld.backlto, one tree after the other")
     dropin.add_argument("--reference", action="store_true", help="compare with ld.lld's build")
+    dropin.add_argument("--lend", action="store_true", help="leave the trees to a later kbuild")
+    dropin.add_argument("program", metavar="LINKER", type=program)
+    for test in (kbuild, dropin):
+        test.add_argument("work", metavar="WORK", type=directory, help="for sources and trees")
+        test.add_argument("trees", metavar="TREE", nargs="+")
     options = parser.parse_args()
-    tested, work = program(options.program), directory(options.work)
     if options.test == "kbuild":
-        Kbuild(tested, work, options.trees).run()
-    else:
-        Dropin(tested, work, options.tree, options.reference).run()
+        Kbuild(options.program, options.work, options.trees).run()
+        return
+    for tree in options.trees:
+        Dropin(options.program, options.work, tree).run(options.reference, options.lend)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,3 @@ def measure(command, folder=None):
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def wall_seconds(command, folder=None):
-    return measure(command, folder)[0]
