@@ -2,6 +2,7 @@
 # test-buildtools.sh BACKLTO WORK [TOOL...]: builds examples/TOOL (cmake, meson, autotools,
 # cargo; all of them without a name) as docs/TOOL.md says, tests them, and checks that
 # backlto ran the backends of each link.
+# In shell, as are the commands of these pages.
 set -euo pipefail
 
 die() {

@@ -94,7 +94,7 @@ class Kbuild:
         if others:
             self.compare(self.trees, [f"--arch={tree.arch.target}={tree.obj}"
                                       for tree in self.trees])
-            self.one_fails(*others[:2])
+            self.one_fails(*self.trees[-2:])
 
     def compare(self, trees, words):
         """One run in TREES, all of which are compared with clang's."""
@@ -141,7 +141,7 @@ class Compared:
         self.build, self.obj = build, build.obj
         self.name, self.arch = build.tree.name, build.tree.arch
         self.out = self.obj.with_name(f"{self.obj.name}.clang")
-        self.names, self.indexes = [], {}
+        self.names, self.indexes = [], []
         remove(self.out)
         self.out.mkdir()
 
@@ -159,12 +159,14 @@ class Compared:
             equal_files(self.obj / result, oracle.results(self.out, name)[0])
             record = self.obj / oracle.cmd_file(result)
             require(record.is_file() and record.stat().st_size, f"no {record}")
+        require((self.obj / "vmlinux.a").is_file(), f"no vmlinux.a in {self.obj}")
         equal_files(self.obj / "vmlinux.o", self.out / "vmlinux.o")
         say(f"{self.name}: {len(self.names)} objects, their messages and vmlinux.o are clang's")
 
     def reference(self):
         """Has clang compile and link, unless it has done so from the same indexes."""
-        indexes = {name: sha(self.obj / f"{name}.thinlto.bc") for name in oracle.bitcode(self.obj)}
+        indexes = [(name, sha(self.obj / f"{name}.thinlto.bc"))
+                   for name in oracle.bitcode(self.obj)]
         if indexes == self.indexes:
             return
         self.names, self.indexes = oracle.reference(self.obj, self.out), indexes
@@ -302,7 +304,7 @@ class Dropin:
     def compare(self):
         """The same objects linked by ld.lld. Other text in the commands that link makes
         make run all of them again; what the front end wrote stays."""
-        theirs = self.build.lend(self.reference.obj).obj
+        theirs = self.build.copy(self.reference.obj).obj
         log = self.make("reference", build=self.reference)
         if self.build.is_set("MODULES"):
             equal_files(self.obj / "Module.symvers", theirs / "Module.symvers")
@@ -336,8 +338,9 @@ class Dropin:
 
     def lend(self):
         """Leaves a copy of the tree to `kbuild`, as one that was never linked."""
-        obj = self.build.lend(self.work / f"kbuild-{self.tree.file_name()}").obj
-        remove(*obj.glob("vmlinux*"), *obj.glob(".vmlinux*"))
+        copy = self.build.copy(self.work / f"kbuild-{self.tree.file_name()}")
+        remove(*copy.obj.glob("vmlinux*"), *copy.obj.glob(".vmlinux*"))
+        copy.complete()
 
     def changes(self):
         """A handful of changes arrives."""

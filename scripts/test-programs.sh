@@ -3,6 +3,7 @@
 # (lua, zstd, sqlite, jsonnet: C++ with exceptions and threads, rust: Rust and zstd's C; all
 # without a name) with the ld.backlto beside BACKLTO and runs them; jsonnet's own tests too.
 # Every object is compared with that of one clang for each job.
+# In shell, as are the commands that it tries.
 set -euo pipefail
 
 die() {
