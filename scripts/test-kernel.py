@@ -383,15 +383,13 @@ class Dropin:
 
     def sums(self):
         return [f"{name} {sha(self.obj / name)}"
-                for name in (*self.modules, "vmlinux.o", "vmlinux")]
+                for name in (*modules(self.obj), "vmlinux.o", "vmlinux")]
 
 
 def files(obj):
     """All but directories, relative to the tree."""
-    return sorted(os.path.relpath(os.path.join(folder, name), obj)
-                  for folder, folders, names in os.walk(obj)
-                  for name in [*names, *(f for f in folders
-                                         if os.path.islink(os.path.join(folder, f)))])
+    return sorted(str(path.relative_to(obj)) for path in obj.rglob("*")
+                  if path.is_symlink() or not path.is_dir())
 
 
 def modules(obj):

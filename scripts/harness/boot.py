@@ -30,9 +30,9 @@ def boot(arch, image, modules, work):
         if RUNNING not in said:
             raise Failure(f"{last_lines(console)}{image}: {end}")
         if modules and b"backlto: %d modules loaded" % len(modules) not in said:
-            refused = re.findall(rb"backlto: cannot load.*", said)
+            refused = re.findall(r"backlto: cannot load (.*)\r?", said.decode(errors="replace"))
             raise Failure(f"{last_lines(console)}{image}: not all of the {len(modules)} modules "
-                          f"could be loaded: {refused}")
+                          f"could be loaded; refused: {', '.join(refused)}")
 
 
 def start(arch, emulator, image, home):

@@ -72,7 +72,7 @@ class Copy:
 
     def __init__(self, original, path):
         self.original, self.path = original, path
-        self.journal = path.parent / f"{path.name}.edited"
+        self.journal = path.parent / "edited"
         self.edited = []
         if not (path / "Makefile").exists():
             whole = path.with_name(f"{path.name}.new")
