@@ -13,7 +13,6 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
 from harness import kernel  # noqa: E402
-from harness.run import JOBS, directory, main, program  # noqa: E402
+from harness.run import JOBS, directory, main, output, program  # noqa: E402
 
 
 def drive():
@@ -52,9 +51,7 @@ def one_run(backlto, builds):
     with tempfile.TemporaryDirectory() as home:
         trace = pathlib.Path(home) / "trace.json"
         start = time.monotonic()
-        said = subprocess.run([backlto, "kbuild", "--no-cache", "--json", "--trace", trace, *arches],
-                              check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True).stdout
+        said = output([backlto, "kbuild", "--no-cache", "--json", "--trace", trace, *arches])
         wall = time.monotonic() - start
         steps = {}
         for event in json.loads(trace.read_text())["traceEvents"]:

@@ -15,28 +15,33 @@ from harness.source import source
 
 def fetch(options):
     """fetch Debian's kernel source into WORK and print where it is"""
-    say(source(options.version, directory(options.work)))
+    say(source(options.version, options.work))
 
 
 def front_end(options):
     """configure TREE in OBJ and build up to the bitcode objects"""
-    tree = kernel.Tree(options.tree)
-    kernel.with_front_end(tree, options.work, pathlib.Path(options.obj).resolve())
+    kernel.with_front_end(options.tree, options.work, options.obj)
 
 
 def reference(options):
     """compile the back ends of the tree OBJ with clang into OUT, and link its vmlinux.o"""
-    tree, out = pathlib.Path(options.obj).resolve(), directory(options.out)
-    names = oracle.reference(tree, out)
-    oracle.link(tree, out, out)
+    names = oracle.reference(options.obj, options.out)
+    oracle.link(options.obj, options.out, options.out)
     say(f"{len(names)} objects")
 
 
 def start(options):
     """boot IMAGE in QEMU; loads the modules below ROOT (INSTALL_MOD_PATH), if it is given"""
-    arch = kernel.choice(kernel.ARCHES, options.arch, "architecture")
-    modules = boot.installed_modules(pathlib.Path(options.root).resolve()) if options.root else []
-    boot.boot(arch, options.image, modules, directory(options.work))
+    modules = boot.installed_modules(options.root) if options.root else []
+    boot.boot(options.arch, options.image, modules, options.work)
+
+
+def absolute(path):
+    return pathlib.Path(path).resolve()
+
+
+def arch(name):
+    return kernel.choice(kernel.ARCHES, name, "architecture")
 
 
 COMMANDS = {
@@ -44,6 +49,10 @@ COMMANDS = {
     "front-end": (front_end, "work", "tree", "obj"),
     "reference": (reference, "obj", "out"),
     "boot": (start, "work", "arch", "image", "[root]"),
+}
+TYPES = {
+    "work": directory, "out": directory, "obj": absolute, "root": absolute,
+    "tree": kernel.Tree, "arch": arch,
 }
 
 
@@ -56,7 +65,8 @@ def drive():
         command.set_defaults(function=function)
         for word in words:
             plain = word.strip("[]")
-            command.add_argument(plain, metavar=plain.upper(), nargs=None if plain == word else "?")
+            command.add_argument(plain, metavar=plain.upper(), nargs=None if plain == word else "?",
+                                 type=TYPES.get(plain, str))
     options = parser.parse_args()
     options.function(options)
 

@@ -368,7 +368,8 @@ def drive():
     parser.add_argument("--quick", action="store_true", help="a small kernel and few edits")
     parser.add_argument("--kind", metavar="KIND", choices=KINDS,
                         help=f"the kind of tree ({', '.join(KINDS)}); boot, with --quick small")
-    parser.add_argument("--all", action="store_true", help="have clang compile everything each time")
+    parser.add_argument("--all", action="store_true",
+                        help="have clang compile everything each time")
     parser.add_argument("--edits", metavar="N", type=int, help="random edits after the others")
     parser.add_argument("--seed", metavar="S", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()

@@ -67,9 +67,9 @@ def equal_files(ours, theirs):
 class Kbuild:
     """`backlto kbuild` in trees whose front end is done."""
 
-    def __init__(self, backlto, work, names):
+    def __init__(self, backlto, work, trees):
         self.backlto, self.work = backlto, work
-        self.trees = [Compared(self.prepared(kernel.Tree(name))) for name in names]
+        self.trees = [Compared(self.prepared(tree)) for tree in trees]
 
     def prepared(self, tree):
         obj = self.work / f"kbuild-{tree.file_name()}"
@@ -231,8 +231,8 @@ def has(file, what):
 class Dropin:
     """A kernel that make builds with LINKER."""
 
-    def __init__(self, linker, work, name):
-        self.work, self.tree = work, kernel.Tree(name)
+    def __init__(self, linker, work, tree):
+        self.work, self.tree = work, tree
         self.base = work / f"dropin-{self.tree.file_name()}"
         remove(self.base)
         self.base.mkdir()
@@ -415,7 +415,7 @@ def drive():
     dropin.add_argument("program", metavar="LINKER", type=program)
     for test in (kbuild, dropin):
         test.add_argument("work", metavar="WORK", type=directory, help="for sources and trees")
-        test.add_argument("trees", metavar="TREE", nargs="+")
+        test.add_argument("trees", metavar="TREE", type=kernel.Tree, nargs="+")
     options = parser.parse_args()
     if options.test == "kbuild":
         Kbuild(options.program, options.work, options.trees).run()

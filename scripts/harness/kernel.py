@@ -8,7 +8,7 @@ import dataclasses
 import re
 import shlex
 
-from harness.run import JOBS, Unable, directory, logged, output, remove, require
+from harness.run import JOBS, Unable, logged, output, remove, require
 from harness.source import THIN_DIST, knows, source
 
 THIN = "LTO_CLANG_THIN"
@@ -217,7 +217,7 @@ class Build:
 def with_front_end(tree, work, obj):
     """The build of TREE in OBJ with its front end done: the one that is there, or a new
     one with the source in WORK."""
-    build = Build(tree, source(tree.version.source, directory(work)), obj)
+    build = Build(tree, source(tree.version.source, work), obj)
     if not build.is_complete():
         build.configure()
         build.front_end()
