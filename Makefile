@@ -88,7 +88,7 @@ bench-arches: ## Four kernels in one run, against the sum of their backends
 bench-linker: ## What ld.backlto costs where it has nothing to do
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory build
-	benches/linker.py $(LINKER)
+	benches/linker.py $(LINKER) $(WORK)
 
 .PHONY: install
 install: build ## Install to PREFIX (/usr/local)

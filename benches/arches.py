@@ -9,7 +9,6 @@ from the moment when LLVM has the module; what the whole of backlto takes, readi
 modules included, stands beside it.
 """
 
-import argparse
 import json
 import pathlib
 import statistics
@@ -19,22 +18,18 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
-from harness import kernel  # noqa: E402
-from harness.run import JOBS, directory, main, output, program  # noqa: E402
+from harness import kernel
+from harness.measure import arguments
+from harness.run import JOBS, main, output
 
 
 def drive():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("backlto", metavar="BACKLTO", type=program)
-    parser.add_argument("work", metavar="WORK", type=directory)
-    parser.add_argument("rounds", metavar="ROUNDS", type=int, nargs="?", default=3)
-    parser.add_argument("kind", metavar="KIND", choices=kernel.KINDS, nargs="?", default="boot")
-    options = parser.parse_args()
+    options = arguments(__doc__, ("kind", {"choices": kernel.KINDS, "default": "boot"}))
     trees = [kernel.Tree(f"6.12/{options.kind}/{arch}") for arch in kernel.ARCHES]
     builds = [kernel.with_front_end(tree, options.work, options.work / f"bench-{tree.file_name()}")
               for tree in trees]
     # The first round warms the page cache.
-    rounds = [one_run(options.backlto, builds) for _ in range(options.rounds + 1)][1:]
+    rounds = [one_run(options.program, builds) for _ in range(options.rounds + 1)][1:]
     wall, bound, own = (statistics.median(times) for times in list(zip(*rounds))[:3])
     print(f"{rounds[0][3]} objects of {len(builds)} kernels, {JOBS} cores, {options.rounds} rounds")
     print(f"  one run                                     {wall:7.2f} s")

@@ -7,7 +7,6 @@ without record and cache, that takes turns with this one in cold builds; without
 it, the turns are those of `--no-cache`.
 """
 
-import argparse
 import pathlib
 import re
 import statistics
@@ -16,9 +15,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
-from harness.edited import LIMIT_ARGS, Edited, in_function  # noqa: E402
-from harness.measure import measure  # noqa: E402
-from harness.run import JOBS, Failure, directory, main, output, program, remove  # noqa: E402
+from harness.edited import LIMIT_ARGS, Edited, in_function
+from harness.measure import arguments, measure
+from harness.run import JOBS, Failure, main, output, program, remove
 
 
 class Bench:
@@ -91,13 +90,8 @@ class Bench:
 
 
 def drive():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("backlto", metavar="BACKLTO", type=program)
-    parser.add_argument("work", metavar="WORK", type=directory)
-    parser.add_argument("rounds", metavar="ROUNDS", type=int, nargs="?", default=3)
-    parser.add_argument("baseline", metavar="BASELINE", type=program, nargs="?")
-    options = parser.parse_args()
-    bench = Bench(options.backlto, options.work, options.rounds)
+    options = arguments(__doc__, ("baseline", {"type": program}))
+    bench = Bench(options.program, options.work, options.rounds)
     print(f"{len(bench.kernel.objects())} objects, {JOBS} jobs, medians of {options.rounds} rounds")
     print(f"  {'':34}{'wall':>9}  compiled  found after import  other bytes")
     print(f"  {'nothing changed':34}{bench.nothing():7.2f} s", flush=True)

@@ -5,7 +5,6 @@ All run on one tree, in turns, so that a slow minute of the machine hits all of
 them alike. Printed are medians, and ratios of medians.
 """
 
-import argparse
 import pathlib
 import statistics
 import sys
@@ -13,38 +12,29 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "scripts"))
 
-from harness import kernel, oracle  # noqa: E402
-from harness.measure import measure  # noqa: E402
-from harness.run import JOBS, directory, main, output, program  # noqa: E402
-
-
-def in_process_link(obj):
-    """ld.lld doing stages 2 to 4 by itself, from the recorded link."""
-    words = oracle.link_command(obj, "bench-lld.o", "@builtin.order")
-    return [*words, f"--thinlto-jobs={JOBS}"]
+from harness import kernel, oracle
+from harness.measure import arguments, measure
+from harness.run import JOBS, main, output
 
 
 def drive():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("backlto", metavar="BACKLTO", type=program)
-    parser.add_argument("work", metavar="WORK", type=directory)
-    parser.add_argument("rounds", metavar="ROUNDS", type=int, nargs="?", default=3)
-    options = parser.parse_args()
+    options = arguments(__doc__)
     build = kernel.with_front_end(kernel.Tree("6.12/boot"), options.work,
                                   options.work / "bench-6.12-boot-x86_64")
     obj = build.obj
-    kbuild = [options.backlto, "kbuild", obj, "-q", "--no-cache"]
+    kbuild = [options.program, "kbuild", obj, "-q", "--no-cache"]
 
     # Warms the page cache and writes the index and records the others need.
     measure(kbuild, obj)
-    stage3 = ["make", "-rR", "-f", HERE / "stage3.mk", f"-j{JOBS}",
-              f"srctree={build.source}", "quiet=quiet_"]
     contenders = {
         "backlto, stage 2": [*kbuild, "--to", "thin-link"],
         "backlto, stages 2 and 3": [*kbuild, "--to", "objects"],
         "backlto, stages 2 to 4": kbuild,
-        "kbuild, stage 3": stage3,
-        "ld.lld, stages 2 to 4": in_process_link(obj),
+        "kbuild, stage 3": ["make", "-rR", "-f", HERE / "stage3.mk", f"-j{JOBS}",
+                            f"srctree={build.source}", "quiet=quiet_"],
+        # By itself, from the recorded link.
+        "ld.lld, stages 2 to 4": [*oracle.link_command(obj, "bench-lld.o", "@builtin.order"),
+                                  f"--thinlto-jobs={JOBS}"],
     }
     results = {name: [] for name in contenders}
     for _ in range(options.rounds):
@@ -68,7 +58,7 @@ def drive():
     forget(obj)
     text = output([word for word in kbuild if word != "-q"])
     print("report: ", next(line for line in text.splitlines() if " objects (" in line))
-    start_up = statistics.median(measure([options.backlto, "--version"])[0] for _ in range(20))
+    start_up = statistics.median(measure([options.program, "--version"])[0] for _ in range(20))
     print(f"backlto --version: {start_up * 1000:.0f} ms")
 
 

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """What ld.backlto adds to ld.lld where it has nothing to do: --version, and a link of
-native objects. Medians of RUNS each, in turns."""
+native objects. Medians of ROUNDS, in turns."""
 
-import argparse
 import pathlib
 import statistics
 import sys
@@ -10,19 +9,16 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
-from harness.measure import measure  # noqa: E402
-from harness.run import main, output, program  # noqa: E402
+from harness.measure import arguments, measure
+from harness.run import main, output, program
 
 OBJECTS = 200
 WARM_UP = 5
 
 
 def drive():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("linker", metavar="LINKER", type=program)
-    parser.add_argument("runs", metavar="RUNS", type=int, nargs="?", default=100)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    options = arguments(__doc__, rounds=100)
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
         home = pathlib.Path(folder)
         names = [f"f{number}" for number in range(OBJECTS)]
         for name in names:
@@ -31,16 +27,16 @@ def drive():
         link = ["-r", "-o", "all.o", *(f"{name}.o" for name in names)]
         for what, words in (("--version", ["--version"]), (f"{OBJECTS} native objects", link)):
             lld, ours = compare([[linker, *words] for linker in (program("ld.lld-22"),
-                                                                 options.linker)],
-                                home, options.runs)
+                                                                 options.program)],
+                                home, options.rounds)
             print(f"{what + ':':20}ld.lld {lld:6.2f} ms, ld.backlto {ours - lld:+.2f} ms")
 
 
-def compare(commands, home, runs):
+def compare(commands, home, rounds):
     """The median milliseconds of each of COMMANDS."""
-    rounds = [[measure(command, home)[0] for command in commands]
-              for _ in range(runs + WARM_UP)][WARM_UP:]
-    return [statistics.median(walls) * 1000 for walls in zip(*rounds)]
+    walls = [[measure(command, home)[0] for command in commands]
+             for _ in range(rounds + WARM_UP)][WARM_UP:]
+    return [statistics.median(column) * 1000 for column in zip(*walls)]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,15 @@
 #!/usr/bin/env python3
 """Kernel sources and trees, one step at a time.
 
-WORK is the directory of the tests; a TREE is VERSION/KIND or VERSION/KIND/ARCH, as in
-6.12/small/arm64 (see harness/kernel.py).
+  source WORK VERSION          fetches Debian's source into WORK and prints where it is
+  front-end WORK TREE OBJ      configures TREE in OBJ and builds up to the bitcode objects
+  reference OBJ OUT            compiles the back ends of the tree OBJ with clang into OUT, and
+                               links their vmlinux.o
+  boot WORK ARCH IMAGE [ROOT]  boots IMAGE in QEMU; loads the modules below ROOT, where make
+                               modules_install put them (INSTALL_MOD_PATH), if it is given
+
+A TREE is VERSION/KIND or VERSION/KIND/ARCH, as in 6.12/small/arm64 (see harness/kernel.py);
+WORK is the directory of the tests.
 """
 
 import argparse
@@ -13,62 +20,25 @@ from harness.run import directory, main, say
 from harness.source import source
 
 
-def fetch(options):
-    """fetch Debian's kernel source into WORK and print where it is"""
-    say(source(options.version, options.work))
-
-
-def front_end(options):
-    """configure TREE in OBJ and build up to the bitcode objects"""
-    kernel.with_front_end(options.tree, options.work, options.obj)
-
-
-def reference(options):
-    """compile the back ends of the tree OBJ with clang into OUT, and link its vmlinux.o"""
-    names = oracle.reference(options.obj, options.out)
-    oracle.link(options.obj, options.out, options.out)
-    say(f"{len(names)} objects")
-
-
-def start(options):
-    """boot IMAGE in QEMU; loads the modules below ROOT (INSTALL_MOD_PATH), if it is given"""
-    modules = boot.installed_modules(options.root) if options.root else []
-    boot.boot(options.arch, options.image, modules, options.work)
-
-
-def absolute(path):
-    return pathlib.Path(path).resolve()
-
-
-def arch(name):
-    return kernel.choice(kernel.ARCHES, name, "architecture")
-
-
-COMMANDS = {
-    "source": (fetch, "work", "version"),
-    "front-end": (front_end, "work", "tree", "obj"),
-    "reference": (reference, "obj", "out"),
-    "boot": (start, "work", "arch", "image", "[root]"),
-}
-TYPES = {
-    "work": directory, "out": directory, "obj": absolute, "root": absolute,
-    "tree": kernel.Tree, "arch": arch,
-}
-
-
 def drive():
-    parser = argparse.ArgumentParser(description=__doc__,
+    parser = argparse.ArgumentParser(description=__doc__, usage="kernel.py COMMAND WORD...",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (function, *words) in COMMANDS.items():
-        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        command.set_defaults(function=function)
-        for word in words:
-            plain = word.strip("[]")
-            command.add_argument(plain, metavar=plain.upper(), nargs=None if plain == word else "?",
-                                 type=TYPES.get(plain, str))
-    options = parser.parse_args()
-    options.function(options)
+    parser.add_argument("words", nargs="+", help=argparse.SUPPRESS)
+    match parser.parse_args().words:
+        case ["source", work, version]:
+            say(source(version, directory(work)))
+        case ["front-end", work, tree, obj]:
+            kernel.with_front_end(kernel.Tree(tree), directory(work), pathlib.Path(obj).resolve())
+        case ["reference", obj, out]:
+            obj, out = pathlib.Path(obj).resolve(), directory(out)
+            say(f"{len(oracle.reference(obj, out))} objects, {oracle.link(obj, out, out)}")
+        case ["boot", work, arch, image, *roots] if len(roots) < 2:
+            modules = [module for root in roots
+                       for module in boot.installed_modules(pathlib.Path(root).resolve())]
+            boot.boot(kernel.choice(kernel.ARCHES, arch, "architecture"), image, modules,
+                      directory(work))
+        case _:
+            parser.error("no such command, or not its words (--help lists them)")
 
 
 if __name__ == "__main__":

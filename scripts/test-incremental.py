@@ -61,23 +61,20 @@ class Oracle:
 
     def check_order(self):
         """The objects of vmlinux are the members of its archives."""
-        words = self.link_words()
-        objects = self.kernel.obj / "builtin.order"
-        archives = [name for name in ("built-in.a", "lib/lib.a", "arch/x86/lib/lib.a")
-                    if (self.kernel.obj / name).exists()]
+        obj, words = self.kernel.obj, self.link_words()
         members = set()
-        for archive in archives:
-            members.update(output([oracle.AR, "t", archive], cwd=self.kernel.obj).split())
+        for archive in ("built-in.a", "lib/lib.a", "arch/x86/lib/lib.a"):
+            if (obj / archive).exists():
+                members.update(oracle.archived(obj, archive))
         for word in words[words.index("--start-group"):]:
             if word.endswith(".a"):
-                members -= set(output([oracle.AR, "t", word], cwd=self.kernel.obj).split())
-        def plain(names):
-            return {os.path.normpath(name) for name in names}
-        listed = plain(objects.read_text().split())
-        if not listed or listed - plain(members):
-            raise Failure(f"builtin.order lists {listed - plain(members)}, which no archive has")
-        lost = plain(members) - listed
-        if any(not name.startswith(("lib/", "arch/x86/lib/")) for name in lost):
+                members.difference_update(oracle.archived(obj, word))
+        listed = {obj / name for name in oracle.read(obj, "builtin.order").split()}
+        if not listed or listed - members:
+            raise Failure(f"builtin.order lists {listed - members}, which no archive has")
+        libraries = {obj / "lib", obj / "arch/x86/lib"}
+        lost = [name for name in members - listed if libraries.isdisjoint(name.parents)]
+        if lost:
             raise Failure(f"builtin.order lacks {lost}")
 
     def link_words(self):
@@ -151,14 +148,10 @@ class Oracle:
 
     def check_link(self):
         """Links vmlinux.o from the objects, which are clang's by now."""
-        obj, words = self.kernel.obj, self.link_words()
-        wanted = [os.path.normpath(name) for name in (obj / "builtin.order").read_text().split()]
-        bitcode = {os.path.normpath(name) for name in self.kernel.objects()}
-        natives = [oracle.native(name) if name in bitcode else name for name in wanted]
-        members = output([oracle.AR, "t", "vmlinux.a"], cwd=obj).split()
-        if [os.path.normpath(name) for name in members] != natives:
+        obj = self.kernel.obj
+        if oracle.archived(obj, "vmlinux.a") != oracle.members(obj, obj):
             raise Failure("vmlinux.a has other members than builtin.order says")
-        output(words, cwd=obj)
+        output(self.link_words(), cwd=obj)
         if sha(self.apart / "vmlinux.o") != sha(obj / "vmlinux.o"):
             raise Failure("vmlinux.o is not what ld.lld links")
 
@@ -259,46 +252,34 @@ FULL = QUICK[:-1] + [
 
 
 def random_edit(kernel, rng):
-    """An edit of a random kind somewhere; None where it does not fit."""
+    """An edit of a random kind in a random file; what it was."""
     source = kernel.source
-    names = [os.path.normpath(name) for name in kernel.objects()]
-    sources = [f"{name.removesuffix('.o')}.c" for name in names]
-    sources = [name for name in sources if (source.path / name).exists()]
-    name = rng.choice(sources)
+    sources = [f"{os.path.normpath(name).removesuffix('.o')}.c" for name in kernel.objects()]
+    name = rng.choice([name for name in sources if (source.path / name).exists()])
     text, number = source.read(name), rng.randrange(1, 1000)
+    texts = {
+        "touch": text,
+        "comment": f"/* {number} */\n{text}",
+        "function": f"{text}int backlto_{number}(int x);\n"
+                    f"int backlto_{number}(int x) {{ return x + {number}; }}\n",
+        "variable": f"{text}int backlto_v{number} __attribute__((used)) = {number};\n",
+    }
     functions = list(re.finditer(r"^[a-z][a-z_ *]* \**(\w+)\([^;{}()]*\)\n{\n", text, re.M))
-    kind = rng.choice(["statement", "function", "variable", "noinline", "comment", "touch",
-                       "blob", "revert", "attribute", "optimise"])
-    if kind in ("statement", "noinline", "attribute", "optimise") and not functions:
-        kind = "function"
-    if kind == "revert" and not source.edited:
-        kind = "touch"
-    if kind in ("statement", "noinline", "attribute", "optimise"):
+    if functions:
         at = rng.choice(functions)
-    if kind == "statement":
-        text = text[:at.end()] + counter(number) + text[at.end():]
-    elif kind == "noinline":
-        text = text[:at.start()] + "noinline " + text[at.start():]
-    elif kind == "attribute":
-        text = text[:at.start()] + f"__attribute__((aligned({1 << rng.randrange(5, 8)}))) " \
-            + text[at.start():]
-    elif kind == "optimise":
-        text = text[:at.start()] + "__attribute__((cold)) " + text[at.start():]
-    elif kind == "function":
-        text += f"int backlto_{number}(int x);\nint backlto_{number}(int x) {{ return x + {number}; }}\n"
-    elif kind == "variable":
-        text += f"int backlto_v{number} __attribute__((used)) = {number};\n"
-    elif kind == "comment":
-        text = f"/* {number} */\n" + text
-    elif kind == "blob":
+        texts["statement"] = text[:at.end()] + counter(number) + text[at.end():]
+        for word in ("noinline", f"__attribute__((aligned({1 << rng.randrange(5, 8)})))",
+                     "__attribute__((cold))"):
+            texts[word] = f"{text[:at.start()]}{word} {text[at.start():]}"
+    kind = rng.choice([*texts, "blob", *(["revert"] if source.edited else [])])
+    if kind == "blob":
         source.blob.write_text(str(number))
-        return "random: blob"
     elif kind == "revert":
         name = rng.choice(source.edited)
         source.revert(name)
-        return f"random: {name} taken back"
-    source.write(name, text)
-    return f"random: {kind} in {name}"
+    else:
+        source.write(name, texts[kind])
+    return f"random: {kind}" if kind == "blob" else f"random: {kind} in {name}"
 
 
 HEADING = ("edit", "front end", "backlto", "compiled", "cached", "imported", "there", "changed",

@@ -159,7 +159,8 @@ class Compared:
             equal_files(self.obj / result, oracle.results(self.out, name)[0])
             record = self.obj / oracle.cmd_file(result)
             require(record.is_file() and record.stat().st_size, f"no {record}")
-        require((self.obj / "vmlinux.a").is_file(), f"no vmlinux.a in {self.obj}")
+        equal(oracle.archived(self.obj, "vmlinux.a"), oracle.members(self.obj, self.obj),
+              f"vmlinux.a of {self.name} has other members than builtin.order says")
         equal_files(self.obj / "vmlinux.o", self.out / "vmlinux.o")
         say(f"{self.name}: {len(self.names)} objects, their messages and vmlinux.o are clang's")
 

@@ -1,8 +1,23 @@
-"""Seconds of programs."""
+"""What the benchmarks share: their command lines, and seconds of programs."""
 
+import argparse
 import resource
 import subprocess
 import time
+
+from harness.run import directory, program
+
+
+def arguments(text, *more, rounds=3):
+    """The words PROGRAM WORK [ROUNDS] of the command line, and MORE: (name, options)."""
+    parser = argparse.ArgumentParser(description=text,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", metavar="PROGRAM", type=program)
+    parser.add_argument("work", metavar="WORK", type=directory)
+    parser.add_argument("rounds", metavar="ROUNDS", type=int, nargs="?", default=rounds)
+    for name, options in more:
+        parser.add_argument(name, metavar=name.upper(), nargs="?", **options)
+    return parser.parse_args()
 
 
 def measure(command, folder=None):

@@ -185,17 +185,26 @@ def link_command(tree, output_file, archive="vmlinux.a"):
     return [*words[:at], str(archive), *words[at + 1:]]
 
 
-def link(tree, natives, out):
-    """OUT/vmlinux.o from the native objects in the directory NATIVES and those objects of
-    the tree that never were bitcode."""
+def archived(tree, archive):
+    """The members of an archive of the tree."""
+    return [tree / name for name in output([AR, "t", archive], cwd=tree).split()]
+
+
+def members(tree, natives):
+    """What vmlinux.o is linked from: the native objects in the directory NATIVES, and those
+    objects of the tree that never were bitcode."""
     compiled = set(bitcode(tree))
-    members = [results(natives, name)[0] if name in compiled else tree / name
-               for name in read(tree, "builtin.order").split()]
+    return [results(natives, name)[0] if name in compiled else tree / name
+            for name in read(tree, "builtin.order").split()]
+
+
+def link(tree, natives, out):
+    """OUT/vmlinux.o from its `members`."""
     archive = out / "vmlinux.a"
     remove(archive)
     # By a response file: they are too many for a command line.
     objects = out / "objects"
-    objects.write_text("".join(f'"{member}"\n' for member in members))
+    objects.write_text("".join(f'"{member}"\n' for member in members(tree, natives)))
     output([AR, "cDPrS", "--thin", archive, f"@{objects}"])
     output(link_command(tree, out / "vmlinux.o", archive), cwd=tree)
     return out / "vmlinux.o"

@@ -1,5 +1,6 @@
 """Running programs, and saying what came of it."""
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -25,9 +26,8 @@ class Unable(Exception):
     status = 2
 
 
-def say(text):
-    """A line of progress, at once."""
-    print(text, flush=True)
+# A line of progress, at once.
+say = functools.partial(print, flush=True)
 
 
 def output(command, **options):
@@ -105,7 +105,7 @@ def main(drive):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         drive()
-    except (Failure, Unable, OSError) as error:
+    except (Failure, Unable, OSError, subprocess.SubprocessError) as error:
         print(f"{pathlib.Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(getattr(error, "status", Unable.status))
     except KeyboardInterrupt:
