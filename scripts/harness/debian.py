@@ -38,24 +38,18 @@ class Suite:
         (self.home / "state/status").touch()
         sources = self.home / "sources.list"
         sources.write_text(f"deb [signed-by={KEYRING}] {archive()} {self.name} main\n")
-        options = {
-            "Dir::Etc::sourcelist": sources,
-            "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::Etc::preferences": "/dev/null",
-            "Dir::Etc::preferencesparts": "/dev/null",
-            "Dir::State": self.home / "state",
-            "Dir::State::lists": self.home / "lists",
-            "Dir::State::status": self.home / "state/status",
-            "Dir::Cache": self.home / "cache",
-            "APT::Default-Release": "",
-            "Acquire::Languages": "none",
-        }
+        options = [
+            f"Dir::Etc::sourcelist={sources}", "Dir::Etc::sourceparts=/dev/null",
+            "Dir::Etc::preferences=/dev/null", "Dir::Etc::preferencesparts=/dev/null",
+            f"Dir::State={self.home}/state", f"Dir::State::lists={self.home}/lists",
+            f"Dir::State::status={self.home}/state/status", f"Dir::Cache={self.home}/cache",
+            "APT::Default-Release=", "Acquire::Languages=none",
+        ]
         # Indexes for software centres and file searches: tens of megabytes that
         # nobody here reads.
-        for index in ("DEP-11", "DEP-11-icons-small", "DEP-11-icons", "DEP-11-icons-hidpi",
-                      "Contents-deb"):
-            options[f"Acquire::IndexTargets::deb::{index}::DefaultEnabled"] = "false"
-        return [f"-o{name}={value}" for name, value in options.items()]
+        options += [f"Acquire::IndexTargets::deb::{index}::DefaultEnabled=false" for index in (
+            "DEP-11", "DEP-11-icons-small", "DEP-11-icons", "DEP-11-icons-hidpi", "Contents-deb")]
+        return [f"-o{option}" for option in options]
 
     def apt_get(self, what, *words):
         logged(["apt-get", *self.options, *words], self.home / "apt.log", f"apt-get {what}",

@@ -77,31 +77,33 @@ class Kind:
     own_modules: bool = False  # with the modules of the architecture
 
 
-BOOT = ("64BIT", "PRINTK", "TTY", "SERIAL_8250", "SERIAL_8250_CONSOLE", "BLOCK", "SMP", "MODULES",
-        "BINFMT_ELF", "BLK_DEV_INITRD", "PROC_FS", "SYSFS", "DEVTMPFS")
-NETWORK = ("PCI", "NET", "INET")
-FOR_MODULES = ("MODVERSIONS", "MODULE_UNLOAD", "BLK_DEV", "VIRTIO_MENU")
-FEW_MODULES = ("VIRTIO_MMIO", "VIRTIO_BLK", "BLK_DEV_LOOP", "BLK_DEV_NULL_BLK", "FAT_FS",
-               "VFAT_FS", "ISO9660_FS", "NLS_CODEPAGE_437", "NLS_ISO8859_1")
+def words(*texts):
+    return tuple(" ".join(texts).split())
+
+
+BOOT = words("64BIT PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE BLOCK SMP MODULES BINFMT_ELF",
+             "BLK_DEV_INITRD PROC_FS SYSFS DEVTMPFS")
+NETWORK = words("PCI NET INET")
+FOR_MODULES = words("MODVERSIONS MODULE_UNLOAD BLK_DEV VIRTIO_MENU")
+FEW_MODULES = words("VIRTIO_MMIO VIRTIO_BLK BLK_DEV_LOOP BLK_DEV_NULL_BLK FAT_FS VFAT_FS",
+                    "ISO9660_FS NLS_CODEPAGE_437 NLS_ISO8859_1")
+MORE_MODULES = words("EXT4_FS BTRFS_FS FUSE_FS OVERLAY_FS NLS_UTF8 VIRTIO_PCI VIRTIO_NET DUMMY",
+                     "VETH CRYPTO_SERPENT CRYPTO_TWOFISH CRYPTO_XTS CRYPTO_GCM CRYPTO_RMD160")
 # On by themselves, and a good part of the time. Besides, LoongArch's driver for the PC's
 # keyboard crashes the kernel where there is no PCI.
-WITHOUT = ("VT", "INPUT", "SERIO", "HID_SUPPORT", "IPV6", "ETHTOOL_NETLINK", "RD_GZIP",
-           "RD_BZIP2", "RD_LZMA", "RD_XZ", "RD_LZO", "RD_LZ4", "RD_ZSTD")
+WITHOUT = words("VT INPUT SERIO HID_SUPPORT IPV6 ETHTOOL_NETLINK",
+                "RD_GZIP RD_BZIP2 RD_LZMA RD_XZ RD_LZO RD_LZ4 RD_ZSTD")
 KINDS = {
     # The least that still is a kernel with a block layer.
-    "small": Kind(("64BIT", "PRINTK", "BLOCK"), boots=False),
+    "small": Kind(words("64BIT PRINTK BLOCK"), boots=False),
     # What a static init needs in QEMU, and the network stack for more code.
     "boot": Kind(BOOT + NETWORK),
     # Boots with a dozen modules, without the network.
     "modules-small": Kind(BOOT + FOR_MODULES, FEW_MODULES, WITHOUT),
     # Three dozen modules: file systems up to btrfs, drivers, ciphers; one object or many,
     # some with assembly.
-    "modules": Kind(
-        BOOT + NETWORK + FOR_MODULES + ("NETDEVICES", "NET_CORE", "CRYPTO"),
-        FEW_MODULES + ("EXT4_FS", "BTRFS_FS", "FUSE_FS", "OVERLAY_FS", "NLS_UTF8", "VIRTIO_PCI",
-                       "VIRTIO_NET", "DUMMY", "VETH", "CRYPTO_SERPENT", "CRYPTO_TWOFISH",
-                       "CRYPTO_XTS", "CRYPTO_GCM", "CRYPTO_RMD160"),
-        WITHOUT, own_modules=True),
+    "modules": Kind(BOOT + NETWORK + FOR_MODULES + words("NETDEVICES NET_CORE CRYPTO"),
+                    FEW_MODULES + MORE_MODULES, WITHOUT, own_modules=True),
 }
 
 
@@ -115,13 +117,11 @@ class Tree:
     """What is built: a version, a kind, an architecture."""
 
     def __init__(self, name):
-        words = name.split("/")
-        if len(words) == 2:
-            words.append("x86_64")
-        if len(words) != 3:
+        parts = name.split("/")
+        if len(parts) not in (2, 3):
             raise Unable(f"{name} is not VERSION/KIND or VERSION/KIND/ARCH")
-        version, kind, arch = words
-        self.name = "/".join(words)
+        version, kind, arch = parts if len(parts) == 3 else (*parts, "x86_64")
+        self.name = f"{version}/{kind}/{arch}"
         self.version = choice(VERSIONS, version, "version")
         self.kind = choice(KINDS, kind, "kind")
         self.arch = choice(ARCHES, arch, "architecture")
@@ -174,9 +174,9 @@ class Build:
         log, config = self.obj / "configure.log", self.obj / ".config"
         self.make(log, "tinyconfig")
         on, modules, off = self.tree.settings()
-        words = [word for flag, names in (("-d", off), ("-e", on), ("-m", modules))
+        edits = [word for flag, names in (("-d", off), ("-e", on), ("-m", modules))
                  for name in names for word in (flag, name)]
-        output([self.source / "scripts/config", "--file", config, *words])
+        output([self.source / "scripts/config", "--file", config, *edits])
         self.make(log, "olddefconfig")
         # It drops what it cannot satisfy without a word, and what something built in
         # selects is not a module any more.
