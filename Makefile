@@ -41,22 +41,20 @@ test: ## Install what is missing and run everything that CI runs
 	examples/demo/run.sh $(RELEASE) target/demo
 	scripts/test-buildtools.sh $(RELEASE) target/buildtools
 	scripts/test-programs.sh $(RELEASE) target/programs
-	scripts/test-kernel.sh $(RELEASE) $(WORK) 6.12 small
-	scripts/test-kernel.sh $(RELEASE) $(WORK) 7.2 small
-	scripts/test-arches.sh $(RELEASE) $(WORK)
-	scripts/test-dropin.sh $(LINKER) $(WORK) 6.12 modules-small
+	scripts/test-kernel.py dropin --lend $(LINKER) $(WORK) 6.12/modules-small
+	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 6.12/modules-small \
+		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
+	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 7.2/small
 
 .PHONY: test-kernel
 test-kernel: ## Larger kernels, drop-in kernels of four arches; they boot in qemu (hours)
 	@scripts/setup.sh arches
 	@$(MAKE) --no-print-directory build
-	scripts/test-kernel.sh $(RELEASE) $(WORK) 6.12 boot
-	scripts/test-kernel.sh $(RELEASE) $(WORK) 7.2 boot
-	scripts/test-dropin.sh -r $(LINKER) $(WORK) 6.12 modules
-	scripts/test-dropin.sh -r $(LINKER) $(WORK) 7.2 modules-small
-	scripts/test-dropin.sh -t $(LINKER) $(WORK) 7.2 small
-	for arch in arm64 riscv loongarch; do \
-		scripts/test-dropin.sh $(LINKER) $(WORK) 6.12 modules-small $$arch || exit; done
+	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 6.12/boot
+	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 7.2/boot
+	scripts/test-kernel.py dropin --reference $(LINKER) $(WORK) 6.12/modules 7.2/modules-small
+	scripts/test-kernel.py dropin $(LINKER) $(WORK) 7.2-thin/small \
+		6.12/modules-small/arm64 6.12/modules-small/riscv 6.12/modules-small/loongarch
 
 .PHONY: test-incremental
 test-incremental: ## Edits of a real kernel, each compared with a clean build by clang
@@ -90,7 +88,7 @@ bench-arches: ## Four kernels in one run, against the sum of their backends
 bench-linker: ## What ld.backlto costs where it has nothing to do
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory build
-	benches/linker.sh $(LINKER)
+	benches/linker.py $(LINKER) $(WORK)
 
 .PHONY: install
 install: build ## Install to PREFIX (/usr/local)

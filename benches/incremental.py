@@ -1,148 +1,114 @@
 #!/usr/bin/env python3
 """What a rebuild of Linux 6.12, x86_64, takes when little or nothing changed.
 
-usage: incremental.py BACKLTO WORKDIR [ROUNDS [BASELINE]]
-
 Measured is `backlto kbuild`, from the thin link to vmlinux.o; the front end runs
 before, and is not counted. Printed are medians. BASELINE is another backlto, one
 without record and cache, that takes turns with this one in cold builds; without
 it, the turns are those of `--no-cache`.
 """
 
-import importlib.util
 import pathlib
 import re
-import shutil
 import statistics
-import subprocess
 import sys
+import time
 
-import kernel
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
-SCRIPTS = pathlib.Path(__file__).resolve().parent.parent / "scripts"
-
-
-def load_test():
-    """test-incremental.py, which has a source that may be edited."""
-    path = SCRIPTS / "test-incremental.py"
-    spec = importlib.util.spec_from_file_location("test_incremental", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TEST = load_test()
-RECORD = ".tmp_backlto"
+from harness.edited import LIMIT_ARGS, Edited, in_function
+from harness.measure import arguments, measure
+from harness.run import JOBS, Failure, main, output, program, remove
 
 
 class Bench:
-    """A tree, its cache, and what to run in it."""
+    """A tree, and what to measure in it."""
 
-    def __init__(self, backlto: str, work: pathlib.Path) -> None:
-        original = TEST.run([SCRIPTS / "kernel-source.sh", "6.12", work]).strip()
-        work = work / "incremental-boot"
-        work.mkdir(exist_ok=True)
-        self.backlto = backlto
-        self.source = TEST.Source(pathlib.Path(original), work / "src")
-        self.cache = work / "bench-cache"
-        self.kernel = TEST.Kernel(backlto, self.source, work / "obj", self.cache, "boot")
-        self.obj = self.kernel.obj
+    def __init__(self, backlto, work, rounds):
+        self.kernel = Edited(backlto, work, "boot")
         self.kernel.front_end()
+        self.obj, self.rounds = self.kernel.obj, rounds
+        # Also warms the page cache.
+        self.kernel.kbuild(*LIMIT_ARGS)
 
-    def command(self, *more: str, backlto: str | None = None) -> list[str]:
-        return [backlto or self.backlto, "kbuild", str(self.obj), "-q", *more]
+    def wall(self, *more):
+        return measure(self.kernel.command("-q", *more))[0]
 
-    def with_cache(self, *more: str) -> list[str]:
-        return self.command("--cache-dir", str(self.cache), *more)
-
-    def wall(self, command: list[str]) -> float:
-        return kernel.measure(command, self.obj)[0]
-
-    def forget(self) -> None:
+    def forget(self):
         """Takes away what backlto has built and knows of the tree."""
-        (self.obj / RECORD).unlink(missing_ok=True)
-        for native in self.obj.glob("**/*.thinlto-native.o"):
-            native.unlink()
+        remove(self.obj / ".tmp_backlto", *self.obj.rglob("*.thinlto-native.o"))
 
-    def nothing(self, rounds: int) -> float:
-        text = TEST.run([word for word in self.with_cache() if word != "-q"])
-        did = re.findall(r"^  [A-Z]+ +\S+", text, re.M)
+    def nothing(self):
+        did = re.findall(r"^  [A-Z]+ +\S+", output(self.kernel.command()), re.M)
         if did:
-            sys.exit(f"nothing changed, yet: {did}")
-        return statistics.median(self.wall(self.with_cache()) for _ in range(rounds * 3))
+            raise Failure(f"nothing changed, yet: {did}")
+        return statistics.median(self.wall() for _ in range(self.rounds * 3))
 
-    def edit(self, name: str, function: str, rounds: int) -> tuple[float, dict[str, int]]:
-        """The same line with another number, in every round."""
-        TEST.in_function(name, function, 0)(self.source)
+    def edit(self, name, function):
+        """The same line with another number, in every round; seconds, and what the last
+        round did."""
+        source = self.kernel.source
+        in_function(name, function, 0)(source)
         self.kernel.front_end()
-        subprocess.run(self.with_cache(), check=True)
+        self.kernel.kbuild()
         walls, counts = [], {}
-        for number in range(1, rounds + 1):
-            self.source.change(name, r"backlto_counter \+= \d+;", f"backlto_counter += {number};")
+        for number in range(1, self.rounds + 1):
+            source.change(name, r"backlto_counter \+= \d+;", f"backlto_counter += {number};")
             self.kernel.front_end()
             before = self.kernel.natives()
             # Without -q it says what it did; that is a line for each object.
-            start = kernel.time.monotonic()
-            counts = self.kernel.kbuild("--cache-dir", str(self.cache))
-            walls.append(kernel.time.monotonic() - start)
+            start = time.monotonic()
+            counts = self.kernel.kbuild()
+            walls.append(time.monotonic() - start)
             after = self.kernel.natives()
             counts["changed"] = sum(before[name] != after[name] for name in after)
-        self.source.revert(name)
+        source.revert(name)
         self.kernel.front_end()
-        subprocess.run(self.with_cache(), check=True)
+        self.kernel.kbuild()
         return statistics.median(walls), counts
 
-    def from_cache(self, rounds: int) -> tuple[float, float]:
+    def from_cache(self):
         """Every object out of the cache: to the objects, and to vmlinux.o."""
         objects, link = [], []
-        for _ in range(rounds):
+        for _ in range(self.rounds):
             self.forget()
-            objects.append(self.wall(self.with_cache("--to", "objects")))
+            objects.append(self.wall("--to", "objects"))
             (self.obj / "vmlinux.o").unlink()
-            link.append(self.wall(self.with_cache()))
+            link.append(self.wall())
         return statistics.median(objects), statistics.median(link)
 
-    def cold(self, rounds: int, baseline: str | None) -> tuple[float, float]:
+    def cold(self, baseline):
         """Cold builds in turns: with record and cache, and without."""
-        without = self.command(backlto=baseline) if baseline else self.command("--no-cache")
+        without = [baseline, "kbuild", self.obj, "-q"] if baseline \
+            else self.kernel.command("-q", "--no-cache")
         ours, theirs = [], []
-        for _ in range(rounds):
-            for walls, command in ((ours, self.with_cache()), (theirs, without)):
+        for _ in range(self.rounds):
+            for walls, command in ((ours, self.kernel.command("-q")), (theirs, without)):
                 self.forget()
-                shutil.rmtree(self.cache, ignore_errors=True)
-                walls.append(self.wall(command))
+                remove(self.kernel.cache)
+                walls.append(measure(command)[0])
         return statistics.median(ours), statistics.median(theirs)
 
 
-def main() -> None:
-    if not 3 <= len(sys.argv) <= 5:
-        sys.exit(__doc__)
-    work = pathlib.Path(sys.argv[2]).resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
-    baseline = str(pathlib.Path(sys.argv[4]).resolve()) if len(sys.argv) > 4 else None
-    bench = Bench(str(pathlib.Path(sys.argv[1]).resolve()), work)
-
-    # Also warms the page cache.
-    subprocess.run(bench.with_cache(*TEST.LIMIT_ARGS), check=True)
-    objects = len(bench.kernel.objects())
-    print(f"{objects} objects, {kernel.JOBS} jobs, medians of {rounds} rounds")
+def drive():
+    options = arguments(__doc__, ("baseline", {"type": program}))
+    bench = Bench(options.program, options.work, options.rounds)
+    print(f"{len(bench.kernel.objects())} objects, {JOBS} jobs, medians of {options.rounds} rounds")
     print(f"  {'':34}{'wall':>9}  compiled  found after import  other bytes")
-    print(f"  {'nothing changed':34}{bench.nothing(rounds):7.2f} s", flush=True)
+    print(f"  {'nothing changed':34}{bench.nothing():7.2f} s", flush=True)
     for name, function in (("init/main.c", "^void start_kernel"),
                            ("mm/slab_common.c", "^static unsigned int calculate_alignment")):
-        wall, counts = bench.edit(name, function, rounds)
+        wall, counts = bench.edit(name, function)
         print(f"  {'one line in ' + name:34}{wall:7.2f} s{counts['compiled']:10}"
               f"{counts['imported']:20}{counts['changed']:13}", flush=True)
-    to_objects, link = bench.from_cache(rounds)
+    to_objects, link = bench.from_cache()
     print(f"  {'all objects from the cache':34}{to_objects:7.2f} s")
     print(f"  {'  and the link of vmlinux.o':34}{link:7.2f} s", flush=True)
-    ours, theirs = bench.cold(rounds, baseline)
-    what = "cold, the baseline" if baseline else "cold, --no-cache"
+    ours, theirs = bench.cold(options.baseline)
+    what = "cold, the baseline" if options.baseline else "cold, --no-cache"
     print(f"  {'cold, with record and cache':34}{ours:7.2f} s")
     print(f"  {what:34}{theirs:7.2f} s")
     print(f"record and cache cost {(ours / theirs - 1) * 100:+.1f} %")
 
 
 if __name__ == "__main__":
-    main()
+    main(drive)

@@ -54,32 +54,14 @@ require_cargo() {
     exit 1
 }
 
-# Names the packages that apt cannot offer, one on each line.
-without_candidate() {
-    # A name that apt has never heard of gets no answer at all, so absence counts too.
-    LC_ALL=C apt-cache policy "$@" | awk -v wanted="$*" '
-        /^[^ ].*:$/ { name = substr($0, 1, length($0) - 1) }
-        $1 == "Candidate:" && $2 != "(none)" { offered[name] = 1 }
-        END {
-            count = split(wanted, names, " ")
-            for (i = 1; i <= count; i++)
-                if (!(names[i] in offered))
-                    print names[i]
-        }'
-}
-
-explain_unavailable() {
-    say "the configured package sources do not offer: $*"
-    [[ $* == *-22* ]] || return 0
+explain_llvm() {
     say 'backlto needs LLVM, clang and LLD of major version 22 with their development files' \
-        'Debian 12 has them in its suite bookworm-security, section main; check that the' \
-        'apt sources name it, or add a source of LLVM 22 packages for this system, then try again'
+        "$@"
 }
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-    say 'this system has no apt, so nothing can be installed from here' \
-        'backlto needs LLVM, clang and LLD of major version 22 with their development files;' \
-        "the Debian packages to find counterparts for are: ${packages[*]}"
+    say 'this system has no apt, so nothing can be installed from here'
+    explain_llvm "the Debian packages to find counterparts for are: ${packages[*]}"
     exit 1
 fi
 
@@ -100,12 +82,6 @@ as_root=()
 if ((EUID != 0)); then
     if ! sudo -n true 2>/dev/null; then
         say "not installed: ${missing[*]}"
-        mapfile -t unavailable < <(without_candidate "${missing[@]}")
-        if ((${#unavailable[@]} > 0)); then
-            explain_unavailable "${unavailable[@]}"
-            # Lists that were never fetched look just the same.
-            say '(if apt-get update never ran here, it may bring them)'
-        fi
         say 'run this as root, then start again:' \
             "  apt-get update && DEBIAN_FRONTEND=noninteractive ${install[*]}"
         exit 1
@@ -117,10 +93,10 @@ say "installing: ${missing[*]}"
 # One unreachable source of several is no reason to stop; what is needed may
 # still be on offer.
 "${as_root[@]}" apt-get update || say 'apt-get update failed; going on with the package lists at hand'
-mapfile -t unavailable < <(without_candidate "${missing[@]}")
-if ((${#unavailable[@]} > 0)); then
-    explain_unavailable "${unavailable[@]}"
+if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; then
+    # Where apt does not know a package, it has said which.
+    explain_llvm 'Debian 12 has them in its suite bookworm-security, section main; check that the' \
+        'apt sources name it, or add a source of LLVM 22 packages for this system, then try again'
     exit 1
 fi
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"
 require_cargo

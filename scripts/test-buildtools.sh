@@ -4,32 +4,15 @@
 # backlto ran the backends of each link.
 set -euo pipefail
 
-die() {
-    printf 'test-buildtools: %s\n' "$*" >&2
-    exit 1
-}
-if (($# < 2)); then
-    echo "usage: ${0##*/} BACKLTO WORK [TOOL...]" >&2
-    exit 2
-fi
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-backlto=$(realpath -- "$1")
-linker=${backlto%/*}/ld.backlto
-[[ -x $linker ]] || die "no ld.backlto beside $backlto"
-mkdir -p -- "$2"
-work=$(cd -- "$2" && pwd)
-tools=("${@:3}")
-((${#tools[@]} > 0)) || tools=(cmake meson autotools cargo)
+# shellcheck source=scripts/harness/links.sh
+. "$root/scripts/harness/links.sh"
+((${#names[@]} > 0)) || names=(cmake meson autotools cargo)
 
-# What users have on PATH after `make install`; this backlto writes down its calls.
-bin=$work/bin
-rm -rf -- "$bin"
-mkdir -- "$bin"
-cp -- "$linker" "$bin/ld.backlto"
+# This backlto writes down its calls.
 # shellcheck disable=SC2016 # for the shell that runs it
-printf '#!/bin/sh\necho "$@" >>"$BACKLTO_CALLS"\nexec "%s" "$@"\n' "$backlto" >"$bin/backlto"
-chmod +x "$bin/backlto"
-export PATH=$bin:$PATH BACKLTO_CACHE_DIR='' BACKLTO_CALLS
+put_on_path 'echo "$@" >>"$BACKLTO_CALLS"; exec "$BACKLTO" "$@"'
+export BACKLTO=$backlto BACKLTO_CALLS
 
 build_cmake() {
     cmake -G Ninja -B build --toolchain backlto.cmake
@@ -56,26 +39,13 @@ build_cargo() {
 
 # The links of each that have bitcode.
 declare -A links=([cmake]=2 [meson]=2 [autotools]=2 [cargo]=1)
-for tool in "${tools[@]}"; do
+for tool in "${names[@]}"; do
     [[ -n ${links[$tool]-} ]] || die "no example for $tool"
     rm -rf -- "${work:?}/$tool"
     cp -r -- "$root/examples/$tool" "$work/$tool"
     BACKLTO_CALLS=$work/$tool.calls
     rm -f -- "$BACKLTO_CALLS"
-    # In a shell of its own, where a failing command ends it; not behind `||`,
-    # where it would not.
-    set +e
-    (
-        set -e
-        cd -- "$work/$tool"
-        "build_$tool"
-    ) >"$work/$tool.log" 2>&1
-    status=$?
-    set -e
-    if ((status != 0)); then
-        tail -n 40 -- "$work/$tool.log" >&2
-        die "$tool failed; the log is $work/$tool.log"
-    fi
+    attempt "$tool" "$work/$tool" "$work/$tool.log" "build_$tool"
     calls=$(grep -c distribute "$BACKLTO_CALLS" || true)
     # Tools link small programs to find out what the linker can do: those count too.
     ((calls >= links[$tool])) ||

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Edit a Linux kernel again and again, and look for objects that are stale.
 
-usage: test-incremental.py [--quick] [--kind KIND] [--all] [--edits N] [--seed S] BACKLTO WORK
-
 In WORK this makes a Linux 6.12 tree for x86_64 and then, for one edit of the
 source after the other, runs the front end and `backlto kbuild`. After each:
 
@@ -22,159 +20,26 @@ could not be done.
 """
 
 import argparse
-import concurrent.futures
+import functools
 import hashlib
-import importlib.util
 import os
-import pathlib
 import random
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 import time
 
-SCRIPTS = pathlib.Path(__file__).resolve().parent
-JOBS = len(os.sched_getaffinity(0))
-CLANG, LLD, AR = "clang-22", "ld.lld-22", "llvm-ar-22"
-LIMIT = re.compile(r"-import-instr-limit=\d+")
-
-
-def load_reference():
-    """kernel-reference.py, which knows what kbuild records."""
-    path = SCRIPTS / "kernel-reference.py"
-    spec = importlib.util.spec_from_file_location("kernel_reference", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-REFERENCE = load_reference()
-
-
-class Stale(Exception):
-    """Something is not what clang and ld.lld make of the same inputs."""
-
-
-class Broken(Exception):
-    """The test itself cannot go on."""
-
-
-def run(command, **options):
-    """Runs COMMAND, which must succeed; its standard output."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, check=False, **options)
-    if done.returncode:
-        raise Broken(f"{shlex.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def sha(path):
-    """SHA-256 of a file; of nothing where there is none."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-    except FileNotFoundError:
-        digest.update(b"absent")
-    return digest.hexdigest()
-
-
-class Source:
-    """A copy of the kernel's source whose files share their blocks with the
-    original until they are edited."""
-
-    def __init__(self, original, copy):
-        self.original, self.path = original, copy
-        self.journal = copy.parent / "edited"
-        self.edited = []
-        if not (copy / "Makefile").exists():
-            shutil.rmtree(copy, ignore_errors=True)
-            run(["cp", "-al", original, copy])
-        # What an earlier test left is undone with a new date, for make.
-        if self.journal.exists():
-            self.edited = list(dict.fromkeys(self.journal.read_text().splitlines()))
-        for name in list(self.edited):
-            self.revert(name)
-
-    def read(self, name):
-        return (self.path / name).read_text()
-
-    def write(self, name, text):
-        """Gives the file NAME a new content, in a file of its own."""
-        with open(self.journal, "a", encoding="utf-8") as journal:
-            journal.write(f"{name}\n")
-        if name not in self.edited:
-            self.edited.append(name)
-        temporary = self.path / f"{name}.new"
-        temporary.write_text(text)
-        os.replace(temporary, self.path / name)
-
-    def change(self, name, pattern, to):
-        text, count = re.subn(pattern, to, self.read(name), count=1, flags=re.M)
-        if not count:
-            raise Broken(f"{name}: nothing looks like {pattern!r}")
-        self.write(name, text)
-
-    def append(self, name, text):
-        self.write(name, self.read(name) + text)
-
-    def revert(self, name):
-        before = self.original / name
-        if before.exists():
-            self.write(name, before.read_text())
-        else:
-            (self.path / name).unlink(missing_ok=True)
-        self.edited = [other for other in self.edited if other != name]
-
-
-class Kernel:
-    """The object tree, and backlto at work in it."""
-
-    def __init__(self, backlto, source, obj, cache, kind):
-        self.backlto, self.source, self.obj = backlto, source, obj
-        self.environment = dict(os.environ, BACKLTO_CACHE_DIR=str(cache), LD=LLD)
-        if not (obj / ".config").exists():
-            run([SCRIPTS / "kernel-tree.sh", source.path, obj, "x86_64", "LTO_CLANG_THIN", kind])
-
-    def front_end(self):
-        run([SCRIPTS / "kernel-frontend.sh", self.source.path, self.obj, "x86_64"])
-
-    def kbuild(self, *more):
-        """Stages 2 to 4; what became of the objects."""
-        text = run([self.backlto, "kbuild", self.obj, *more], env=self.environment)
-        objects = int(re.search(r"^(\d+) objects ", text, re.M)[1])
-        split = re.search(r"^(\d+) compiled, (\d+) up to date"
-                          r"(?:, (\d+) from the cache \((\d+) of them)?", text, re.M)
-        compiled, here, found, imported = (int(n or 0) for n in split.groups()) if split \
-            else (objects, 0, 0, 0)
-        if compiled + here + found != objects:
-            raise Broken(f"the numbers of this summary do not add up:\n{text}")
-        return {"compiled": compiled, "cached": found - imported, "imported": imported,
-                "there": here}
-
-    def objects(self):
-        return (self.obj / "vmlinux.thinlto-index").read_text().split()
-
-    def natives(self):
-        return {name: sha(self.native(name)) for name in self.objects()}
-
-    def native(self, name):
-        return self.obj / f"{name.removesuffix('.o')}.thinlto-native.o"
-
-    def import_limit(self):
-        return LIMIT.search(self.source.read("Makefile"))[0]
+from harness import oracle
+from harness.edited import LIMIT, LIMIT_ARGS, Edited, counter, in_function
+from harness.kernel import KINDS
+from harness.run import Failure, Unable, directory, main, output, program, remove, say, sha
 
 
 class Oracle:
     """What clang and ld.lld make of the tree."""
 
-    def __init__(self, kernel, work, everything, rng):
+    def __init__(self, kernel, everything, rng):
         self.kernel, self.everything, self.rng = kernel, everything, rng
-        self.store, self.apart = work / "oracle", work / "apart"
-        self.store.mkdir(exist_ok=True)
-        self.version = run([CLANG, "--version"])
+        self.store, self.apart = directory(kernel.home / "oracle"), kernel.home / "apart"
+        self.version = output(["clang-22", "--version"])
 
     def check(self):
         """Compares everything; how many objects clang had to compile for it."""
@@ -182,137 +47,116 @@ class Oracle:
         imports = self.thin_link()
         names = self.kernel.objects()
         if sorted(imports) != sorted(names):
-            raise Stale("vmlinux.thinlto-index lists other objects than the linker does")
+            raise Failure("vmlinux.thinlto-index lists other objects than the linker does")
         contents = {name: sha(self.kernel.obj / name) for name in names}
-        jobs = {name: self.job(name, imports[name], contents) for name in names}
+        incbins = functools.cache(self.incbins)
+        jobs = {name: self.job(name, imports[name], contents, incbins) for name in names}
         compiled = self.compile(jobs)
         for name, (key, _) in jobs.items():
             if self.kernel.native(name).read_bytes() != self.kept(key).read_bytes():
-                raise Stale(f"{self.kernel.native(name)} is not what clang makes of {name} "
-                            f"({self.kept(key)})")
+                raise Failure(f"{self.kernel.native(name)} is not what clang makes of {name} "
+                              f"({self.kept(key)})")
         self.check_link()
         return compiled
 
     def check_order(self):
         """The objects of vmlinux are the members of its archives."""
-        words = self.link_words()
-        objects = self.kernel.obj / "builtin.order"
-        archives = [name for name in ("built-in.a", "lib/lib.a", "arch/x86/lib/lib.a")
-                    if (self.kernel.obj / name).exists()]
+        obj, words = self.kernel.obj, self.link_words()
         members = set()
-        for archive in archives:
-            members.update(run([AR, "t", archive], cwd=self.kernel.obj).split())
+        for archive in ("built-in.a", "lib/lib.a", "arch/x86/lib/lib.a"):
+            if (obj / archive).exists():
+                members.update(oracle.archived(obj, archive))
         for word in words[words.index("--start-group"):]:
             if word.endswith(".a"):
-                members -= set(run([AR, "t", word], cwd=self.kernel.obj).split())
-        def plain(names):
-            return {os.path.normpath(name) for name in names}
-        listed = plain(objects.read_text().split())
-        if not listed or listed - plain(members):
-            raise Stale(f"builtin.order lists {listed - plain(members)}, which no archive has")
-        lost = plain(members) - listed
-        if any(not name.startswith(("lib/", "arch/x86/lib/")) for name in lost):
-            raise Stale(f"builtin.order lacks {lost}")
+                members.difference_update(oracle.archived(obj, word))
+        listed = {obj / name for name in oracle.read(obj, "builtin.order").split()}
+        if not listed or listed - members:
+            raise Failure(f"builtin.order lists {listed - members}, which no archive has")
+        libraries = {obj / "lib", obj / "arch/x86/lib"}
+        lost = [name for name in members - listed if libraries.isdisjoint(name.parents)]
+        if lost:
+            raise Failure(f"builtin.order lacks {lost}")
 
     def link_words(self):
         """The recorded link, with the import limit that the source asks for."""
-        text = (self.kernel.obj / ".vmlinux.o.cmd").read_text()
-        words = shlex.split(re.search(r"^savedcmd_vmlinux\.o := (.*)", text, re.M)[1])
+        words = oracle.link_command(self.kernel.obj, self.apart / "vmlinux.o")
         return [LIMIT.sub(self.kernel.import_limit(), word) for word in words]
 
     def thin_link(self):
         """Links apart, and compares the indexes; each object's imports."""
-        shutil.rmtree(self.apart, ignore_errors=True)
+        remove(self.apart)
         self.apart.mkdir()
         words = self.link_words()
         flags = words[1:words.index("-r")]
-        run([LLD, *flags, "-r", f"--thinlto-index-only={self.apart}/list",
-             f"--thinlto-prefix-replace=;{self.apart}/", "--thinlto-emit-imports-files",
-             "@builtin.order"], cwd=self.kernel.obj)
+        output([oracle.LLD, *flags, "-r", f"--thinlto-index-only={self.apart}/list",
+                f"--thinlto-prefix-replace=;{self.apart}/", "--thinlto-emit-imports-files",
+                "@builtin.order"], cwd=self.kernel.obj)
         imports = {}
         for line in (self.apart / "list").read_text().split():
             name = line.removeprefix(f"{self.apart}/")
             index = f"{name}.thinlto.bc"
             if (self.apart / index).read_bytes() != (self.kernel.obj / index).read_bytes():
-                raise Stale(f"{self.kernel.obj}/{index} is not what ld.lld writes")
+                raise Failure(f"{self.kernel.obj}/{index} is not what ld.lld writes")
             imports[name] = (self.apart / f"{name}.imports").read_text().split()
         return imports
 
-    def job(self, name, imports, contents):
+    def job(self, name, imports, contents, incbins):
         """The key of what clang makes of NAME, and the flags for it."""
         obj = self.kernel.obj
-        compiler, flags = REFERENCE.recorded_flags(obj, name)
+        compiler, flags = oracle.flags(obj, name)
         parts = [self.version, name, *compiler, *flags, contents[name],
                  sha(obj / f"{name}.thinlto.bc")]
         for other in sorted(imports):
             parts += [other, contents.get(other) or sha(obj / other)]
         for module in (name, *imports):
-            for file in self.incbins(module):
+            for file in incbins(module):
                 parts += [file, sha(obj / file)]
-        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        key = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
         return key, (compiler, flags)
 
     def incbins(self, module):
         """The files that the source of MODULE pulls in by .incbin."""
-        directory, name = os.path.split(module)
-        command = (self.kernel.obj / directory / f".{name}.cmd").read_text()
-        source = re.search(r"^source_\S+ := (.*)", command, re.M)
+        source = oracle.variables(self.kernel.obj, module).get("source")
         if not source:
             return []
-        text = (self.kernel.obj / source[1]).read_text(errors="replace")
+        text = (self.kernel.obj / source).read_text(errors="replace")
         return re.findall(r'\.incbin \\"([^"\\]+)', text)
 
     def kept(self, key):
         return self.store / key[:2] / f"{key[2:]}.o"
 
     def compile(self, jobs):
+        """Has clang compile what it has not yet, and a sample of the rest; how many it
+        had not."""
         missing = [name for name, (key, _) in jobs.items()
                    if self.everything or not self.kept(key).exists()]
         rest = sorted(set(jobs) - set(missing))
         sample = self.rng.sample(rest, min(12, len(rest)))
+
         def one(name):
-            key, (compiler, flags) = jobs[name]
-            out = self.kept(key)
-            out.parent.mkdir(exist_ok=True)
-            temporary = out.with_suffix(".tmp.o")
-            run([*compiler, *flags, "-x", "ir", "-fno-lto", "-Wno-unused-command-line-argument",
-                 f"-fthinlto-index={name}.thinlto.bc", "-c", "-o", temporary, name],
-                cwd=self.kernel.obj)
-            if out.exists() and out.read_bytes() != temporary.read_bytes():
-                raise Broken(f"clang itself made two objects of {name}")
-            os.replace(temporary, out)
-        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-            for _ in pool.map(one, missing + sample):
-                pass
+            key, how = jobs[name]
+            kept = self.kept(key)
+            kept.parent.mkdir(exist_ok=True)
+            new = kept.with_suffix(".new.o")
+            oracle.compile_backend(self.kernel.obj, name, how, new, kept.with_suffix(".stderr"))
+            if kept.exists() and kept.read_bytes() != new.read_bytes():
+                raise Unable(f"clang itself made two objects of {name}")
+            os.replace(new, kept)
+
+        oracle.each(one, missing + sample)
         return len(missing)
 
     def check_link(self):
         """Links vmlinux.o from the objects, which are clang's by now."""
-        obj, words = self.kernel.obj, self.link_words()
-        wanted = [os.path.normpath(name) for name in (obj / "builtin.order").read_text().split()]
-        bitcode = {os.path.normpath(name) for name in self.kernel.objects()}
-        natives = [f"{name.removesuffix('.o')}.thinlto-native.o" if name in bitcode else name
-                   for name in wanted]
-        members = run([AR, "t", "vmlinux.a"], cwd=obj).split()
-        if [os.path.normpath(name) for name in members] != natives:
-            raise Stale("vmlinux.a has other members than builtin.order says")
-        words[words.index("vmlinux.o")] = str(self.apart / "vmlinux.o")
-        run(words, cwd=obj)
+        obj = self.kernel.obj
+        if oracle.archived(obj, "vmlinux.a") != oracle.members(obj, obj):
+            raise Failure("vmlinux.a has other members than builtin.order says")
+        output(self.link_words(), cwd=obj)
         if sha(self.apart / "vmlinux.o") != sha(obj / "vmlinux.o"):
-            raise Stale("vmlinux.o is not what ld.lld links")
+            raise Failure("vmlinux.o is not what ld.lld links")
 
 
 # --- edits --------------------------------------------------------------------
-
-def counter(number):
-    """A statement that is neither nothing nor harmful."""
-    return f"\t{{ static volatile int backlto_counter; backlto_counter += {number}; }}\n"
-
-
-def in_function(name, start, number):
-    """An edit: a statement more, in the function that starts with START."""
-    return lambda s: s.change(name, rf"({start}[^;{{}}]*\n{{\n)", rf"\g<1>{counter(number)}")
-
 
 BLOB = "backlto-blob.bin"
 MODULE_ASM = ('\nasm(".pushsection .rodata.backlto, \\"a\\"\\n"\n'
@@ -335,8 +179,6 @@ def blob(text):
 def revert(*names):
     return lambda s: [s.revert(name) for name in names]
 
-
-LIMIT_ARGS = ("--make", "LLVM=-22", "--make", "ARCH=x86")
 
 # What it is called, how it is done, and what backlto is told besides.
 QUICK = [
@@ -410,46 +252,34 @@ FULL = QUICK[:-1] + [
 
 
 def random_edit(kernel, rng):
-    """An edit of a random kind somewhere; None where it does not fit."""
+    """An edit of a random kind in a random file; what it was."""
     source = kernel.source
-    names = [os.path.normpath(name) for name in kernel.objects()]
-    sources = [f"{name.removesuffix('.o')}.c" for name in names]
-    sources = [name for name in sources if (source.path / name).exists()]
-    name = rng.choice(sources)
+    sources = [f"{os.path.normpath(name).removesuffix('.o')}.c" for name in kernel.objects()]
+    name = rng.choice([name for name in sources if (source.path / name).exists()])
     text, number = source.read(name), rng.randrange(1, 1000)
+    texts = {
+        "touch": text,
+        "comment": f"/* {number} */\n{text}",
+        "function": f"{text}int backlto_{number}(int x);\n"
+                    f"int backlto_{number}(int x) {{ return x + {number}; }}\n",
+        "variable": f"{text}int backlto_v{number} __attribute__((used)) = {number};\n",
+    }
     functions = list(re.finditer(r"^[a-z][a-z_ *]* \**(\w+)\([^;{}()]*\)\n{\n", text, re.M))
-    kind = rng.choice(["statement", "function", "variable", "noinline", "comment", "touch",
-                       "blob", "revert", "attribute", "optimise"])
-    if kind in ("statement", "noinline", "attribute", "optimise") and not functions:
-        kind = "function"
-    if kind == "revert" and not source.edited:
-        kind = "touch"
-    if kind in ("statement", "noinline", "attribute", "optimise"):
+    if functions:
         at = rng.choice(functions)
-    if kind == "statement":
-        text = text[:at.end()] + counter(number) + text[at.end():]
-    elif kind == "noinline":
-        text = text[:at.start()] + "noinline " + text[at.start():]
-    elif kind == "attribute":
-        text = text[:at.start()] + f"__attribute__((aligned({1 << rng.randrange(5, 8)}))) " \
-            + text[at.start():]
-    elif kind == "optimise":
-        text = text[:at.start()] + "__attribute__((cold)) " + text[at.start():]
-    elif kind == "function":
-        text += f"int backlto_{number}(int x);\nint backlto_{number}(int x) {{ return x + {number}; }}\n"
-    elif kind == "variable":
-        text += f"int backlto_v{number} __attribute__((used)) = {number};\n"
-    elif kind == "comment":
-        text = f"/* {number} */\n" + text
-    elif kind == "blob":
+        texts["statement"] = text[:at.end()] + counter(number) + text[at.end():]
+        for word in ("noinline", f"__attribute__((aligned({1 << rng.randrange(5, 8)})))",
+                     "__attribute__((cold))"):
+            texts[word] = f"{text[:at.start()]}{word} {text[at.start():]}"
+    kind = rng.choice([*texts, "blob", *(["revert"] if source.edited else [])])
+    if kind == "blob":
         source.blob.write_text(str(number))
-        return "random: blob"
     elif kind == "revert":
         name = rng.choice(source.edited)
         source.revert(name)
-        return f"random: {name} taken back"
-    source.write(name, text)
-    return f"random: {kind} in {name}"
+    else:
+        source.write(name, texts[kind])
+    return f"random: {kind}" if kind == "blob" else f"random: {kind} in {name}"
 
 
 HEADING = ("edit", "front end", "backlto", "compiled", "cached", "imported", "there", "changed",
@@ -462,18 +292,17 @@ def line(*columns):
 
 
 class Test:
-    def __init__(self, options):
-        self.rng = random.Random(options.seed)
-        kind = options.kind or ("small" if options.quick else "boot")
-        work = options.work / f"incremental-{kind}"
-        work.mkdir(parents=True, exist_ok=True)
-        original = run([SCRIPTS / "kernel-source.sh", "6.12", options.work]).strip()
-        self.source = Source(pathlib.Path(original), work / "src")
-        cache = work / "cache"
-        shutil.rmtree(cache, ignore_errors=True)
-        self.kernel = Kernel(options.backlto, self.source, work / "obj", cache, kind)
+    """A tree, edits of its source, and the oracle."""
+
+    def __init__(self, backlto, work, kind, everything, seed):
+        self.rng = random.Random(seed)
+        self.kernel = Edited(backlto, work, kind)
+        self.source = self.kernel.source
         self.source.blob = self.kernel.obj / BLOB
-        self.oracle = Oracle(self.kernel, work, options.all, self.rng)
+        self.source.blob.write_text("zero")
+        # What an earlier test compiled does not count here.
+        remove(self.kernel.cache, self.kernel.obj / ".tmp_backlto")
+        self.oracle = Oracle(self.kernel, everything, self.rng)
         self.before = {}
         self.totals = dict.fromkeys(("compiled", "cached", "imported", "there", "changed"), 0)
 
@@ -488,7 +317,7 @@ class Test:
         after = self.kernel.natives()
         counts["changed"] = sum(self.before.get(name) != digest for name, digest in after.items())
         if counts["changed"] > len(after) - counts["there"]:
-            raise Stale("an object has other bytes, yet was said to be up to date")
+            raise Failure("an object has other bytes, yet was said to be up to date")
         self.before = after
         for what, count in counts.items():
             self.totals[what] += count
@@ -502,7 +331,7 @@ class Test:
         name = random_edit(self.kernel, self.rng)
         try:
             self.kernel.front_end()
-        except Broken:
+        except Unable:
             for file in list(self.source.edited):
                 if file not in edited:
                     self.source.revert(file)
@@ -512,41 +341,32 @@ class Test:
         self.build(name)
 
 
-def main():
+def drive():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backlto", metavar="BACKLTO", type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument("work", metavar="WORK", type=lambda p: pathlib.Path(p).resolve())
+    parser.add_argument("backlto", metavar="BACKLTO", type=program)
+    parser.add_argument("work", metavar="WORK", type=directory)
     parser.add_argument("--quick", action="store_true", help="a small kernel and few edits")
-    parser.add_argument("--kind", metavar="KIND",
-                        help="the kind of tree (kernel-tree.sh); boot, with --quick small")
-    parser.add_argument("--all", action="store_true", help="have clang compile everything each time")
+    parser.add_argument("--kind", metavar="KIND", choices=KINDS,
+                        help=f"the kind of tree ({', '.join(KINDS)}); boot, with --quick small")
+    parser.add_argument("--all", action="store_true",
+                        help="have clang compile everything each time")
     parser.add_argument("--edits", metavar="N", type=int, help="random edits after the others")
     parser.add_argument("--seed", metavar="S", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     random_edits = options.edits if options.edits is not None else (0 if options.quick else 20)
-    print(f"seed {options.seed}")
-    try:
-        test = Test(options)
-        line(*HEADING)
-        test.source.blob.write_text("zero")
-        # What an earlier test compiled does not count here.
-        (test.kernel.obj / ".tmp_backlto").unlink(missing_ok=True)
-        test.build("first build", *LIMIT_ARGS)
-        for name, edit, *more in (QUICK if options.quick else FULL):
-            edit(test.source)
-            test.build(name, *more)
-        for _ in range(random_edits):
-            test.random()
-        line("sum", "", "", *test.totals.values(), "")
-    except Stale as error:
-        print(f"test-incremental: {error} (--seed {options.seed})", file=sys.stderr)
-        return 1
-    except (Broken, REFERENCE.TreeError, OSError) as error:
-        print(f"test-incremental: {error}", file=sys.stderr)
-        return 2
-    return 0
+    say(f"seed {options.seed}")
+    kind = options.kind or ("small" if options.quick else "boot")
+    test = Test(options.backlto, options.work, kind, options.all, options.seed)
+    line(*HEADING)
+    test.build("first build", *LIMIT_ARGS)
+    for name, edit, *more in (QUICK if options.quick else FULL):
+        edit(test.source)
+        test.build(name, *more)
+    for _ in range(random_edits):
+        test.random()
+    line("sum", "", "", *test.totals.values(), "")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(drive)

@@ -5,32 +5,17 @@
 # Every object is compared with that of one clang for each job.
 set -euo pipefail
 
-die() {
-    printf 'test-programs: %s\n' "$*" >&2
-    exit 1
-}
-if (($# < 2)); then
-    echo "usage: ${0##*/} BACKLTO WORK [PROGRAM...]" >&2
-    exit 2
-fi
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)/test-programs
-backlto=$(realpath -- "$1")
-linker=${backlto%/*}/ld.backlto
-[[ -x $linker ]] || die "no ld.backlto beside $backlto"
-mkdir -p -- "$2"
-work=$(cd -- "$2" && pwd)
-programs=("${@:3}")
-((${#programs[@]} > 0)) || programs=(lua zstd sqlite jsonnet rust)
+scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+here=$scripts/test-programs
+# shellcheck source=scripts/harness/links.sh
+. "$scripts/harness/links.sh"
+((${#names[@]} > 0)) || names=(lua zstd sqlite jsonnet rust)
 
-# What users have on PATH after `make install`, but for the comparison.
-bin=$work/bin
-rm -rf -- "$bin" "$work/package"
-mkdir -- "$bin"
-cp -- "$linker" "$bin/ld.backlto"
-printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$here/distributor.py" "$backlto" >"$bin/backlto"
-chmod +x "$bin/backlto"
-export PATH=$bin:$PATH BACKLTO_CACHE_DIR='' COMPARED
+# shellcheck disable=SC2016 # for the shell that runs it
+put_on_path 'exec "$DISTRIBUTOR" "$BACKLTO" "$@"'
+export BACKLTO=$backlto DISTRIBUTOR=$here/distributor.py COMPARED
 
+rm -rf -- "$work/package"
 cp -r -- "$here" "$work/package"
 package=$work/package/Cargo.toml
 # sources CRATE: where cargo keeps them.
@@ -117,25 +102,12 @@ rust() {
     [[ $(x86_64-unknown-linux-gnu/release/rust-and-c 2>panic) == true ]]
 }
 
-for program in "${programs[@]}"; do
+for program in "${names[@]}"; do
     [[ " lua zstd sqlite jsonnet rust " == *" $program "* ]] || die "no program $program"
     rm -rf -- "${work:?}/$program"
     mkdir -p -- "$work/$program/build"
     COMPARED=$work/$program/compared
-    # In a shell of its own, where a failing command ends it; not behind `||`,
-    # where it would not.
-    set +e
-    (
-        set -e
-        cd -- "$work/$program/build"
-        "$program"
-    ) >"$work/$program/log" 2>&1
-    status=$?
-    set -e
-    if ((status != 0)); then
-        tail -n 40 -- "$work/$program/log" >&2
-        die "$program failed; the log is $work/$program/log"
-    fi
+    attempt "$program" "$work/$program/build" "$work/$program/log" "$program"
     [[ -s $COMPARED ]] || die "backlto was not called for $program"
     echo "ok: $program ($(paste -sd+ "$COMPARED") objects)"
 done

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""What ld.backlto adds to ld.lld where it has nothing to do: --version, and a link of
+native objects. Medians of ROUNDS, in turns."""
+
+import pathlib
+import statistics
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
+
+from harness.measure import arguments, measure
+from harness.run import main, output, program
+
+OBJECTS = 200
+WARM_UP = 5
+
+
+def drive():
+    options = arguments(__doc__, rounds=100)
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        home = pathlib.Path(folder)
+        names = [f"f{number}" for number in range(OBJECTS)]
+        for name in names:
+            (home / f"{name}.c").write_text(f"int {name}(int x) {{ return x; }}\n")
+        output(["clang-22", "-O1", "-c", *(f"{name}.c" for name in names)], cwd=home)
+        link = ["-r", "-o", "all.o", *(f"{name}.o" for name in names)]
+        for what, words in (("--version", ["--version"]), (f"{OBJECTS} native objects", link)):
+            lld, ours = compare([[linker, *words] for linker in (program("ld.lld-22"),
+                                                                 options.program)],
+                                home, options.rounds)
+            print(f"{what + ':':20}ld.lld {lld:6.2f} ms, ld.backlto {ours - lld:+.2f} ms")
+
+
+def compare(commands, home, rounds):
+    """The median milliseconds of each of COMMANDS."""
+    walls = [[measure(command, home)[0] for command in commands]
+             for _ in range(rounds + WARM_UP)][WARM_UP:]
+    return [statistics.median(column) * 1000 for column in zip(*walls)]
+
+
+if __name__ == "__main__":
+    main(drive)

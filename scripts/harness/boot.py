@@ -1,0 +1,157 @@
+"""Kernels in QEMU, with an initramfs that holds tests/init and the kernel's modules."""
+
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+
+from harness.debian import Suite
+from harness.run import Failure, Unable, last_lines, output, remove, require, say
+
+INIT = pathlib.Path(__file__).resolve().parents[2] / "tests/init/init.c"
+RUNNING = b"backlto: init is running"
+LIMIT = 180  # seconds
+DIRECTORY, PROGRAM, DEVICE = 0o040755, 0o100755, 0o020600
+
+
+def boot(arch, image, modules, work):
+    """Boots IMAGE; MODULES are loaded in this order. Raises Failure with the end of the
+    console unless init's line appears there and all modules could be loaded."""
+    require("clang-22", "ld.lld-22")
+    emulator = find_emulator(arch, work)
+    with tempfile.TemporaryDirectory() as directory:
+        home = pathlib.Path(directory)
+        (home / "initramfs").write_bytes(initramfs(build_init(arch, home), modules))
+        console = home / "console"
+        end = watch(start(arch, emulator, image, home), console)
+        said = console.read_bytes()
+        if RUNNING not in said:
+            raise Failure(f"{last_lines(console)}{image}: {end}")
+        if modules and b"backlto: %d modules loaded" % len(modules) not in said:
+            refused = re.findall(r"backlto: cannot load (.*)\r?", said.decode(errors="replace"))
+            raise Failure(f"{last_lines(console)}{image}: not all of the {len(modules)} modules "
+                          f"could be loaded; refused: {', '.join(refused)}")
+
+
+def start(arch, emulator, image, home):
+    """QEMU, with its console in a file. No network card: its boot ROM is a package of its
+    own, and nothing uses it."""
+    with open(home / "console", "wb") as console:
+        return subprocess.Popen(
+            [emulator, *arch.machine, "-no-reboot", "-nographic", "-nic", "none",
+             "-m", str(arch.memory), "-kernel", image, "-initrd", home / "initramfs",
+             "-append", f"console={arch.console} earlycon panic=-1"],
+            stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+
+
+def watch(qemu, console):
+    """Waits for init's line, and ends QEMU; says why it did not wait longer.
+
+    A kernel that cannot power the machine off only halts it, so QEMU's end is not what
+    to wait for.
+    """
+    try:
+        last = time.monotonic() + LIMIT
+        while time.monotonic() < last:
+            # Looking after asking whether QEMU runs: its last words count.
+            ended = qemu.poll() is not None
+            said = console.read_bytes()
+            if RUNNING in said:
+                return "init ran"
+            # Without a way to reset the machine, a kernel stays there.
+            if b"Kernel panic" in said:
+                return "the kernel panicked"
+            if ended:
+                return "QEMU ended before init ran"
+            time.sleep(0.2)
+        return f"init did not run within {LIMIT} s"
+    finally:
+        # It has nothing to lose, and a wedged one must not outlive us.
+        qemu.kill()
+        qemu.wait()
+
+
+def build_init(arch, home):
+    """The one program of the initramfs."""
+    target = home / "init"
+    output(["clang-22", f"--target={arch.target}-linux-gnu", *arch.flags, "-std=gnu11", "-Os",
+            "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-stack-protector", "-fno-pic",
+            "-fno-asynchronous-unwind-tables", "-c", "-o", home / "init.o", INIT])
+    output(["ld.lld-22", "-static", "-o", target, home / "init.o"])
+    return target.read_bytes()
+
+
+def initramfs(init, modules):
+    """A newc archive. It is written here rather than with cpio, since a device node in a
+    directory takes root privileges and one in an archive does not."""
+    # Flat: the kernel knows no two modules of one name.
+    names = [f"lib/{module.name}" for module in modules]
+    entries = [("dev", DIRECTORY, b"", (0, 0)), ("dev/console", DEVICE, b"", (5, 1)),
+               ("init", PROGRAM, init, (0, 0)), ("lib", DIRECTORY, b"", (0, 0))]
+    entries += [(name, PROGRAM, module.read_bytes(), (0, 0))
+                for name, module in zip(names, modules)]
+    if names:
+        text = "".join(f"/{name}\n" for name in names)
+        entries.append(("modules", PROGRAM, text.encode(), (0, 0)))
+    entries.append(("TRAILER!!!", 0, b"", (0, 0)))
+    archive = bytearray()
+    for inode, (name, mode, data, device) in enumerate(entries, 1):
+        name = name.encode() + b"\0"
+        # ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor
+        # namesize check
+        fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name), 0)
+        for part in (b"070701" + b"".join(b"%08x" % field for field in fields) + name, data):
+            archive += part
+            archive += b"\0" * (-len(archive) % 4)
+    return bytes(archive)
+
+
+def installed_modules(root):
+    """The modules below ROOT, where make modules_install put them (INSTALL_MOD_PATH): each
+    after those it needs and those it asks for in a softdep."""
+    require("modprobe")
+    releases = list((root / "lib/modules").iterdir())
+    if len(releases) != 1 or not (releases[0] / "modules.dep").exists():
+        raise Unable(f"{root} does not hold the modules of one kernel")
+    names = sorted(module.stem for module in (releases[0] / "kernel").rglob("*.ko"))
+    # An empty configuration: this machine's may forbid modules or run programs instead.
+    # --show-depends loads nothing; it prints "insmod PATH" for each module, dependencies
+    # first, and what several need several times.
+    text = output(["modprobe", "--config", os.devnull, "--dirname", root, "--set-version",
+                   releases[0].name, "--show-depends", "--all", *names])
+    paths = re.findall(r"^insmod (.*?) *$", text, re.M)
+    return [pathlib.Path(path) for path in dict.fromkeys(paths)]
+
+
+def find_emulator(arch, work):
+    """QEMU for ARCH, on PATH or, for LoongArch, unpacked in WORK.
+
+    Since 9.1, QEMU hands a LoongArch kernel the system table that firmware would; under
+    an older one it stays mute. Debian 12's suite for such things has one that runs on its
+    libraries.
+    """
+    emulator = f"qemu-system-{arch.target}"
+    if arch.target != "loongarch64" or version(emulator) >= (9, 1):
+        require(emulator)
+        return emulator
+    home = work / "qemu"
+    unpacked = home / "root/usr/bin" / emulator
+    if version(unpacked) < (9, 1):
+        say("fetching a younger QEMU")
+        remove(home)
+        Suite(home, "bookworm-backports").unpack("qemu-system-misc")
+        if version(unpacked) < (9, 1):
+            raise Unable("QEMU of bookworm-backports does not run here")
+    return unpacked
+
+
+def version(emulator):
+    """Of a QEMU, as numbers; () where it does not run."""
+    try:
+        text = output([emulator, "--version"])
+    except (OSError, Unable):
+        return ()
+    found = re.match(r"QEMU emulator version (\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else ()

@@ -1,0 +1,225 @@
+"""Trees of Linux kernels: configuration, front end, make.
+
+A tree is named VERSION/KIND or VERSION/KIND/ARCH, as in 6.12/small/arm64. What these
+words mean stands in the tables VERSIONS, KINDS and ARCHES.
+"""
+
+import dataclasses
+import re
+import shlex
+
+from harness.run import JOBS, Unable, logged, output, remove, require
+from harness.source import THIN_DIST, knows, source
+
+THIN = "LTO_CLANG_THIN"
+# Written when a front end is complete.
+STAMP = ".front-end"
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A kernel's source (source.py), and which LTO to choose there."""
+
+    source: str
+    lto: str
+
+
+VERSIONS = {
+    "6.12": Version("6.12", THIN),
+    "7.2": Version("7.2", THIN_DIST),
+    "7.2-thin": Version("7.2", THIN),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arch:
+    """An architecture: `make` is the kernel's name for it, `target` LLVM's and QEMU's."""
+
+    make: str
+    target: str
+    image: str  # what QEMU starts
+    console: str
+    # Without the driver for its serial port a kernel boots mutely in QEMU; nor does a
+    # riscv one start that cannot read how QEMU 7.2 describes processors.
+    options: tuple = ()
+    modules: tuple = ()  # of this architecture only, with assembly
+    machine: tuple = ("-M", "virt")
+    # Flags for init: integer registers only. A kernel configured this small may not let
+    # a process use the others, and clang takes vector registers even to copy 16 bytes.
+    flags: tuple = ("-mgeneral-regs-only",)
+    memory: int = 512  # MB
+
+
+ARCHES = {
+    "x86_64": Arch("x86", "x86_64", "arch/x86/boot/bzImage", "ttyS0", machine=(),
+                   modules=("CRYPTO_SERPENT_SSE2_X86_64", "CRYPTO_TWOFISH_X86_64")),
+    "arm64": Arch("arm64", "aarch64", "arch/arm64/boot/Image", "ttyAMA0",
+                  options=("SERIAL_AMBA_PL011", "SERIAL_AMBA_PL011_CONSOLE"),
+                  modules=("CRYPTO_AES_ARM64_CE_BLK",),
+                  machine=("-M", "virt", "-cpu", "cortex-a57")),
+    "riscv": Arch("riscv", "riscv64", "arch/riscv/boot/Image", "ttyS0",
+                  options=("SERIAL_OF_PLATFORM", "RISCV_ISA_FALLBACK"),
+                  flags=("-march=rv64ima", "-mabi=lp64")),
+    # QEMU insists on more than 1 GB here. The image is the ELF file.
+    "loongarch": Arch("loongarch", "loongarch64", "vmlinux", "ttyS0",
+                      options=("SERIAL_OF_PLATFORM",), flags=("-mno-lsx",), memory=2048),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A configuration, on top of tinyconfig."""
+
+    options: tuple
+    modules: tuple = ()
+    without: tuple = ()
+    boots: bool = True  # with the options of the architecture
+    own_modules: bool = False  # with the modules of the architecture
+
+
+def words(*texts):
+    return tuple(" ".join(texts).split())
+
+
+BOOT = words("64BIT PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE BLOCK SMP MODULES BINFMT_ELF",
+             "BLK_DEV_INITRD PROC_FS SYSFS DEVTMPFS")
+NETWORK = words("PCI NET INET")
+FOR_MODULES = words("MODVERSIONS MODULE_UNLOAD BLK_DEV VIRTIO_MENU")
+FEW_MODULES = words("VIRTIO_MMIO VIRTIO_BLK BLK_DEV_LOOP BLK_DEV_NULL_BLK FAT_FS VFAT_FS",
+                    "ISO9660_FS NLS_CODEPAGE_437 NLS_ISO8859_1")
+MORE_MODULES = words("EXT4_FS BTRFS_FS FUSE_FS OVERLAY_FS NLS_UTF8 VIRTIO_PCI VIRTIO_NET DUMMY",
+                     "VETH CRYPTO_SERPENT CRYPTO_TWOFISH CRYPTO_XTS CRYPTO_GCM CRYPTO_RMD160")
+# On by themselves, and a good part of the time. Besides, LoongArch's driver for the PC's
+# keyboard crashes the kernel where there is no PCI.
+WITHOUT = words("VT INPUT SERIO HID_SUPPORT IPV6 ETHTOOL_NETLINK",
+                "RD_GZIP RD_BZIP2 RD_LZMA RD_XZ RD_LZO RD_LZ4 RD_ZSTD")
+KINDS = {
+    # The least that still is a kernel with a block layer.
+    "small": Kind(words("64BIT PRINTK BLOCK"), boots=False),
+    # What a static init needs in QEMU, and the network stack for more code.
+    "boot": Kind(BOOT + NETWORK),
+    # Boots with a dozen modules, without the network.
+    "modules-small": Kind(BOOT + FOR_MODULES, FEW_MODULES, WITHOUT),
+    # Three dozen modules: file systems up to btrfs, drivers, ciphers; one object or many,
+    # some with assembly.
+    "modules": Kind(BOOT + NETWORK + FOR_MODULES + words("NETDEVICES NET_CORE CRYPTO"),
+                    FEW_MODULES + MORE_MODULES, WITHOUT, own_modules=True),
+}
+
+
+def choice(table, word, what):
+    if word not in table:
+        raise Unable(f"unknown {what} {word} ({', '.join(table)})")
+    return table[word]
+
+
+class Tree:
+    """What is built: a version, a kind, an architecture."""
+
+    def __init__(self, name):
+        parts = name.split("/")
+        if len(parts) not in (2, 3):
+            raise Unable(f"{name} is not VERSION/KIND or VERSION/KIND/ARCH")
+        version, kind, arch = parts if len(parts) == 3 else (*parts, "x86_64")
+        self.name = f"{version}/{kind}/{arch}"
+        self.version = choice(VERSIONS, version, "version")
+        self.kind = choice(KINDS, kind, "kind")
+        self.arch = choice(ARCHES, arch, "architecture")
+        self.has_index = self.version.lto == THIN_DIST
+
+    def file_name(self):
+        return self.name.replace("/", "-")
+
+    def settings(self):
+        """Options that are on, modules, and options that are off."""
+        kind, arch = self.kind, self.arch
+        return (*kind.options, *(arch.options if kind.boots else ()), self.version.lto), \
+            (*kind.modules, *(arch.modules if kind.own_modules else ())), \
+            ("LTO_NONE", *kind.without)
+
+    def stamp(self):
+        """Changes when a tree of this name has to be built again."""
+        return f"{self.name} {self.settings()}\n{output(['clang-22', '--version'])}"
+
+
+class Build:
+    """TREE, built from SOURCE in OBJ, with LINKER or the one that LLVM=-22 means.
+
+    A tree that was configured with one linker and is built with another configures itself
+    again, so it is the same for both.
+    """
+
+    def __init__(self, tree, source_, obj, linker=None, variables=()):
+        self.tree, self.source, self.obj = tree, source_, obj
+        self.variables = ["LLVM=-22", f"ARCH={tree.arch.make}", *variables]
+        if linker:
+            self.variables.append(f"LD={linker}")
+
+    def make(self, log, *goals, error=Unable):
+        """make's output goes to the file LOG."""
+        what = shlex.join(["make", *goals])
+        logged(["make", "-C", self.source, f"O={self.obj}", *self.variables, f"-j{JOBS}", *goals],
+               log, f"{what} of {self.tree.name}", error)
+
+    def configure(self):
+        """A new tree, in the place of an old one."""
+        # Kconfig answers a missing tool by withholding the LTO choice.
+        require("make", *(f"{tool}-22" for tool in
+                          ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy")))
+        lto = self.tree.version.lto
+        if not knows(self.source, lto):
+            raise Unable(f"{self.source} does not know CONFIG_{lto}")
+        remove(self.obj)
+        self.obj.mkdir(parents=True)
+        log, config = self.obj / "configure.log", self.obj / ".config"
+        self.make(log, "tinyconfig")
+        on, modules, off = self.tree.settings()
+        edits = [word for flag, names in (("-d", off), ("-e", on), ("-m", modules))
+                 for name in names for word in (flag, name)]
+        output([self.source / "scripts/config", "--file", config, *edits])
+        self.make(log, "olddefconfig")
+        # It drops what it cannot satisfy without a word, and what something built in
+        # selects is not a module any more.
+        wanted = [f"CONFIG_{name}=y" for name in on] + [f"CONFIG_{name}=m" for name in modules]
+        missing = sorted(set(wanted) - set(config.read_text().splitlines()))
+        if missing:
+            raise Unable(f"{self.tree.name}: these did not stick: {', '.join(missing)}")
+
+    def front_end(self):
+        """What goes into vmlinux up to the bitcode objects and the archives that hold
+        them; stops before the thin link."""
+        # "." is the phony goal that descends into the whole tree; all objects and archives
+        # of vmlinux hang on it, and it hangs on "prepare" only. Naming the archives would
+        # not do: a goal like built-in.a is a "single target", which builds only the parts
+        # of the tree that lead to it.
+        self.make(self.obj / "front-end.log", ".")
+        if not (self.obj / "built-in.a").exists():
+            raise Unable(f"make left no {self.obj}/built-in.a")
+
+    def is_set(self, option):
+        return re.search(rf"^CONFIG_{option}=y$", (self.obj / ".config").read_text(), re.M)
+
+    def complete(self):
+        """Says that the front end is done, for a later `with_front_end`."""
+        (self.obj / STAMP).write_text(self.tree.stamp())
+
+    def is_complete(self):
+        stamp = self.obj / STAMP
+        return stamp.exists() and stamp.read_text() == self.tree.stamp()
+
+    def copy(self, obj):
+        """The same tree again, in OBJ."""
+        remove(obj)
+        output(["cp", "-a", "--reflink=auto", self.obj, obj])
+        return Build(self.tree, self.source, obj)
+
+
+def with_front_end(tree, work, obj):
+    """The build of TREE in OBJ with its front end done: the one that is there, or a new
+    one with the source in WORK."""
+    build = Build(tree, source(tree.version.source, work), obj)
+    if not build.is_complete():
+        build.configure()
+        build.front_end()
+        build.complete()
+    return build
