@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::asm::Files;
@@ -47,32 +48,12 @@ pub struct JobRecord {
     pub why: Vec<String>,
 }
 
-/// A step that is not a compile: what it read and wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Command and content of everything that it reads.
-    pub inputs: Digest,
-    /// Names and content of what it writes.
-    pub outputs: Digest,
-}
-
-/// What another program said, which it would say again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The question, and names and content of `files`.
-    pub inputs: Digest,
-    /// What it has read.
-    pub files: Vec<String>,
-    pub text: String,
-}
-
 /// The record of one tree.
 #[derive(Debug, Default)]
 pub struct Record {
     jobs: BTreeMap<String, JobRecord>,
-    steps: BTreeMap<String, Step>,
-    /// Of the one program that is asked.
-    pub answer: Option<Answer>,
+    /// What a front door wants to know again, by the name that it chose.
+    notes: BTreeMap<String, serde_json::Value>,
     base: PathBuf,
 }
 
@@ -115,14 +96,18 @@ impl Record {
         self.jobs.retain(|name, _| names.contains(name));
     }
 
-    pub fn step(&self, name: &str) -> Option<&Step> {
-        self.steps.get(name)
+    /// The note that [`set_note`](Record::set_note) left under `name`; `None` when
+    /// there is none, or one of another shape.
+    pub fn note<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        T::deserialize(self.notes.get(name)?).ok()
     }
 
-    pub fn set_step(&mut self, name: &str, step: Option<Step>) {
-        match step {
-            Some(step) => self.steps.insert(name.to_owned(), step),
-            None => self.steps.remove(name),
+    /// Keeps `value` under `name` for the front door that calls; `None` forgets
+    /// what is there.
+    pub fn set_note<T: Serialize>(&mut self, name: &str, value: Option<&T>) {
+        match value.and_then(|value| serde_json::to_value(value).ok()) {
+            Some(value) => self.notes.insert(name.to_owned(), value),
+            None => self.notes.remove(name),
         };
     }
 
@@ -155,9 +140,8 @@ struct Stored {
     flags: Vec<(Digest, Vec<String>)>,
     files: Vec<(String, Digest)>,
     jobs: BTreeMap<String, StoredJob>,
-    steps: BTreeMap<String, Step>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    answer: Option<Answer>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,8 +211,7 @@ impl Stored {
             flags: flags.0,
             files: files.0,
             jobs,
-            steps: record.steps.clone(),
-            answer: record.answer.clone(),
+            notes: record.notes.clone(),
         }
     }
 
@@ -256,8 +239,7 @@ impl Stored {
         }
         Some(Record {
             jobs,
-            steps: self.steps,
-            answer: self.answer,
+            notes: self.notes,
             base: PathBuf::new(),
         })
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::kbuild::{RECORD, job_of};
 use crate::linker::native_name;
-use crate::report::shell_words;
 use crate::session::{Outcome, absolute};
+use crate::text::shell_words;
 use backlto::error::{Error, Kind, Result};
 use backlto::incremental::record::{How, JobRecord, Record};
 use backlto::{Job, incremental};
@@ -59,6 +59,8 @@ fn find_record(object: &Path) -> Result<(PathBuf, Record)> {
         })
 }
 
+/// What `explain` prints of the object `name`, which was built as `known` says and
+/// would be built by `job` now.
 fn describe(name: &Path, known: &JobRecord, job: Option<&Job>) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
