@@ -1,5 +1,8 @@
 //! The house rules that a machine can check. Each failure says what to do.
 
+#[path = "tidy/modules.rs"]
+mod modules;
+
 use std::path::{Path, PathBuf};
 
 /// The top of the project.
@@ -107,6 +110,25 @@ fn llvm_s_own_types_stay_behind_one_module() {
         |line| line.contains("inkwell::") || line.contains("llvm_sys::"),
     );
     report(&problems, "LLVM's own types stay in src/llvm");
+}
+
+/// The crates whose modules depend on each other in one direction only.
+const WITHOUT_CIRCLES: [&str; 2] = ["cli/src", "capi/src"];
+
+#[test]
+fn modules_depend_on_each_other_in_one_direction() {
+    let mut problems = Vec::new();
+    for source in WITHOUT_CIRCLES {
+        let files = files(source, &["rs"]);
+        let below = |(path, text)| (Path::strip_prefix(path, source).expect("below"), text);
+        let files = files.iter().map(|(path, text)| (&**path, &**text));
+        let circles = modules::Modules::read(files.map(below)).circles();
+        problems.extend(circles.iter().map(|circle| format!("{source}: {circle}")));
+    }
+    report(
+        &problems,
+        "move what both need into a module of its own, below both",
+    );
 }
 
 #[test]

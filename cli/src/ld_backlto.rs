@@ -5,8 +5,9 @@
 //! The library is not used, so that LLVM is not loaded (nor linked): this runs
 //! for every link of a build, most of which have no bitcode.
 
-mod lld;
 mod options;
+mod response;
+mod tools;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -15,30 +16,35 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use lld::LLD_NAMES;
 use options::Carried;
+use tools::{CLANG, LLD_NAMES, LLD_VARIABLE, STARTED_BY, STARTED_BY_BACKLTO};
 
-/// Names the ld.lld to use.
-const LLD_VARIABLE: &str = "BACKLTO_LD";
-/// The compiler whose backends backlto runs; LLD wants to be told of one.
-const CLANG: &str = concat!(env!("BACKLTO_LLVM_BINDIR"), "/clang");
-/// Where kbuild works; it calls the linker from there.
+/// The value of [`STARTED_BY`] for what this program takes for ld.lld: another
+/// `ld.backlto` would go on like this for ever.
+const STARTED_BY_LINKER: &str = "ld.backlto";
+/// The file that a kernel's object tree has; kbuild calls the linker from there.
 const KERNEL_CONFIG: &str = "include/config/auto.conf";
 
 fn main() -> ExitCode {
-    let Some(lld) = find_lld() else {
-        eprintln!(
-            "ld.backlto: error: neither {} is on PATH\n\
-             ld.backlto: note: install LLD, or name one with {LLD_VARIABLE}",
-            LLD_NAMES.join(" nor ")
-        );
-        return ExitCode::FAILURE;
+    let lld = match find_lld() {
+        Ok(lld) => lld,
+        Err(message) => {
+            eprintln!(
+                "ld.backlto: error: {message}\n\
+                 ld.backlto: note: install LLD, or name one with {LLD_VARIABLE}"
+            );
+            return ExitCode::FAILURE;
+        }
     };
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut command = Command::new(&lld);
-    command.args(&args);
-    let expanded = expand(&args);
-    match asked_of(&expanded) {
+    command.args(&args).env(STARTED_BY, STARTED_BY_LINKER);
+    let expanded = response::expand(&args);
+    let asked = match std::env::var_os(STARTED_BY) {
+        Some(by) if by == STARTED_BY_BACKLTO => Ask::Other,
+        _ => asked_of(&expanded),
+    };
+    match asked {
         Ask::Link if may_have_bitcode(&expanded) => {
             let Some(backlto) = find_backlto() else {
                 return no_backlto();
@@ -71,9 +77,11 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The link of `args` with backends run by `backlto`.
+/// The command for the link of `args` by `lld` with backends run by `backlto`, which
+/// are told what `carried` has.
 fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) -> Command {
     let mut command = Command::new(lld);
+    command.env(STARTED_BY, STARTED_BY_LINKER);
     command.arg(flag("--thinlto-distributor=", backlto.as_os_str()));
     command.arg(format!("--thinlto-remote-compiler={CLANG}"));
     let door = match Path::new(KERNEL_CONFIG).exists() {
@@ -121,6 +129,7 @@ enum Ask {
     Other,
 }
 
+/// What `args`, with response files in place, ask for.
 fn asked_of(args: &[OsString]) -> Ask {
     let is = |names: &[&str]| {
         args.iter()
@@ -150,27 +159,6 @@ fn asked_of(args: &[OsString]) -> Ask {
     Ask::Link
 }
 
-/// `args` with response files (`@file`) in place, as far as they can be read:
-/// LLD says what is wrong with one.
-fn expand(args: &[OsString]) -> Vec<OsString> {
-    let mut expanded = Vec::with_capacity(args.len());
-    for arg in args {
-        let words = arg
-            .as_bytes()
-            .strip_prefix(b"@")
-            .and_then(|name| std::fs::read(OsStr::from_bytes(name)).ok())
-            .and_then(|text| shlex::bytes::split(&text));
-        match words {
-            Some(words) => {
-                let words = words.iter().map(|word| OsStr::from_bytes(word).to_owned());
-                expanded.extend(words);
-            }
-            None => expanded.push(arg.clone()),
-        }
-    }
-    expanded
-}
-
 /// Whether an input is bitcode, or something that may hold some. A value of an
 /// option is taken for an input; that does no harm.
 fn may_have_bitcode(args: &[OsString]) -> bool {
@@ -195,7 +183,7 @@ fn starts_as_bitcode_or_archive(path: &OsStr) -> bool {
         && (is(b"BC\xC0\xDE") || is(b"\xDE\xC0\x17\x0B") || is(b"!<arch>\n") || is(b"!<thin>\n"))
 }
 
-/// `backlto`, which is installed beside this program.
+/// The path of `backlto`, which is installed beside this program, else on PATH.
 fn find_backlto() -> Option<PathBuf> {
     let beside = std::env::current_exe()
         .ok()
@@ -204,13 +192,46 @@ fn find_backlto() -> Option<PathBuf> {
     beside.or_else(|| which::which("backlto").ok())
 }
 
-fn find_lld() -> Option<PathBuf> {
-    if let Some(chosen) = std::env::var_os(LLD_VARIABLE).filter(|name| !name.is_empty()) {
-        let chosen = PathBuf::from(chosen);
-        return match chosen.components().count() {
-            1 => which::which(chosen).ok(),
-            _ => Some(chosen),
-        };
+/// The ld.lld to become: the one that the user has named, else one on PATH.
+///
+/// # Errors
+/// With what is wrong, when there is none, or what was named is not LLD.
+fn find_lld() -> Result<PathBuf, String> {
+    if std::env::var_os(STARTED_BY).is_some_and(|by| by == STARTED_BY_LINKER) {
+        return Err("what it took for ld.lld is ld.backlto itself".to_owned());
     }
-    lld::on_path().next()
+    let Some(chosen) = tools::chosen_lld() else {
+        return tools::on_path()
+            .next()
+            .ok_or_else(|| format!("neither {} is on PATH", LLD_NAMES.join(" nor ")));
+    };
+    // Asking costs as much as a small link. Whoever names a program of LLD's name
+    // need not wait for that.
+    let name = chosen.file_name().unwrap_or_default().as_bytes();
+    if !name.windows(3).any(|part| part == b"lld") {
+        check_is_lld(&chosen)?;
+    }
+    Ok(chosen)
+}
+
+/// Asks `program` whether it is LLD.
+///
+/// # Errors
+/// With what it is instead.
+fn check_is_lld(program: &Path) -> Result<(), String> {
+    let named = format!("{LLD_VARIABLE} names `{}`, which", program.display());
+    let output = Command::new(program)
+        .arg("--version")
+        .env(STARTED_BY, STARTED_BY_LINKER)
+        .output()
+        .map_err(|reason| format!("{named} cannot be run: {reason}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match tools::lld_version(&text) {
+        Some(_) => Ok(()),
+        None => {
+            let said = [text, String::from_utf8_lossy(&output.stderr)].concat();
+            let first = said.lines().next().unwrap_or("it prints no version");
+            Err(format!("{named} is not LLD: {first}"))
+        }
+    }
 }

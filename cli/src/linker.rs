@@ -7,7 +7,7 @@ use std::process::Command;
 use backlto::BUILT_VERSION;
 use backlto::error::{Error, Kind, Result};
 
-use crate::lld::{self, LLD_NAMES};
+use crate::tools::{self, LLD_NAMES, STARTED_BY, STARTED_BY_BACKLTO};
 
 /// An ld.lld that was found and asked for its version.
 #[derive(Clone, Debug)]
@@ -17,18 +17,24 @@ pub(crate) struct Linker {
 }
 
 impl Linker {
-    /// Finds ld.lld: `chosen`, else `$LD`, else by its usual names.
+    /// Finds ld.lld: `chosen`, else `$LD`, else by its usual names. Where one of the
+    /// first two is `ld.backlto`, the linker is the one that it would call: what it
+    /// does beyond that would come back here.
     ///
     /// # Errors
     /// When there is none, or what was chosen is not LLD.
     pub(crate) fn find(chosen: Option<&Path>) -> Result<Linker> {
-        // Within a build that has ld.backlto for its linker, LD leads back to us.
-        let is_ours = |ld: &OsStr| Path::new(ld).file_name() == Some("ld.backlto".as_ref());
-        let from_environment = std::env::var_os("LD").filter(|ld| !ld.is_empty() && !is_ours(ld));
-        if let Some(program) = chosen.map(Path::as_os_str).or(from_environment.as_deref()) {
-            return Linker::at(program);
+        let from_environment = std::env::var_os("LD").filter(|ld| !ld.is_empty());
+        let mut named = chosen
+            .map(Path::to_owned)
+            .or(from_environment.map(PathBuf::from));
+        if named.as_deref().is_some_and(is_ours) {
+            named = tools::chosen_lld().filter(|program| !is_ours(program));
         }
-        for program in lld::on_path() {
+        if let Some(program) = named {
+            return Linker::at(program.as_os_str());
+        }
+        for program in tools::on_path() {
             match Linker::at(program.as_ref()) {
                 Err(e) if e.kind() == Kind::Environment => {}
                 found => return found,
@@ -48,32 +54,32 @@ impl Linker {
     }
 
     /// Asks `program` what it is.
+    ///
+    /// # Errors
+    /// When it cannot be run or is not LLD.
     fn at(program: &OsStr) -> Result<Linker> {
         let shown = program.to_string_lossy();
         let output = Command::new(program)
             .arg("--version")
+            .env(STARTED_BY, STARTED_BY_BACKLTO)
             .output()
             .map_err(|e| {
                 Error::new(Kind::Environment, format!("cannot run linker `{shown}`")).because(e)
             })?;
         let text = String::from_utf8_lossy(&output.stdout);
-        // "LLD 22.1.8 (...)", with a vendor's name before it on some systems.
-        let version = text
-            .split_whitespace()
-            .skip_while(|word| *word != "LLD")
-            .nth(1)
-            .ok_or_else(|| {
-                Error::new(Kind::Link, format!("linker `{shown}` is not LLD"))
-                    .because(text.lines().next().unwrap_or("it prints no version"))
-                    .hint("ThinLTO indexes are written by ld.lld; name one with --ld")
-            })?;
+        let version = tools::lld_version(&text).ok_or_else(|| {
+            Error::new(Kind::Link, format!("linker `{shown}` is not LLD"))
+                .because(text.lines().next().unwrap_or("it prints no version"))
+                .hint("ThinLTO indexes are written by ld.lld; name one with --ld")
+        })?;
         Ok(Linker {
             program: program.into(),
             version: version.to_owned(),
         })
     }
 
-    /// What to warn about when its LLVM is not the one that compiles.
+    /// What to warn about when the linker's LLVM is not the one that compiles;
+    /// `None` when it is.
     pub(crate) fn mismatch(&self) -> Option<String> {
         let major = |version: &str| version.split('.').next().map(str::to_owned);
         (major(&self.version) != major(BUILT_VERSION)).then(|| {
@@ -86,16 +92,22 @@ impl Linker {
         })
     }
 
-    /// What tells it from other linkers; `None` when its file cannot be read.
-    pub(crate) fn identity(&self) -> Option<String> {
-        let build = backlto::identity::of_program(&resolve(&self.program)).ok()?;
-        Some(format!("{} {build}", self.version))
+    /// What tells this linker from others: its version and its build. One whose file
+    /// cannot be read is another each time.
+    pub(crate) fn identity(&self) -> String {
+        let program = tools::on_path_or_as_is(&self.program);
+        let build = backlto::identity::of_program(&program).map_or_else(
+            |e| format!("unknown at {:?}: {e}", std::time::SystemTime::now()),
+            |digest| digest.to_string(),
+        );
+        format!("{} {build}", self.version)
     }
 
-    /// Runs it in `directory`; what it prints goes where our output goes.
+    /// Runs the linker with `args` in `directory`; what it prints goes where our
+    /// output goes. `doing` names the step in errors.
     ///
     /// # Errors
-    /// When it cannot be run or does not succeed. `doing` names the step.
+    /// When it cannot be run or does not succeed.
     pub(crate) fn run<S: AsRef<OsStr>>(
         &self,
         directory: &Path,
@@ -110,6 +122,7 @@ impl Linker {
         };
         let status = Command::new(&self.program)
             .args(args)
+            .env(STARTED_BY, STARTED_BY_BACKLTO)
             .current_dir(directory)
             .status()
             .map_err(|e| {
@@ -127,18 +140,24 @@ impl std::fmt::Display for Linker {
         write!(
             f,
             "{} (LLD {})",
-            resolve(&self.program).display(),
+            tools::on_path_or_as_is(&self.program).display(),
             self.version
         )
     }
 }
 
-/// The file that `program` stands for, as the system finds it.
-fn resolve(program: &Path) -> PathBuf {
-    if program.components().count() > 1 {
-        return program.to_owned();
-    }
-    which::which(program).unwrap_or_else(|_| program.to_owned())
+/// The names that `ld.backlto` is installed by: its own, and that of its program
+/// where cargo has put it, which takes no dot in a name.
+pub(crate) const LINKER_NAMES: [&str; 2] = ["ld.backlto", "ld-backlto"];
+
+/// Whether `program` is `ld.backlto`, whatever links lead to it.
+fn is_ours(program: &Path) -> bool {
+    let found = tools::on_path_or_as_is(program);
+    let resolved = found.canonicalize().unwrap_or_else(|_| found.clone());
+    [found, resolved].iter().any(|path| {
+        let name = path.file_name();
+        LINKER_NAMES.iter().any(|ours| name == Some(ours.as_ref()))
+    })
 }
 
 /// The bitcode objects that a thin link listed in the file at `path`
@@ -157,7 +176,7 @@ pub(crate) fn read_index_list(path: &Path) -> Result<Vec<String>> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-/// How the object of a bitcode file is named: kbuild's own suffix
+/// The name of the object of bitcode file `module`, with kbuild's own suffix
 /// (`scripts/Makefile.thinlto` of Linux 7.2).
 ///
 /// `dir/x.o` becomes `dir/x.thinlto-native.o`.
@@ -166,7 +185,7 @@ pub(crate) fn native_name(module: &str) -> String {
     format!("{stem}.thinlto-native.o")
 }
 
-/// How ld.lld names the summary index of a bitcode file.
+/// The name that ld.lld gives the summary index of bitcode file `module`.
 pub(crate) fn index_name(module: &str) -> String {
     format!("{module}.thinlto.bc")
 }

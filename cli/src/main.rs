@@ -6,12 +6,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 mod arch;
+mod console;
 mod doors;
+mod dtlto;
 mod kbuild;
 mod linker;
-mod lld;
 mod report;
 mod session;
+mod summary;
+mod text;
+mod tools;
 mod trace;
 
 use crate::report::Verbosity;
@@ -232,14 +236,14 @@ fn manual(directory: &Path) -> std::io::Result<()> {
 
 fn main() {
     let cli = Cli::parse_from(arguments());
-    let cache_by_default = cli.common.cache_dir.is_none();
+    let cache_is_optional = cli.common.cache_dir.is_none();
     let settings = Settings {
         options: Options {
             workers: cli.common.jobs,
             cache: cache(&cli.common),
             time_trace: cli.common.trace_llvm,
         },
-        cache_by_default,
+        cache_is_optional,
         json: cli.common.json,
         trace: cli.common.trace.clone(),
         verbosity: match (cli.common.quiet, cli.common.verbose) {
@@ -291,8 +295,8 @@ fn main() {
     let status = match outcome {
         Ok(()) => 0,
         Err(failure) => {
-            if let Failure::Unsaid(errors) = failure {
-                errors.iter().for_each(report::error);
+            if let Failure::Errors(errors) = failure {
+                errors.iter().for_each(console::error);
             }
             1
         }

@@ -1,18 +1,19 @@
-//! What the user sees: progress, messages in plan order, a summary.
+//! What the user sees of a run: progress, messages in plan order, a summary.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use crate::console;
+use crate::summary::Summary;
+use crate::text::{how_word, shell_words};
 use crate::trace::Trace;
-use backlto::cache::Summary;
+use backlto::cache::Summary as CacheSummary;
 use backlto::error::Error;
 use backlto::{How, Job, JobReport, Observer};
 
@@ -30,34 +31,6 @@ pub(crate) enum Verbosity {
     Verbose,
 }
 
-/// Prints `error`, and what to do about it.
-pub(crate) fn error(error: &Error) {
-    say("error", AnsiColor::Red, &error.to_string());
-    if let Some(advice) = error.advice() {
-        say("note", AnsiColor::Cyan, advice);
-    }
-}
-
-/// Prints a warning.
-pub(crate) fn warning(text: &str) {
-    say("warning", AnsiColor::Magenta, text);
-}
-
-fn say(label: &str, color: AnsiColor, text: &str) {
-    let bold = Style::new().bold();
-    let style = Style::new().bold().fg_color(Some(color.into()));
-    let mut stderr = anstream::stderr().lock();
-    // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(
-        stderr,
-        "{bold}backlto:{bold:#} {style}{label}:{style:#} {text}"
-    );
-}
-
-fn print_line(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// Follows runs for a person or a log file.
 pub(crate) struct Reporter {
     verbosity: Verbosity,
@@ -65,49 +38,13 @@ pub(crate) struct Reporter {
     json: bool,
     trace: Option<(PathBuf, Mutex<Trace>)>,
     bar: Option<ProgressBar>,
-    start: Instant,
-    start_cpu: Duration,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    /// What the progress line names.
     running: Vec<String>,
-    slowest: Vec<(Duration, String)>,
-    count: Count,
-    /// The same for each group of runs that has a name.
-    groups: BTreeMap<String, Count>,
-}
-
-/// What the summary counts.
-#[derive(Clone, Copy, Default)]
-struct Count {
-    objects: usize,
-    compiled: usize,
-    up_to_date: usize,
-    failed: usize,
-    bytes: u64,
-    duration: Duration,
-    backend_cpu: Duration,
-}
-
-impl Count {
-    fn add(&mut self, report: &JobReport) {
-        match report.result {
-            Ok(bytes) => {
-                self.objects += 1;
-                self.bytes += bytes;
-                match report.how {
-                    How::Compiled => self.compiled += 1,
-                    How::UpToDate => self.up_to_date += 1,
-                    How::Cached | How::CachedAfterImport => {}
-                }
-            }
-            Err(_) => self.failed += 1,
-        }
-        self.duration += report.duration;
-        self.backend_cpu += report.backend_cpu;
-    }
+    summary: Summary,
 }
 
 impl Reporter {
@@ -123,9 +60,10 @@ impl Reporter {
             json,
             trace: trace.map(|path| (path, Mutex::default())),
             bar: interactive.then(progress_bar),
-            start: Instant::now(),
-            start_cpu: process_cpu(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                running: Vec::new(),
+                summary: Summary::new(),
+            }),
         }
     }
 
@@ -159,9 +97,9 @@ impl Reporter {
     /// wanted: `  LD      vmlinux.o`.
     pub(crate) fn step(&self, what: &str, file: &str) {
         if self.json {
-            self.event(&json!({"event": "step", "what": what, "file": file}));
+            self.event(json!({"event": "step", "what": what, "file": file}));
         } else if self.verbosity > Verbosity::Progress {
-            self.print(|| print_line(&format!("  {what:<7} {file}")));
+            self.print(|| console::line(&format!("  {what:<7} {file}")));
         }
     }
 
@@ -178,10 +116,9 @@ impl Reporter {
     }
 
     /// Prints `event` with the time since the start.
-    fn event(&self, event: &serde_json::Value) {
-        let mut event = event.clone();
-        event["seconds"] = self.start.elapsed().as_secs_f64().into();
-        self.print(|| print_line(&event.to_string()));
+    fn event(&self, mut event: serde_json::Value) {
+        event["seconds"] = self.state().summary.seconds().into();
+        self.print(|| console::line(&event.to_string()));
     }
 
     /// Runs `print` while the progress line is away.
@@ -192,15 +129,15 @@ impl Reporter {
         }
     }
 
-    fn show(&self, said: &Said) {
+    fn show(&self, output: &JobOutput) {
         self.print(|| {
-            if let Some(line) = &said.line {
-                print_line(line);
+            if let Some(line) = &output.line {
+                console::line(line);
             }
             // clang decided on colours when it wrote these.
-            let _ = std::io::stderr().write_all(said.diagnostics.as_bytes());
-            if let Some(e) = &said.error {
-                error(e);
+            let _ = std::io::stderr().write_all(output.diagnostics.as_bytes());
+            if let Some(e) = &output.error {
+                console::error(e);
             }
         });
     }
@@ -213,138 +150,26 @@ impl Reporter {
         if let Some((path, trace)) = &self.trace {
             let trace = std::mem::take(&mut *trace.lock().unwrap_or_else(PoisonError::into_inner));
             if let Err(e) = trace.write(path) {
-                error(&e);
+                console::error(&e);
             }
         }
     }
 
-    /// The same, and prints the summary if one is wanted; `cache` is what the run
-    /// had from it.
-    pub(crate) fn finish(&self, cache: Option<&Summary>) {
+    /// Ends the progress line, writes the trace, and prints the summary if one is
+    /// wanted; `cache` is what the run had from it.
+    pub(crate) fn finish(&self, cache: Option<&CacheSummary>) {
         self.end();
-        let count = self.state().count;
-        let nothing_ran = count.objects + count.failed == 0;
         if self.json {
-            self.event(&self.summary_event(cache));
-        } else if self.verbosity > Verbosity::Progress && !nothing_ran {
-            print_line(&self.summary(cache));
-        }
-    }
-
-    fn summary_event(&self, cache: Option<&Summary>) -> serde_json::Value {
-        let state = self.state();
-        let groups: serde_json::Map<_, _> = state
-            .groups
-            .iter()
-            .map(|(name, count)| (name.clone(), count.json()))
-            .collect();
-        json!({
-            "event": "summary",
-            "count": state.count.json(),
-            "groups": groups,
-            "cpu_seconds": process_cpu().saturating_sub(self.start_cpu).as_secs_f64(),
-            "peak_memory_bytes": peak_memory(),
-            "cache": cache.map(|cache| &cache.totals),
-        })
-    }
-
-    fn summary(&self, cache: Option<&Summary>) -> String {
-        let state = self.state();
-        let count = &state.count;
-        let seconds = self.start.elapsed().as_secs_f64();
-        let mut text = format!(
-            "{} objects ({:.1} MB) in {seconds:.2} s, {:.1} objects/s",
-            count.objects,
-            megabytes(count.bytes),
-            count.objects as f64 / seconds.max(1e-9),
-        );
-        let cpu = process_cpu().saturating_sub(self.start_cpu).as_secs_f64();
-        let _ = write!(
-            text,
-            ", {cpu:.2} s CPU ({:.1} % in LLVM's backend)",
-            count.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9)
-        );
-        if let Some(peak) = peak_memory() {
-            let _ = write!(text, ", peak memory {:.0} MB", megabytes(peak));
-        }
-        for (name, group) in &state.groups {
-            let _ = write!(
-                text,
-                "\n  {name}: {} objects ({:.1} MB), {:.2} s of backends",
-                group.objects,
-                megabytes(group.bytes),
-                group.duration.as_secs_f64(),
-            );
-            if group.failed > 0 {
-                let _ = write!(text, ", {} FAILED", group.failed);
+            let event = self.state().summary.event(cache);
+            self.event(event);
+        } else if self.verbosity > Verbosity::Progress {
+            let summary = &self.state().summary;
+            if !summary.is_empty() {
+                console::line(&summary.text(cache));
             }
         }
-        let cached = cache
-            .map(|cache| &cache.totals)
-            .filter(|totals| totals.hits() > 0);
-        if count.up_to_date > 0 || cached.is_some() {
-            let _ = write!(
-                text,
-                "\n{} compiled, {} up to date",
-                count.compiled, count.up_to_date
-            );
-        }
-        if let Some(totals) = cached {
-            let _ = write!(
-                text,
-                ", {} from the cache ({} of them known after the import), {:.2} s saved",
-                totals.hits(),
-                totals.hits_after_import,
-                totals.seconds_saved,
-            );
-        }
-        if let Some(pruned) = cache.and_then(|cache| cache.pruned.as_ref())
-            && pruned.removed_objects > 0
-        {
-            let _ = write!(
-                text,
-                "\n{} objects ({:.1} MB) removed from the cache",
-                pruned.removed_objects,
-                megabytes(pruned.removed_bytes)
-            );
-        }
-        if count.compiled > 1 {
-            text.push_str("\nslowest:");
-            for (duration, name) in &state.slowest {
-                let _ = write!(text, "\n  {:7.2} s  {name}", duration.as_secs_f64());
-            }
-        }
-        text
     }
 }
-
-impl Count {
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "objects": self.objects, "compiled": self.compiled, "up_to_date": self.up_to_date,
-            "failed": self.failed, "bytes": self.bytes,
-            "backend_seconds": self.duration.as_secs_f64(),
-            "backend_cpu_seconds": self.backend_cpu.as_secs_f64(),
-        })
-    }
-}
-
-/// The word for `how` in JSON and traces.
-pub(crate) fn how_word(how: How) -> &'static str {
-    match how {
-        How::Compiled => "compiled",
-        How::Cached => "cached",
-        How::CachedAfterImport => "cached-after-import",
-        How::UpToDate => "up-to-date",
-    }
-}
-
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
-/// How many jobs the summary names.
-const SLOWEST: usize = 5;
 
 /// Follows one run.
 struct Follower<'a> {
@@ -356,23 +181,52 @@ struct Follower<'a> {
 
 #[derive(Default)]
 struct Turns {
-    /// Ended jobs whose turn has not come.
-    waiting: BTreeMap<usize, Said>,
+    /// What jobs that have ended print when their turn comes.
+    waiting: BTreeMap<usize, JobOutput>,
     /// The job whose turn it is.
     next: usize,
 }
 
-/// What is to be said of a job.
-struct Said {
+/// What is printed of a job that has ended.
+struct JobOutput {
     line: Option<String>,
     diagnostics: String,
     error: Option<Error>,
 }
 
+impl Follower<'_> {
+    /// The line that says that `job` has ended, where one is wanted.
+    fn line(&self, job: &Job, report: &JobReport) -> Option<String> {
+        let reporter = self.reporter;
+        match reporter.verbosity {
+            _ if reporter.json => None,
+            Verbosity::Quiet | Verbosity::Progress => None,
+            // As make: what is up to date is not worth a line.
+            _ if report.how == How::UpToDate => None,
+            Verbosity::Verbose => Some(shell_words(&job.command_line())),
+            // On a terminal the progress line has named it.
+            Verbosity::Normal if reporter.bar.is_some() => None,
+            Verbosity::Normal => Some(format!("  BE      {}", (self.label)(job))),
+        }
+    }
+
+    /// Prints what is to be said of job `number`, and of those that waited for it.
+    fn take_turn(&self, number: usize, output: JobOutput) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.waiting.insert(number, output);
+        let mut turn = turns.next;
+        while let Some(output) = turns.waiting.remove(&turn) {
+            self.reporter.show(&output);
+            turn += 1;
+        }
+        turns.next = turn;
+    }
+}
+
 impl Observer for Follower<'_> {
     fn started(&self, number: usize, worker: usize, job: &Job) {
         if self.reporter.json {
-            self.reporter.event(&json!({
+            self.reporter.event(json!({
                 "event": "started", "job": number, "worker": worker, "group": self.group,
                 "module": job.module, "output": job.output,
             }));
@@ -393,7 +247,7 @@ impl Observer for Follower<'_> {
             trace.job(worker, job, report);
         }
         if reporter.json {
-            reporter.event(&json!({
+            reporter.event(json!({
                 "event": "finished", "job": number, "worker": worker, "group": self.group,
                 "module": job.module, "output": job.output, "how": how_word(report.how),
                 "why": report.why, "job_seconds": report.duration.as_secs_f64(),
@@ -401,47 +255,20 @@ impl Observer for Follower<'_> {
                 "error": report.result.as_ref().err().map(ToString::to_string),
             }));
         }
-        let line = match reporter.verbosity {
-            _ if reporter.json => None,
-            Verbosity::Quiet | Verbosity::Progress => None,
-            // As make: what is up to date is not worth a line.
-            _ if report.how == How::UpToDate => None,
-            Verbosity::Verbose => Some(shell_words(&job.command_line())),
-            Verbosity::Normal => reporter.bar.is_none().then(|| format!("  BE      {label}")),
-        };
         let mut state = reporter.state();
-        state.count.add(report);
-        if let Some(group) = self.group {
-            state
-                .groups
-                .entry(group.to_owned())
-                .or_default()
-                .add(report);
-        }
-        if report.how == How::Compiled {
-            state.slowest.push((report.duration, label.clone()));
-        }
-        state.slowest.sort_by(|a, b| b.cmp(a));
-        state.slowest.truncate(SLOWEST);
+        state.summary.add(report, self.group, &label);
         if let Some(bar) = &reporter.bar {
             state.running.retain(|running| *running != label);
             bar.set_message(state.running.join(" "));
             bar.inc(1);
         }
         drop(state);
-        let said = Said {
-            line,
+        let output = JobOutput {
+            line: self.line(job, report),
             diagnostics: report.diagnostics.clone(),
             error: report.result.as_ref().err().cloned(),
         };
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.waiting.insert(number, said);
-        let mut turn = turns.next;
-        while let Some(said) = turns.waiting.remove(&turn) {
-            reporter.show(&said);
-            turn += 1;
-        }
-        turns.next = turn;
+        self.take_turn(number, output);
     }
 }
 
@@ -453,49 +280,4 @@ fn progress_bar() -> ProgressBar {
     bar.set_style(style);
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
-}
-
-/// `args` as a shell would read them, with no more quotes than a person would
-/// write.
-pub(crate) fn shell_words(args: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    let words: Vec<_> = args
-        .iter()
-        .map(|arg| match !arg.is_empty() && arg.chars().all(plain) {
-            true => arg.into(),
-            // Only a NUL byte cannot be quoted, and no argument has one.
-            false => shlex::try_quote(arg).unwrap_or_else(|_| arg.into()),
-        })
-        .collect();
-    words.join(" ")
-}
-
-/// The CPU time that this process has used so far.
-fn process_cpu() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(now).unwrap_or_default()
-}
-
-/// The most memory that this process ever had resident, in bytes
-/// (`proc_pid_status(5)`).
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_must_be_is_quoted() {
-        let args = ["-z=a,b", "", "a b", "it's", "$x"].map(str::to_owned);
-        let text = shell_words(&args);
-        assert!(text.starts_with("-z=a,b '' 'a b' "), "{text}");
-        assert_eq!(shlex::split(&text).unwrap(), args);
-    }
 }

@@ -10,8 +10,9 @@ use std::time::Instant;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::console;
 use crate::linker::Linker;
-use crate::report::{self, Reporter, Verbosity};
+use crate::report::{Reporter, Verbosity};
 use backlto::cache::Summary;
 use backlto::error::{Error, Kind, Result};
 use backlto::files::Files;
@@ -31,24 +32,30 @@ pub(crate) struct Settings {
     pub(crate) json: bool,
     /// Where a trace of the run goes.
     pub(crate) trace: Option<PathBuf>,
-    /// The cache that [`Options::cache`] names is one that nobody asked for.
-    pub(crate) cache_by_default: bool,
+    /// Without the cache that [`Options::cache`] names, go on: nobody asked for it,
+    /// or a link must not fail for it.
+    pub(crate) cache_is_optional: bool,
 }
 
 impl Settings {
-    /// Finds the linker, and warns when its version does not fit. It is asked for
-    /// that, which takes as long as a small job: only doors that link do it.
+    /// Finds the linker, and warns when its version does not fit. The linker is
+    /// asked for that, which takes as long as a small job: only doors that link do it.
+    ///
+    /// # Errors
+    /// When there is none, or what was chosen is not LLD.
     pub(crate) fn find_linker(&self) -> Result<Linker> {
         let linker = Linker::find(self.linker.as_deref())?;
         if let Some(text) = linker.mismatch() {
-            report::warning(&text);
+            console::warning(&text);
         }
         Ok(linker)
     }
 
-    /// For runs that are part of a link: linkers print nothing when all is well.
+    /// These settings for a run that is part of a link: linkers print nothing when
+    /// all is well, and no link fails for want of a cache.
     #[must_use]
     pub(crate) fn within_link(mut self) -> Settings {
+        self.cache_is_optional = true;
         if self.verbosity == Verbosity::Normal {
             self.verbosity = Verbosity::Progress;
         }
@@ -59,18 +66,22 @@ impl Settings {
 /// What the stages of a door, or of several doors at once, have in common.
 pub(crate) struct Session {
     engine: Engine,
+    /// Tells the user what happens.
     pub(crate) reporter: Reporter,
 }
 
 impl Session {
-    /// Starts the engine.
+    /// Starts the engine as `settings` say.
+    ///
+    /// # Errors
+    /// When the engine cannot start; for want of the cache only if that was asked for.
     pub(crate) fn new(settings: &Settings) -> Result<Session> {
         let engine = Engine::new(&settings.options).or_else(|e| {
             // Without a place to keep objects, they are compiled.
-            if !settings.cache_by_default || settings.options.cache.is_none() {
+            if !settings.cache_is_optional || settings.options.cache.is_none() {
                 return Err(e);
             }
-            report::warning(&e.to_string());
+            console::warning(&e.to_string());
             Engine::new(&Options {
                 cache: None,
                 ..settings.options.clone()
@@ -79,7 +90,7 @@ impl Session {
         if let Some(reason) = engine.cache_is_read_only()
             && settings.verbosity == Verbosity::Verbose
         {
-            report::warning(&format!("objects are not kept: {reason}"));
+            console::warning(&format!("objects are not kept: {reason}"));
         }
         Ok(Session {
             engine,
@@ -88,7 +99,11 @@ impl Session {
     }
 
     /// Runs the backends of `plan` that are not up to date by `record`, and says
-    /// how each ended. `group` is whose line of the summary they count for.
+    /// how each ended. `group` is whose line of the summary they count for; `label`
+    /// names the object of a job.
+    ///
+    /// # Errors
+    /// When the plan cannot be run, or a job failed; the others are done then.
     pub(crate) fn run_backends(
         &self,
         plan: &Plan,
@@ -101,14 +116,17 @@ impl Session {
         let reports = self
             .engine
             .run_recorded(plan, record, files, &observer)
-            .map_err(Failure::Unsaid)?;
+            .map_err(Failure::Errors)?;
         match reports.iter().any(|report| report.result.is_err()) {
-            true => Err(Failure::Said),
+            true => Err(Failure::Reported),
             false => Ok(()),
         }
     }
 
-    /// Runs `linker` in `directory`; `doing` names the step.
+    /// Runs `linker` with `args` in `directory`; `doing` names the step.
+    ///
+    /// # Errors
+    /// When the linker cannot be run or does not succeed.
     pub(crate) fn link<S: AsRef<OsStr>>(
         &self,
         linker: &Linker,
@@ -128,24 +146,26 @@ impl Session {
         self.reporter.finish(cache.as_ref());
     }
 
-    /// The same without a summary, for steps of somebody else's build.
+    /// Ends the use of the cache without a summary, for a step of somebody else's
+    /// build.
     pub(crate) fn finish_quietly(self) {
         finish_cache(self.engine);
         self.reporter.end();
     }
 }
 
-/// Leaves `record` at `path` for the next run.
+/// Writes `record` to `path` for the next run. Only a warning says that it could
+/// not be done.
 pub(crate) fn keep_record(record: &Record, path: &Path) {
     if let Err(e) = record.write(path) {
-        report::warning(&format!("the next run will not know of this one: {e}"));
+        console::warning(&format!("the next run will not know of this one: {e}"));
     }
 }
 
 fn finish_cache(engine: Engine) -> Option<Summary> {
     let summary = engine.finish()?;
     if let Some(reason) = &summary.first_error {
-        report::warning(&format!(
+        console::warning(&format!(
             "the cache could not be used as it should: {reason}"
         ));
     }
@@ -155,6 +175,9 @@ fn finish_cache(engine: Engine) -> Option<Summary> {
 /// Waits until no other backlto works in any of `directories`, and keeps others
 /// out until the result is dropped: two thin links at once would write the same
 /// indexes. The lock is on the directory itself, so it leaves no file behind.
+///
+/// # Errors
+/// When a directory cannot be opened.
 pub(crate) fn lock<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<Vec<File>> {
     // Everybody locks in one order, so that nobody waits in a circle.
     let ordered: BTreeSet<PathBuf> = directories
@@ -180,7 +203,7 @@ fn lock_one(directory: &Path) -> Result<File> {
     // for.
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
     {
-        report::warning(&format!(
+        console::warning(&format!(
             "waiting for another backlto in `{}`",
             directory.display()
         ));
@@ -195,19 +218,22 @@ pub(crate) type Outcome = std::result::Result<(), Failure>;
 /// Why a door did not reach its goal.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The user has already been told.
-    Said,
-    /// The user must be told this.
-    Unsaid(Vec<Error>),
+    /// It failed, and the user has been told why.
+    Reported,
+    /// It failed because of these, which the user has not been told.
+    Errors(Vec<Error>),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Unsaid(vec![error])
+        Failure::Errors(vec![error])
     }
 }
 
-/// `path` made absolute, with an error that names it.
+/// `path` made absolute.
+///
+/// # Errors
+/// When there is no working directory.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| {
         Error::new(

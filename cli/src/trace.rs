@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::report::how_word;
+use crate::text::how_word;
 use backlto::error::Result;
 use backlto::{Job, JobReport};
 
@@ -28,7 +28,7 @@ impl Default for Trace {
 }
 
 impl Trace {
-    /// Adds the job that has just ended on `worker`.
+    /// Adds `job`, which has just ended on `worker`.
     pub(crate) fn job(&mut self, worker: usize, job: &Job, report: &JobReport) {
         self.workers = self.workers.max(worker + 1);
         let end = self.start.elapsed();
@@ -49,7 +49,8 @@ impl Trace {
         self.events.extend(spans_of_llvm(inner, begin, worker));
     }
 
-    /// Adds a step that is no job, such as a link, which has just ended.
+    /// Adds the step `name`, which is no job but a link, say. It began at `begin` and
+    /// has just ended.
     pub(crate) fn step(&mut self, name: &str, begin: Instant) {
         self.events.push(json!({
             "name": name, "cat": "step", "ph": "X", "pid": PROCESS, "tid": STEPS,
@@ -58,7 +59,10 @@ impl Trace {
         }));
     }
 
-    /// Writes everything to `path`.
+    /// Writes the trace to `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub(crate) fn write(mut self, path: &Path) -> Result<()> {
         let name = |tid: usize, name: String| {
             json!({"name": "thread_name", "ph": "M", "pid": PROCESS, "tid": tid,
@@ -73,7 +77,8 @@ impl Trace {
     }
 }
 
-/// The spans of `trace`, LLVM's own of a job that began at `begin` on `worker`.
+/// The spans of `trace`, which LLVM wrote of a job that began at `begin` on
+/// `worker`, at their places in the trace of the run.
 fn spans_of_llvm(trace: &str, begin: Duration, worker: usize) -> Vec<Value> {
     let mut trace: Value = serde_json::from_str(trace).unwrap_or_default();
     let events = trace["traceEvents"].as_array_mut().map(std::mem::take);
@@ -93,9 +98,9 @@ fn spans_of_llvm(trace: &str, begin: Duration, worker: usize) -> Vec<Value> {
     spans
 }
 
-/// One process is all there is.
+/// The number that the trace has for this process, its only one.
 const PROCESS: u32 = 1;
-/// The row of what workers do not do.
+/// The row of steps, which workers do not do.
 const STEPS: usize = 1_000_000;
 
 fn microseconds(duration: Duration) -> u64 {

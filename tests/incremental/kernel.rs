@@ -196,13 +196,13 @@ impl Built {
     #[track_caller]
     fn because(&self, object: &str, reason: &str) {
         let before = self.explain(object);
-        let now = format!("now        stale: {reason}");
+        let now = format!("now          stale: {reason}");
         assert!(before.contains(&now), "no `{reason}` in {before}");
         self.build();
         let after = self.explain(object);
-        let because = format!("because    {reason}");
+        let because = format!("because      {reason}");
         assert!(after.contains(&because), "no `{reason}` in {after}");
-        assert!(after.contains("now        up to date"), "{after}");
+        assert!(after.contains("now          up to date"), "{after}");
     }
 
     /// When each file was written.
@@ -456,13 +456,13 @@ fn a_record_that_is_damaged_does_no_harm() {
 fn explain_knows_what_was_never_built() {
     let built = Built::new(Thin);
     let text = built.explain("aa.o");
-    assert!(text.contains("object     aa.thinlto-native.o ("), "{text}");
-    assert!(text.contains("built      compiled in "), "{text}");
+    assert!(text.contains("object       aa.thinlto-native.o ("), "{text}");
+    assert!(text.contains("built        compiled in "), "{text}");
     assert!(
-        text.contains("because    nothing is known of an earlier build"),
+        text.contains("because      nothing is known of an earlier build"),
         "{text}"
     );
-    assert!(text.contains("now        up to date"), "{text}");
+    assert!(text.contains("now          up to date"), "{text}");
     assert!(text.contains(" -Os "), "{text}");
     let import = text
         .lines()
@@ -527,7 +527,7 @@ fn explain_names_the_files_of_assembly() {
     );
     built.build();
     let explained = built.explain("init/options.o");
-    assert!(explained.contains("asm-file   data.bin ("), "{explained}");
+    assert!(explained.contains("asm-file     data.bin ("), "{explained}");
     built.write("data.bin", "two");
     built.because(
         "init/options.o",
@@ -550,7 +550,7 @@ fn explain_knows_of_programs_run_on_objects() {
     built.build();
     let text = built.explain("aa.o");
     assert!(
-        text.contains("because    the program to run on it changed"),
+        text.contains("because      the program to run on it changed"),
         "{text}"
     );
 }

@@ -78,8 +78,8 @@ pub(crate) fn run(request: &Request) -> Outcome {
             print(verified_text(&verified), json(&verified))?;
             if !verified.problems.is_empty() {
                 return Err(match request.json {
-                    true => Failure::Said,
-                    false => Failure::Unsaid(problems(&verified)),
+                    true => Failure::Reported,
+                    false => Failure::Errors(problems(&verified)),
                 });
             }
         }
@@ -273,7 +273,7 @@ mod tests {
         let file = shelf.join(&digest[2..]);
         std::fs::write(&file, "damaged").unwrap();
         match run(&request(Task::Verify, directory.path())) {
-            Err(Failure::Unsaid(errors)) => {
+            Err(Failure::Errors(errors)) => {
                 let expected = format!("removed `{}`: damaged", file.display());
                 assert_eq!(errors[0].to_string(), expected);
             }
@@ -287,6 +287,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut request = request(Task::Prune, directory.path());
         request.policy = Some("cache_size=5".to_owned());
-        assert!(matches!(run(&request), Err(Failure::Unsaid(_))));
+        assert!(matches!(run(&request), Err(Failure::Errors(_))));
     }
 }

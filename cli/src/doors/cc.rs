@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::report::{self, Verbosity};
+use crate::report::Verbosity;
 use crate::session::{Failure, Outcome, Settings, absolute};
+use crate::text::shell_words;
 use backlto::error::{Error, Kind};
 use backlto::{Engine, Plan, Silent};
 
@@ -27,7 +28,7 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
     let job = backlto::job_from_command_line(&command_line, absolute(Path::new("."))?)
         .map_err(|e| as_clang_would(vec![e]))?;
     if settings.verbosity == Verbosity::Verbose {
-        eprintln!("{}", report::shell_words(&job.command_line()));
+        eprintln!("{}", shell_words(&job.command_line()));
     }
     let plan = Plan {
         jobs: vec![job],
@@ -41,7 +42,7 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
             Ok(_) => {}
             // clang would leave it at that too.
             Err(e) if e.leaves_reason_to_compiler() && !job.diagnostics.is_empty() => {
-                return Err(Failure::Said);
+                return Err(Failure::Reported);
             }
             Err(e) => return Err(as_clang_would(vec![e])),
         }
@@ -49,19 +50,20 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
     Ok(())
 }
 
-/// Prints what clang's driver says in clang's own way; other errors are ours.
+/// Prints `errors` in clang's own way when they are all of clang's driver; others
+/// are left to the caller.
 fn as_clang_would(errors: Vec<Error>) -> Failure {
     let messages: Option<Vec<&str>> = errors.iter().map(Error::compiler_message).collect();
     match messages {
         Some(messages) => {
             messages.iter().for_each(|message| eprint!("{message}"));
-            Failure::Said
+            Failure::Reported
         }
-        None => Failure::Unsaid(errors),
+        None => Failure::Errors(errors),
     }
 }
 
-/// So that a command line printed by `-v` can be pasted whole.
+/// Whether `word` names clang: a command line printed by `-v` can be pasted whole.
 fn is_clang(word: &str) -> bool {
     !word.starts_with('-')
         && Path::new(word)

@@ -1,221 +1,23 @@
-//! `backlto distribute`: the backends of a link that ld.lld runs itself. LLD
-//! calls it a distributor and describes the jobs in JSON (LLVM's `DTLTO.rst`).
+//! `backlto distribute`: the backends of a link that ld.lld runs itself.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use serde::Deserialize;
-
-use crate::session::{Outcome, Session, Settings, absolute};
-use backlto::error::{Error, Kind, Result};
-use backlto::files::Files;
-use backlto::incremental::Record;
-use backlto::{Command, Job, Plan};
-
-/// The file's content. LLD may add fields.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Description {
-    pub(crate) common: Common,
-    pub(crate) jobs: Vec<JobDescription>,
-}
-
-/// What all jobs share.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Common {
-    /// What the link writes, for messages.
-    #[serde(default)]
-    pub(crate) linker_output: String,
-    /// The compiler and its arguments, before those of a job.
-    pub(crate) args: Vec<String>,
-    /// Files that every job may read.
-    #[serde(default)]
-    #[expect(dead_code, reason = "for distributors that copy files elsewhere")]
-    inputs: Vec<String>,
-}
-
-/// One backend compile.
-#[derive(Debug, Deserialize)]
-pub(crate) struct JobDescription {
-    pub(crate) args: Vec<String>,
-    /// The bitcode, its index, then the modules imported from.
-    pub(crate) inputs: Vec<String>,
-    /// The object.
-    pub(crate) outputs: Vec<String>,
-}
+use crate::dtlto::{FlagSets, LinkJobs};
+use crate::session::{Outcome, Settings, absolute};
+use backlto::error::Result;
 
 /// Compiles the jobs that the file at `path` describes.
 ///
 /// # Errors
 /// When it cannot be read, or a job fails.
 pub(crate) fn run(path: &Path, settings: &Settings) -> Outcome {
-    let description = Description::read(path)?;
+    let link = LinkJobs::read(path)?;
     let directory = absolute(Path::new("."))?;
     let mut sets = FlagSets::default();
-    let jobs = description
+    let jobs = link
         .jobs
         .iter()
-        .map(|job| sets.job(&description.common, job, &directory))
+        .map(|job| sets.job(&link.common, job, &directory))
         .collect::<Result<Vec<_>>>()?;
-    compile(jobs, &description, settings)
-}
-
-/// Runs `jobs`, which are those of `description`.
-pub(crate) fn compile(jobs: Vec<Job>, description: &Description, settings: &Settings) -> Outcome {
-    let session = Session::new(settings)?;
-    let plan = Plan {
-        jobs,
-        transient: true,
-        ..Plan::default()
-    };
-    let group = (!description.common.linker_output.is_empty())
-        .then_some(description.common.linker_output.as_str());
-    // The objects have LLD's temporary names; a person knows the modules.
-    let label = |job: &Job| job.module.clone();
-    let mut record = Record::default();
-    let outcome = session.run_backends(&plan, &mut record, &Files::default(), group, &label);
-    session.finish();
-    outcome
-}
-
-impl Description {
-    pub(crate) fn read(path: &Path) -> Result<Description> {
-        let failed = || {
-            Error::new(
-                Kind::Input,
-                format!("cannot read jobs from `{}`", path.display()),
-            )
-            .hint("it is the file that ld.lld --thinlto-distributor= passes")
-        };
-        let text = std::fs::read(path).map_err(|e| failed().because(e))?;
-        let description: Description =
-            serde_json::from_slice(&text).map_err(|e| failed().because(e))?;
-        if description.common.args.is_empty() {
-            return Err(failed().because("`common.args` names no compiler"));
-        }
-        for (number, job) in description.jobs.iter().enumerate() {
-            if job.inputs.is_empty() || job.outputs.is_empty() {
-                return Err(failed().because(format!("job {number} has no input or no output")));
-            }
-        }
-        Ok(description)
-    }
-}
-
-impl JobDescription {
-    pub(crate) fn module(&self) -> &str {
-        &self.inputs[0]
-    }
-
-    /// The job, compiled with `flags`: the compiler's name and no file names.
-    pub(crate) fn with_flags(&self, flags: Arc<[String]>, directory: &Path) -> Job {
-        let index = self
-            .args
-            .iter()
-            .find_map(|arg| arg.strip_prefix("-fthinlto-index="))
-            .or(self.inputs.get(1).map(String::as_str));
-        Job {
-            directory: directory.to_owned(),
-            module: self.module().to_owned(),
-            index: index.map(str::to_owned),
-            output: self.outputs[0].clone(),
-            command: Command::Flags(flags),
-            post: None,
-        }
-    }
-}
-
-/// Finds jobs whose arguments differ in file names alone: they share a flag
-/// set, which is mapped once.
-#[derive(Default)]
-struct FlagSets(Vec<Arc<[String]>>);
-
-impl FlagSets {
-    fn job(&mut self, common: &Common, job: &JobDescription, directory: &Path) -> Result<Job> {
-        let args: Vec<String> = common.args.iter().chain(&job.args).cloned().collect();
-        let Some(flags) = without_files(&args, job.module(), &job.outputs[0]) else {
-            // Of a shape that only clang's own driver can tell.
-            return backlto::job_from_command_line(&args, directory.to_owned());
-        };
-        let known = self.0.iter().find(|known| ***known == *flags);
-        let shared = match known {
-            Some(known) => Arc::clone(known),
-            None => {
-                let new: Arc<[String]> = flags.into();
-                self.0.push(Arc::clone(&new));
-                new
-            }
-        };
-        Ok(job.with_flags(shared, directory))
-    }
-}
-
-/// `args` without what names the files of one job; `None` when they do not
-/// stand there as LLD writes them.
-fn without_files(args: &[String], module: &str, output: &str) -> Option<Vec<String>> {
-    let mut flags = Vec::with_capacity(args.len());
-    let (mut compiles, mut reads, mut writes) = (false, false, false);
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "-c" => compiles = true,
-            "-o" => {
-                writes = args.next().is_some_and(|name| name == output);
-                if !writes {
-                    return None;
-                }
-            }
-            "-x" => {
-                if args.next().is_none_or(|language| language != "ir") {
-                    return None;
-                }
-            }
-            arg if arg.starts_with("-fthinlto-index=") => {}
-            arg if arg == module => reads = true,
-            // Its value must not be taken for one of the above.
-            "-Xclang" | "-mllvm" => {
-                flags.push(arg.clone());
-                flags.extend(args.next().cloned());
-            }
-            _ => flags.push(arg.clone()),
-        }
-    }
-    (compiles && reads && writes).then_some(flags)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(text: &str) -> Vec<String> {
-        text.split(' ').map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn file_names_come_out() {
-        let args = words("clang -c -O2 -mllvm -c a.o -fthinlto-index=a.bc -o a.n");
-        assert_eq!(
-            without_files(&args, "a.o", "a.n").unwrap(),
-            words("clang -O2 -mllvm -c")
-        );
-    }
-
-    #[test]
-    fn an_odd_shape_is_left_to_clang() {
-        for odd in [
-            "clang -S a.o -o a.n",
-            "clang -c -o b.n a.o",
-            "clang -c -o a.n b.o",
-            "clang -c -x c -o a.n a.o",
-        ] {
-            assert_eq!(without_files(&words(odd), "a.o", "a.n"), None, "{odd}");
-        }
-    }
-
-    #[test]
-    fn fields_that_are_not_known_do_not_matter() {
-        let text = r#"{"common": {"linker_output": "x", "args": ["clang"], "inputs": [], "new": 1},
-            "jobs": [{"args": [], "inputs": ["a.o"], "outputs": ["a.n"], "more": {}}], "v": 2}"#;
-        let description: Description = serde_json::from_str(text).unwrap();
-        assert_eq!(description.jobs[0].module(), "a.o");
-    }
+    link.compile(jobs, settings)
 }

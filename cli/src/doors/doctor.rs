@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use crate::linker::{Linker, index_name, native_name};
 use crate::session::{Failure, Outcome, Settings};
+use crate::tools::CLANG;
 use backlto::error::{Error, Kind, Result};
 use backlto::{BUILT_VERSION, Engine, Job, Options, Plan, Silent};
-
-/// The compiler of the LLVM that is linked in.
-const CLANG: &str = concat!(env!("BACKLTO_LLVM_BINDIR"), "/clang");
 
 /// The targets that are tried from source to object.
 const TARGETS: [&str; 4] = [
@@ -73,10 +71,11 @@ pub(crate) fn run(settings: &Settings) -> Outcome {
     say("jobserver", Ok(jobserver.to_owned()));
     match all_well {
         true => Ok(()),
-        false => Err(Failure::Said),
+        false => Err(Failure::Reported),
     }
 }
 
+/// What to say of `linker`; an error when its LLVM is not the one that compiles.
 fn fits(linker: &Linker) -> Result<String> {
     match linker.mismatch() {
         None => Ok(linker.to_string()),
@@ -84,6 +83,7 @@ fn fits(linker: &Linker) -> Result<String> {
     }
 }
 
+/// The first line of what clang says of its version.
 fn clang_version() -> Result<String> {
     let output = Command::new(CLANG).arg("--version").output();
     let failed = |reason: &dyn Display| {
@@ -99,6 +99,7 @@ fn clang_version() -> Result<String> {
     }
 }
 
+/// Where the cache is, once it is known to take objects.
 fn cache(settings: &Settings) -> Result<String> {
     let Some(options) = &settings.options.cache else {
         return Ok("not used".to_owned());
@@ -164,6 +165,7 @@ fn end_to_end(target: &str, linker: &Linker) -> Result<String> {
     Ok(format!("C to bitcode to index to objects ({bytes} bytes)"))
 }
 
+/// The backend of `module` in `directory`.
 fn job(directory: &Path, module: &str, flags: &Arc<[String]>) -> Job {
     Job {
         directory: directory.to_owned(),

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::kbuild::{RECORD, job_of};
 use crate::linker::native_name;
-use crate::report::shell_words;
 use crate::session::{Outcome, absolute};
+use crate::text::shell_words;
+use backlto::dependency::{Dependency, Part};
 use backlto::error::{Error, Kind, Result};
 use backlto::incremental::{How, ObjectRecord, Record};
 use backlto::{Job, incremental};
@@ -59,11 +60,13 @@ fn find_record(object: &Path) -> Result<(PathBuf, Record)> {
         })
 }
 
+/// What `explain` prints of the object `name`, which was built as `known` says and
+/// would be built by `job` now.
 fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let mut line = |what: &str, value: &str| {
-        let _ = writeln!(text, "{what:<10} {value}");
+        let _ = writeln!(text, "{what:<12} {value}");
     };
     line("object", &format!("{} ({})", name.display(), known.object));
     let how = match known.how {
@@ -77,8 +80,11 @@ fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
         &format!("{how} in {:.1} ms", known.duration.as_secs_f64() * 1e3),
     );
     known.why.iter().for_each(|why| line("because", why));
-    for one in &known.made_of {
-        line(one.part.as_str(), &short(one));
+    for dependency in &known.made_of {
+        // Their words say more than their digest.
+        if dependency.part != Part::Flags {
+            line(dependency.part.as_str(), &content_of(dependency));
+        }
     }
     line("flags", &shell_words(&known.flags));
     let Some(job) = job else {
@@ -99,13 +105,16 @@ fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
     text
 }
 
-fn short(one: &backlto::dependency::Dependency) -> String {
-    let content = match &one.digest {
-        Some(digest) => digest.to_string()[..12].to_owned(),
-        None => "absent".to_owned(),
-    };
-    match one.name.is_empty() {
+/// The name of `dependency`, if it has one, and enough of the digest of its content
+/// to tell it from another.
+fn content_of(dependency: &Dependency) -> String {
+    let content = dependency.digest.map_or("absent".to_owned(), |digest| {
+        let mut text = digest.to_string();
+        text.truncate(12);
+        text
+    });
+    match dependency.name.is_empty() {
         true => content,
-        false => format!("{} ({content})", one.name),
+        false => format!("{} ({content})", dependency.name),
     }
 }

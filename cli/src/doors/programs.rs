@@ -9,18 +9,16 @@ use serde::Deserialize;
 use crate::arch;
 use crate::linker::{Linker, index_name, native_name, read_index_list};
 use crate::session::{Outcome, Session, Settings, absolute, keep_record, lock};
+use crate::tools::CLANG;
 use backlto::error::{Error, Kind, Result};
 use backlto::files::Files;
 use backlto::incremental::Record;
 use backlto::{Command, Job, Plan};
 
-/// The compiler that `-v` names, at the head of commands that can be run.
-const CLANG: &str = concat!(env!("BACKLTO_LLVM_BINDIR"), "/clang");
-
-/// The file's content.
+/// What `PLAN.json` holds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
+struct PlanFile {
     programs: Vec<Program>,
 }
 
@@ -28,7 +26,7 @@ struct Description {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Program {
-    /// For messages.
+    /// What messages call it.
     name: String,
     /// All paths below start here; itself relative to the description.
     directory: PathBuf,
@@ -42,7 +40,7 @@ struct Program {
     /// ld.lld's flags for the final link.
     #[serde(default)]
     link: Vec<String>,
-    /// The program.
+    /// The file that the final link writes.
     output: String,
 }
 
@@ -107,7 +105,7 @@ pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcom
     Ok(())
 }
 
-/// The record of what the programs of the description at `path` are made of is
+/// The path of the record of what the programs of the plan at `path` are made of:
 /// beside it.
 fn record_path(path: &Path) -> Result<PathBuf> {
     let path = absolute(path)?;
@@ -115,6 +113,7 @@ fn record_path(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(format!(".{name}.backlto")))
 }
 
+/// Reads the programs of the plan at `path`.
 fn read(path: &Path) -> Result<Vec<Program>> {
     let failed = || {
         Error::new(
@@ -123,17 +122,17 @@ fn read(path: &Path) -> Result<Vec<Program>> {
         )
     };
     let text = std::fs::read_to_string(path).map_err(|e| failed().because(e))?;
-    let description: Description = serde_json::from_str(&text).map_err(|e| failed().because(e))?;
+    let plan: PlanFile = serde_json::from_str(&text).map_err(|e| failed().because(e))?;
     let base = absolute(path)?;
     let base = base.parent().unwrap_or(Path::new("/"));
-    let mut programs = description.programs;
+    let mut programs = plan.programs;
     for program in &mut programs {
         program.directory = base.join(&program.directory);
     }
     Ok(programs)
 }
 
-/// Those of `programs` that are for one of `arches`, or all.
+/// Picks the programs that are for one of `arches`; all, when none is given.
 fn select(programs: Vec<Program>, arches: &[String]) -> Result<Vec<Program>> {
     if arches.is_empty() {
         return Ok(programs);

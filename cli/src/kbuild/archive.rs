@@ -8,6 +8,9 @@ use backlto::bitcode;
 use backlto::error::{Error, Kind, Result};
 
 /// The members of thin archive `archive`, as paths relative to `objtree`.
+///
+/// # Errors
+/// When there is no such file, or it is no thin archive.
 pub(crate) fn members(objtree: &Path, archive: &str) -> Result<Vec<String>> {
     let path = objtree.join(archive);
     let failed = |reason: &dyn std::fmt::Display| {
@@ -33,7 +36,7 @@ pub(crate) fn members(objtree: &Path, archive: &str) -> Result<Vec<String>> {
         .collect()
 }
 
-/// Takes `.` and `..` out without asking the file system, as llvm-ar does when
+/// Takes `.` and `..` out of `path` without asking the file system, as llvm-ar does when
 /// it computes the path of a member of a nested thin archive.
 fn normalize(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
@@ -50,6 +53,9 @@ fn normalize(path: &Path) -> PathBuf {
 }
 
 /// Writes thin archive `archive` with `members`, all relative to `objtree`.
+///
+/// # Errors
+/// When it cannot be written.
 pub(crate) fn write(objtree: &Path, archive: &str, members: &[String]) -> Result<()> {
     let path = objtree.join(archive);
     let absolute: Vec<String> = members

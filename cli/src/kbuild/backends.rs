@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::cmdfile;
 use super::flags::BackendFlags;
-use super::steps::State;
+use super::state::TreeState;
 use crate::linker::{index_name, native_name};
 use crate::session::{Failure, Outcome, Session};
 use backlto::error::{Error, Kind, Result};
@@ -15,11 +15,13 @@ use backlto::{Command, Job, Plan};
 
 /// How the objects of a tree are compiled.
 pub(crate) struct Backends<'a> {
+    /// The tree; an absolute path.
     pub(crate) objtree: &'a Path,
     /// Whether make itself knows stage 3.
     pub(crate) distributed: bool,
     /// What to run on each finished object.
     pub(crate) post: Option<&'a Arc<[String]>>,
+    /// Starts the lines of output about the tree.
     pub(crate) label: Label<'a>,
 }
 
@@ -28,6 +30,7 @@ pub(crate) struct Backends<'a> {
 pub(crate) struct Label<'a>(pub(crate) Option<&'a str>);
 
 impl Label<'_> {
+    /// What a line of output calls `file`.
     pub(crate) fn of(self, file: &str) -> String {
         match self.0 {
             Some(arch) => format!("{arch}: {file}"),
@@ -42,10 +45,14 @@ const LONGEST_PATH: usize = 4096;
 impl Backends<'_> {
     /// Compiles each object of `bitcode` to its native object, and records how
     /// as kbuild does.
+    ///
+    /// # Errors
+    /// When kbuild's record of an object cannot be understood, before anything is
+    /// compiled, and when a compile fails, after all others were done.
     pub(crate) fn run(
         &self,
         bitcode: &[String],
-        state: &mut State<'_>,
+        state: &mut TreeState<'_>,
         session: &Session,
     ) -> Outcome {
         let flags = self.flags(bitcode)?;
@@ -57,7 +64,7 @@ impl Backends<'_> {
                 .collect(),
             ..Plan::default()
         };
-        let State { record, files, .. } = state;
+        let TreeState { record, files, .. } = state;
         record.keep_jobs(plan.jobs.iter());
         session.run_backends(&plan, record, files, self.label.0, &|job| {
             self.label.of(&job.output)
@@ -71,6 +78,7 @@ impl Backends<'_> {
         Ok(())
     }
 
+    /// The job that compiles bitcode `object`.
     pub(crate) fn job(&self, object: &str, flags: &BackendFlags) -> Job {
         Job {
             directory: self.objtree.to_owned(),
@@ -82,6 +90,7 @@ impl Backends<'_> {
         }
     }
 
+    /// Leaves the `.cmd` file of the native object of `object`, as kbuild would.
     fn record(&self, object: &str, flags: &BackendFlags) -> Result<()> {
         // modpost of kernels with THIN_DIST finds symbol versions by itself.
         let versions = match self.distributed {
@@ -96,6 +105,7 @@ impl Backends<'_> {
         )
     }
 
+    /// Reads the flags of every object of `bitcode`.
     fn flags(&self, bitcode: &[String]) -> std::result::Result<Vec<BackendFlags>, Failure> {
         let read: Vec<Result<BackendFlags>> = bitcode
             .par_iter()
@@ -115,7 +125,7 @@ impl Backends<'_> {
         if errors.is_empty() {
             return Ok(flags);
         }
-        Err(Failure::Unsaid(errors))
+        Err(Failure::Errors(errors))
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
+use super::state::write_if_changed;
 use backlto::error::{Error, Kind, Result};
 
 /// A `.cmd` file that has been read.
@@ -17,7 +18,7 @@ pub(crate) struct CmdFile {
     lines: Vec<u8>,
 }
 
-/// The `.cmd` file of `target`: `dir/.x.o.cmd` for `dir/x.o`.
+/// The path of the `.cmd` file of `target`: `dir/.x.o.cmd` for `dir/x.o`.
 pub(crate) fn path_of(objtree: &Path, target: &str) -> PathBuf {
     let target = Path::new(target);
     let name = target.file_name().unwrap_or_default().to_string_lossy();
@@ -25,6 +26,10 @@ pub(crate) fn path_of(objtree: &Path, target: &str) -> PathBuf {
 }
 
 impl CmdFile {
+    /// Reads the `.cmd` file of `target`, which is relative to `objtree`.
+    ///
+    /// # Errors
+    /// When there is none that can be read.
     pub(crate) fn read(objtree: &Path, target: &str) -> Result<CmdFile> {
         let path = path_of(objtree, target);
         let mut lines = b"\n".to_vec();
@@ -43,6 +48,9 @@ impl CmdFile {
     }
 
     /// The command that made `target`, as a shell would read it.
+    ///
+    /// # Errors
+    /// When the file does not tell.
     pub(crate) fn command(&self, target: &str) -> Result<String> {
         // Before Linux 6.2 the variable had no "saved" in its name.
         ["savedcmd_", "cmd_"]
@@ -58,6 +66,8 @@ impl CmdFile {
         self.variable("saved_c_flags_", target)
     }
 
+    /// What the file has for the variable named `kind` and `target`, as it stands
+    /// there.
     fn variable(&self, kind: &str, target: &str) -> Option<Cow<'_, str>> {
         let start = format!("{kind}{target} := ");
         let line = self.lines_with(&start).next()?;
@@ -82,7 +92,11 @@ impl CmdFile {
         })
     }
 
-    /// The words of the first command of `text`, without running a shell.
+    /// The words of the first command of `text`, which is from this file. No shell
+    /// is run.
+    ///
+    /// # Errors
+    /// When a shell could not read it either, or there are no words.
     pub(crate) fn words(&self, text: &str) -> Result<Vec<String>> {
         // What follows is objtool or another step of its own.
         let words = shlex::split(commands(text).next().unwrap_or_default())
@@ -93,6 +107,7 @@ impl CmdFile {
         Ok(words)
     }
 
+    /// An error that says `what` is wrong with the file.
     pub(crate) fn error(&self, what: &str) -> Error {
         Error::new(Kind::Input, format!("`{}` {what}", self.path.display()))
     }
@@ -101,13 +116,21 @@ impl CmdFile {
 /// The commands of `text`, as far as the operators between them tell, which only
 /// count where they are not quoted.
 pub(crate) fn commands(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
+    let mut left = Some(text);
     std::iter::from_fn(move || {
-        let text = rest?;
+        let text = left?;
         let end = end_of_command(text);
-        rest = end.map(|at| &text[at + 1..]);
+        left = end.map(|at| &text[at + 1..]);
         Some(&text[..end.unwrap_or(text.len())])
     })
+}
+
+/// Where the names of files begin in `words`, the command that compiles `object`:
+/// kbuild ends it with `-c -o OBJECT SOURCE`. `None` when it is another command.
+pub(crate) fn files_of_compile(words: &[String], object: &str) -> Option<usize> {
+    words
+        .windows(3)
+        .rposition(|end| end[0] == "-c" && end[1] == "-o" && end[2] == object)
 }
 
 /// Where the operator stands that ends the first command of `text`.
@@ -128,18 +151,23 @@ fn end_of_command(text: &str) -> Option<usize> {
     None
 }
 
+/// What make takes `text`, the value of a variable, for.
 fn unescape_make(text: &str) -> String {
     text.replace("$(pound)", "#")
         .replace("\\#", "#")
         .replace("$$", "$")
 }
 
-/// The inverse, as kbuild's `make-cmd` does it.
+/// `text` as make reads it back from the value of a variable, in the way of
+/// kbuild's `make-cmd`.
 fn escape_make(text: &str) -> String {
     text.replace('$', "$$").replace('#', "$(pound)")
 }
 
 /// Records that `command` made `target`, followed by `more` lines.
+///
+/// # Errors
+/// When the `.cmd` file cannot be written.
 pub(crate) fn write<'a>(
     objtree: &Path,
     target: &str,
@@ -151,8 +179,8 @@ pub(crate) fn write<'a>(
         text.push_str(line);
         text.push('\n');
     }
-    // make reads what it says, not when it was written.
-    super::steps::write(&path_of(objtree, target), &text)
+    // make goes by what the file says, not by when it was written.
+    write_if_changed(&path_of(objtree, target), &text)
 }
 
 #[cfg(test)]

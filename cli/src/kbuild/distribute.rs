@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::flags::BackendFlags;
-use super::running::Recipe;
-use crate::doors::distribute::{self, Description};
+use super::running::RunningRecipe;
+use crate::dtlto::LinkJobs;
 use crate::session::{Outcome, Settings, absolute};
 use backlto::error::Result;
 
@@ -19,19 +19,18 @@ use backlto::error::Result;
 /// When it cannot be read, no record tells the flags of an object, or a job
 /// fails.
 pub(crate) fn run(path: &Path, settings: &Settings) -> Outcome {
-    let description = Description::read(path)?;
+    let link = LinkJobs::read(path)?;
     let objtree = absolute(Path::new("."))?;
-    let running = Recipe::current();
+    let running = RunningRecipe::current();
     // What the linker decided on, as it does for its own backends: kbuild has
     // one answer for all objects, made for links without LTO.
-    let sections: Vec<&String> = description
-        .common
-        .args
+    let sections: Vec<&String> = link
+        .common_args()
         .iter()
         .filter(|arg| ["-ffunction-sections", "-fdata-sections"].contains(&arg.as_str()))
         .collect();
     let mut sets = HashMap::<Vec<String>, Arc<[String]>>::new();
-    let jobs = description
+    let jobs = link
         .jobs
         .iter()
         .map(|job| {
@@ -47,5 +46,5 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Outcome {
             Ok(job.with_flags(Arc::clone(shared), &objtree))
         })
         .collect::<Result<Vec<_>>>()?;
-    distribute::compile(jobs, &description, settings)
+    link.compile(jobs, settings)
 }

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cmdfile::CmdFile;
+use super::cmdfile::{CmdFile, files_of_compile};
 use crate::linker::{index_name, native_name};
-use crate::report::shell_words;
+use crate::text::shell_words;
 use backlto::error::{Error, Kind, Result};
 
 /// The flags of one object.
@@ -25,6 +25,10 @@ pub(crate) struct BackendFlags {
 const BACKEND: [&str; 2] = ["-fno-lto", "-Wno-unused-command-line-argument"];
 
 impl BackendFlags {
+    /// Reads the flags of `object` from the `.cmd` file that the front end left.
+    ///
+    /// # Errors
+    /// When there is none, or it does not hold a compile of `object`.
     pub(crate) fn read(objtree: &Path, object: &str) -> Result<BackendFlags> {
         let file = CmdFile::read(objtree, object)?;
         let command = file.words(&file.command(object)?)?;
@@ -38,7 +42,10 @@ impl BackendFlags {
         Ok(flags)
     }
 
-    /// The flags of `object` from the command `words` that compiles it.
+    /// Takes the flags of `object` from the command `words` that compiles it.
+    ///
+    /// # Errors
+    /// When it is no such command.
     pub(crate) fn from_compile(words: &[String], object: &str) -> Result<BackendFlags> {
         BackendFlags::from_words(words, object).map_err(|what| {
             Error::new(
@@ -48,18 +55,21 @@ impl BackendFlags {
         })
     }
 
+    /// Takes the flags of `object` from `words`; an error tells what is wrong with
+    /// them.
     fn from_words(words: &[String], object: &str) -> std::result::Result<BackendFlags, String> {
         let (compiler, front_end) = split_compiler(words);
         if compiler.is_empty() {
             return Err("records a command without a compiler".to_owned());
         }
-        let flags = without_files(front_end, object)
+        let files = files_of_compile(front_end, object)
             .ok_or_else(|| format!("does not end in `-c -o {object}`"))?;
+        let flags = front_end[..files].to_vec();
         let text = shell_words(&flags);
         Ok(BackendFlags::new(compiler, flags, &text))
     }
 
-    /// `text` is `flags` as a shell reads them.
+    /// The flags `flags` of `compiler`; `text` is what a shell reads as `flags`.
     fn new(compiler: &[String], flags: Vec<String>, text: &str) -> BackendFlags {
         BackendFlags {
             for_clang: compiler
@@ -74,7 +84,7 @@ impl BackendFlags {
         }
     }
 
-    /// kbuild's `cmd_cc_o_bc` for `object`.
+    /// The command that kbuild compiles bitcode `object` with (`cmd_cc_o_bc`).
     pub(crate) fn command(&self, object: &str) -> String {
         format!(
             "{} -x ir {} -fthinlto-index={} -c -o {} {object}",
@@ -94,14 +104,6 @@ fn split_compiler(words: &[String]) -> (&[String], &[String]) {
         .take_while(|word| !word.starts_with('-'))
         .count();
     words.split_at(compiler)
-}
-
-/// The front end's flags without `-c -o OBJECT SOURCE`, which come last.
-fn without_files(words: &[String], object: &str) -> Option<Vec<String>> {
-    let at = words
-        .windows(3)
-        .rposition(|w| w[0] == "-c" && w[1] == "-o" && w[2] == object)?;
-    Some(words[..at].to_vec())
 }
 
 /// Drops what steers the preprocessor alone. clang's driver forwards none of it
@@ -185,8 +187,9 @@ mod tests {
 
     #[test]
     fn files_are_cut_off() {
-        let words = owned(&["-O2", "-c", "-o", "a/x.o", "/src/a/x.c"]);
-        assert_eq!(without_files(&words, "a/x.o"), Some(owned(&["-O2"])));
-        assert_eq!(without_files(&words, "x.o"), None);
+        let words = owned(&["clang", "-O2", "-c", "-o", "a/x.o", "/src/a/x.c"]);
+        let flags = BackendFlags::from_compile(&words, "a/x.o").unwrap();
+        assert_eq!(flags.text, "clang -O2");
+        assert!(BackendFlags::from_compile(&words, "x.o").is_err());
     }
 }

@@ -14,7 +14,11 @@ use backlto::error::{Error, Kind, Result};
 /// Initcall sections by level, in link order.
 type Levels<'a> = BTreeMap<String, Vec<String>>;
 
-/// The script for `objects`, in link order and relative to `objtree`.
+/// The linker script for `objects`, which are in link order and relative to
+/// `objtree`.
+///
+/// # Errors
+/// When the symbols of an object cannot be read, or no object has an initcall.
 pub(crate) fn linker_script(objtree: &Path, objects: &[String]) -> Result<String> {
     let found: Vec<Vec<Initcall>> = objects
         .par_iter()
@@ -69,8 +73,9 @@ fn initcalls_of(objtree: &Path, path: &Path) -> Result<Vec<Initcall>> {
     names.sort_unstable();
     let mut calls = BTreeMap::new();
     for name in &names {
-        if let Some(rest) = name.strip_prefix("__initcall__") {
-            let call = parse(rest).map_err(|()| failed(&format!("odd initcall name `{name}`")))?;
+        if let Some(described) = name.strip_prefix("__initcall__") {
+            let call =
+                parse(described).map_err(|()| failed(&format!("odd initcall name `{name}`")))?;
             calls.extend(call.map(|call| (call.counter, call)));
         }
     }
@@ -97,8 +102,8 @@ fn symbol_names(
         .collect())
 }
 
-/// Takes `MODULE__COUNTER_LINE_FUNCTIONLEVEL` apart. Not an initcall: `None`;
-/// an initcall without a level: an error.
+/// Takes `MODULE__COUNTER_LINE_FUNCTIONLEVEL` apart. `None` means that it is not
+/// an initcall, an error that it is one without a level.
 fn parse(name: &str) -> std::result::Result<Option<Initcall>, ()> {
     // The module's name may itself contain what looks like the separator, so
     // the last place that fits is meant.
@@ -116,15 +121,15 @@ fn parse(name: &str) -> std::result::Result<Option<Initcall>, ()> {
     }))
 }
 
-/// `12_34_rest` as ("12", "34", "rest").
+/// Splits `12_34_name` into "12", "34" and "name".
 fn numbers(text: &str) -> Option<(&str, &str, &str)> {
-    let (first, rest) = text.split_once('_')?;
-    let (second, rest) = rest.split_once('_')?;
+    let (first, after) = text.split_once('_')?;
+    let (second, symbol) = after.split_once('_')?;
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    (digits(first) && digits(second)).then_some((first, second, rest))
+    (digits(first) && digits(second)).then_some((first, second, symbol))
 }
 
-/// The shortest ending that is a level, and what is before it.
+/// Splits the shortest ending that is a level from what is before it.
 fn split_level(symbol: &str) -> Option<(&str, &str)> {
     symbol
         .char_indices()

@@ -9,13 +9,13 @@
 
 use super::cmdfile;
 
-/// A recipe as a shell was given it.
-pub(crate) struct Recipe(String);
+/// The recipe that make is running, as its shell was given it.
+pub(crate) struct RunningRecipe(String);
 
-impl Recipe {
-    /// The recipe of the shell that started the linker that started this
-    /// process.
-    pub(crate) fn current() -> Option<Recipe> {
+impl RunningRecipe {
+    /// Reads the recipe of the shell that started the linker that started this
+    /// process; `None` when that is no shell with a command.
+    pub(crate) fn current() -> Option<RunningRecipe> {
         let linker = rustix::process::getppid()?.as_raw_nonzero().get();
         let status = std::fs::read_to_string(format!("/proc/{linker}/status")).ok()?;
         let shell: u32 = status
@@ -25,26 +25,23 @@ impl Recipe {
             .parse()
             .ok()?;
         let arguments = std::fs::read(format!("/proc/{shell}/cmdline")).ok()?;
-        Recipe::of_shell(&String::from_utf8_lossy(&arguments))
+        RunningRecipe::of_shell(&String::from_utf8_lossy(&arguments))
     }
 
-    /// `arguments` as in /proc/PID/cmdline: each followed by a NUL.
-    fn of_shell(arguments: &str) -> Option<Recipe> {
+    /// Takes the recipe from `arguments`, a shell's as in /proc/PID/cmdline: each
+    /// followed by a NUL.
+    fn of_shell(arguments: &str) -> Option<RunningRecipe> {
         let mut arguments = arguments.split('\0').skip(1);
         // make runs `sh -c TEXT`; other flags may be mixed in (`-ec`).
         arguments.find(|word| word.starts_with('-') && word.ends_with('c'))?;
-        Some(Recipe(arguments.next()?.to_owned()))
+        Some(RunningRecipe(arguments.next()?.to_owned()))
     }
 
-    /// The words of the command that compiles `object`.
+    /// The words of the command that compiles `object`, if the recipe has one.
     pub(crate) fn compile_of(&self, object: &str) -> Option<Vec<String>> {
         cmdfile::commands(&self.0)
             .filter_map(shlex::split)
-            .find(|words| {
-                words
-                    .windows(3)
-                    .any(|w| w[0] == "-c" && w[1] == "-o" && w[2] == object)
-            })
+            .find(|words| cmdfile::files_of_compile(words, object).is_some())
     }
 }
 
@@ -59,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_compile_is_found_among_the_commands() {
-        let recipe = Recipe::of_shell(TEXT).unwrap();
+        let recipe = RunningRecipe::of_shell(TEXT).unwrap();
         assert_eq!(
             recipe.compile_of("fs/a.o").unwrap(),
             [
@@ -77,6 +74,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_no_shell_has_no_recipe() {
-        assert!(Recipe::of_shell("make\0all\0").is_none());
+        assert!(RunningRecipe::of_shell("make\0all\0").is_none());
     }
 }

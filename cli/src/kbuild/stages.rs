@@ -2,49 +2,49 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::SystemTime;
 
 use super::backends::{Backends, Label};
 use super::cmdfile::CmdFile;
-use super::recipe::{INITCALLS, Recipe};
-use super::steps::State;
+use super::link_plan::{INITCALLS, LinkPlan};
+use super::request::Stage;
+use super::state::{self, TreeState};
 use super::tree::Tree;
-use super::{Stage, archive, cmdfile, initcalls, steps};
+use super::{archive, cmdfile, initcalls};
 use crate::linker::{index_name, native_name, read_index_list};
-use crate::report::shell_words;
 use crate::session::Outcome;
+use crate::text::shell_words;
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental;
 
 /// Every bitcode object, one per line, as the thin link saw them.
 pub(crate) const INDEX_LIST: &str = "vmlinux.thinlto-index";
 /// Every object of vmlinux in link order.
 const ORDER: &str = "builtin.order";
-/// The archive that `ORDER` lists, on THIN_DIST kernels.
+/// The archive that [`ORDER`] lists, on THIN_DIST kernels.
 const FIXUP: &str = "built-in-fixup.a";
-/// The same with native objects.
+/// The archive of every object of vmlinux, native ones in place of bitcode.
 const ARCHIVE: &str = "vmlinux.a";
-/// What stage 4 makes of it.
+/// What stage 4 makes of [`ARCHIVE`].
 const VMLINUX_O: &str = "vmlinux.o";
 
-/// The stages of a tree.
+/// The stages of one tree.
 pub(crate) struct Stages<'a> {
     tree: &'a Tree<'a>,
-    recipe: &'a Recipe,
+    plan: &'a LinkPlan,
     label: Label<'a>,
 }
 
 impl<'a> Stages<'a> {
-    pub(crate) fn new(tree: &'a Tree<'a>, recipe: &'a Recipe, label: Label<'a>) -> Stages<'a> {
-        Stages {
-            tree,
-            recipe,
-            label,
-        }
+    /// The stages of `tree`, which is linked by `plan`; `label` tells its lines of
+    /// output from those of other trees.
+    pub(crate) fn new(tree: &'a Tree<'a>, plan: &'a LinkPlan, label: Label<'a>) -> Stages<'a> {
+        Stages { tree, plan, label }
     }
 
-    /// Does them up to `to`.
-    pub(crate) fn run(&self, to: Stage, state: &mut State<'_>) -> Outcome {
+    /// Does the stages up to `to`.
+    ///
+    /// # Errors
+    /// When a stage fails; those before it keep what they wrote.
+    pub(crate) fn run(&self, to: Stage, state: &mut TreeState<'_>) -> Outcome {
         let order = self.order(state)?;
         let bitcode = self.thin_link(&order, state)?;
         if to == Stage::ThinLink {
@@ -74,17 +74,17 @@ impl<'a> Stages<'a> {
     }
 
     /// The objects of vmlinux in link order: what `builtin.order` lists.
-    fn order(&self, state: &mut State<'_>) -> Result<Vec<String>> {
+    fn order(&self, state: &mut TreeState<'_>) -> Result<Vec<String>> {
         let mut order = Vec::new();
         let mut seen = HashSet::new();
-        for archive in &self.recipe.archives {
+        for archive in &self.plan.archives {
             for member in archive::members(&self.tree.path, archive)? {
                 if seen.insert(member.clone()) {
                     order.push(member);
                 }
             }
         }
-        let head = self.tree.path.join(&self.recipe.head_list);
+        let head = self.tree.path.join(&self.plan.head_list);
         let list = std::fs::read_to_string(&head).map_err(|e| {
             Error::new(Kind::Input, format!("cannot read `{}`", head.display())).because(e)
         })?;
@@ -100,33 +100,27 @@ impl<'a> Stages<'a> {
         Ok(order)
     }
 
-    /// Stage 2. Returns the bitcode objects, in link order.
-    fn thin_link(&self, order: &[String], state: &mut State<'_>) -> Result<Vec<String>> {
+    /// Does stage 2, the thin link. Returns the bitcode objects, in link order.
+    fn thin_link(&self, order: &[String], state: &mut TreeState<'_>) -> Result<Vec<String>> {
         if self.tree.distributed {
             self.write_archive(FIXUP, order, state)?;
-            steps::make_younger(&self.tree.path, FIXUP, &self.recipe.archives);
+            state::date_after(&self.tree.path, FIXUP, &self.plan.archives);
             self.record(FIXUP, &self.fixup_command())?;
         }
         self.write(ORDER, &lines(order))?;
         if self.tree.distributed {
-            steps::make_younger(&self.tree.path, ORDER, &[FIXUP.to_owned()]);
-            self.record(ORDER, &format!("{} t {FIXUP} > {ORDER}", self.recipe.ar))?;
+            state::date_after(&self.tree.path, ORDER, &[FIXUP.to_owned()]);
+            self.record(ORDER, &format!("{} t {FIXUP} > {ORDER}", self.plan.ar))?;
         }
 
-        let mut args = self.recipe.linker_flags.clone();
+        let mut args = self.plan.linker_flags.clone();
         args.extend([
             "-r".to_owned(),
             format!("--thinlto-index-only={INDEX_LIST}"),
             format!("@{ORDER}"),
         ]);
-        let command = command_text(&self.recipe.ld, &args);
-        let inputs = state.digest(
-            &[
-                &command,
-                self.tree.linker_identity.as_deref().unwrap_or_default(),
-            ],
-            order,
-        );
+        let command = command_text(&self.plan.ld, &args);
+        let inputs = state.digest(&[&command, &self.tree.linker_identity], order);
         state.step(INDEX_LIST, inputs, &|| indexes(&self.tree.path), || {
             self.say("LD", INDEX_LIST);
             // A list that a failed link left half-written must not look fresh to
@@ -138,7 +132,7 @@ impl<'a> Stages<'a> {
             }
             linked
         })?;
-        steps::make_younger(&self.tree.path, INDEX_LIST, &[ORDER.to_owned()]);
+        state::date_after(&self.tree.path, INDEX_LIST, &[ORDER.to_owned()]);
         self.record(INDEX_LIST, &command)?;
 
         let bitcode = read_index_list(&self.tree.path.join(INDEX_LIST))?;
@@ -148,8 +142,8 @@ impl<'a> Stages<'a> {
         }
     }
 
-    /// Stage 3.
-    fn backends(&self, order: &[String], bitcode: &[String], state: &mut State<'_>) -> Outcome {
+    /// Does stage 3, the backends.
+    fn backends(&self, order: &[String], bitcode: &[String], state: &mut TreeState<'_>) -> Outcome {
         let known: HashSet<&String> = order.iter().collect();
         if let Some(stranger) = bitcode.iter().find(|object| !known.contains(object)) {
             return Err(self
@@ -172,7 +166,7 @@ impl<'a> Stages<'a> {
         &self,
         order: &[String],
         bitcode: &[String],
-        state: &mut State<'_>,
+        state: &mut TreeState<'_>,
     ) -> Result<Vec<String>> {
         let bitcode: HashSet<&String> = bitcode.iter().collect();
         let objects: Vec<String> = order
@@ -183,7 +177,7 @@ impl<'a> Stages<'a> {
             })
             .collect();
         self.write_archive(ARCHIVE, &objects, state)?;
-        steps::make_younger(
+        state::date_after(
             &self.tree.path,
             ARCHIVE,
             &[ORDER, INDEX_LIST].map(str::to_owned),
@@ -195,43 +189,37 @@ impl<'a> Stages<'a> {
                     "rm -f {ARCHIVE}; while read -r obj; do if grep -Fqx ${{obj}} {INDEX_LIST}; \
                      then echo ${{obj%.o}}.thinlto-native.o; else echo ${{obj}}; fi; \
                      done < {ORDER} | xargs {} cDPrS --thin {ARCHIVE}",
-                    self.recipe.ar
+                    self.plan.ar
                 ),
             )?;
         }
         Ok(objects)
     }
 
-    /// Stage 4: `vmlinux.o`.
-    fn link(&self, objects: &[String], state: &mut State<'_>) -> Result<()> {
+    /// Does stage 4: links `vmlinux.o` from `objects`.
+    fn link(&self, objects: &[String], state: &mut TreeState<'_>) -> Result<()> {
         let mut all = objects.to_vec();
-        for library in self.recipe.libraries() {
+        for library in self.plan.libraries() {
             match library.ends_with(".a") {
                 true => all.extend(archive::members(&self.tree.path, library)?),
                 false => all.push(library.clone()),
             }
         }
-        let command = command_text(&self.recipe.ld, &self.recipe.link);
-        let inputs = state.digest(
-            &[
-                &command,
-                self.tree.linker_identity.as_deref().unwrap_or_default(),
-            ],
-            &all,
-        );
+        let command = command_text(&self.plan.ld, &self.plan.link);
+        let inputs = state.digest(&[&command, &self.tree.linker_identity], &all);
         let mut outputs = [INITCALLS, VMLINUX_O].map(str::to_owned).to_vec();
-        outputs.extend(self.recipe.map().map(str::to_owned));
+        outputs.extend(self.plan.map().map(str::to_owned));
         state.step(VMLINUX_O, inputs, &|| Some(outputs.clone()), || {
             self.say("GEN", INITCALLS);
             self.write(INITCALLS, &initcalls::linker_script(&self.tree.path, &all)?)?;
             self.say("LD", VMLINUX_O);
-            self.run_linker(&self.recipe.link, "the link of vmlinux.o")
+            self.run_linker(&self.plan.link, "the link of vmlinux.o")
         })?;
         let mut read = vec![ARCHIVE.to_owned()];
-        read.extend(self.recipe.libraries().cloned());
-        steps::make_younger(&self.tree.path, INITCALLS, &read);
+        read.extend(self.plan.libraries().cloned());
+        state::date_after(&self.tree.path, INITCALLS, &read);
         read.push(INITCALLS.to_owned());
-        steps::make_younger(&self.tree.path, VMLINUX_O, &read);
+        state::date_after(&self.tree.path, VMLINUX_O, &read);
         self.record_link(&command)
     }
 
@@ -245,14 +233,19 @@ impl<'a> Stages<'a> {
             .is_ok_and(|recorded| recorded == command)
         {
             // It is checked against the makefiles by its time.
-            incremental::make_younger(&path, Some(SystemTime::now()));
+            state::date_now(&path);
             return Ok(());
         }
         self.record(VMLINUX_O, command)
     }
 
     /// Writes the thin archive `name` of `members`, unless it is there.
-    fn write_archive(&self, name: &str, members: &[String], state: &mut State<'_>) -> Result<()> {
+    fn write_archive(
+        &self,
+        name: &str,
+        members: &[String],
+        state: &mut TreeState<'_>,
+    ) -> Result<()> {
         let inputs = state.digest(&[name], members);
         state.step(name, inputs, &|| Some(vec![name.to_owned()]), || {
             self.say("AR", name);
@@ -267,14 +260,14 @@ impl<'a> Stages<'a> {
         session.link(linker, &self.tree.path, args, doing)
     }
 
-    /// kbuild's `cmd_ar_builtin_fixup`.
+    /// The command that kbuild makes [`FIXUP`] with (`cmd_ar_builtin_fixup`).
     fn fixup_command(&self) -> String {
-        let ar = &self.recipe.ar;
+        let ar = &self.plan.ar;
         format!(
             "rm -f {FIXUP}; {ar} cDPrST {FIXUP} {}; \
              {ar} mPi $({ar} t {FIXUP} | sed -n 1p) {FIXUP} $({ar} t {FIXUP} | grep -F -f {})",
-            self.recipe.archives.join(" "),
-            self.recipe.head_list.display()
+            self.plan.archives.join(" "),
+            self.plan.head_list.display()
         )
     }
 
@@ -283,12 +276,12 @@ impl<'a> Stages<'a> {
     }
 
     fn write(&self, file: &str, text: &str) -> Result<()> {
-        steps::write(&self.tree.path.join(file), text)
+        state::write_if_changed(&self.tree.path.join(file), text)
     }
 }
 
-/// What a thin link has written in the tree at `objtree`: names of indexes, and
-/// their list.
+/// Names the files that a thin link has written in the tree at `objtree`: the
+/// summary indexes, and their list. `None` when there is no list.
 pub(crate) fn indexes(objtree: &Path) -> Option<Vec<String>> {
     let bitcode = read_index_list(&objtree.join(INDEX_LIST)).ok()?;
     let mut files: Vec<String> = bitcode.iter().map(|object| index_name(object)).collect();

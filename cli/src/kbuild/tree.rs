@@ -1,24 +1,21 @@
-//! Object trees: what they are configured for, and their way through the stages.
+//! Object trees: where they are and what they are configured for.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::backends::Label;
-use super::recipe::Recipe;
-use super::stages::Stages;
-use super::steps::State;
-use super::{Request, archive};
+use super::archive;
 use crate::linker::Linker;
-use crate::session::{Outcome, Session, absolute};
+use crate::session::{Session, absolute};
 use backlto::error::{Error, Kind, Result};
 
 /// An object tree, and what its build is made of.
 pub(crate) struct Tree<'a> {
+    /// Where it is; an absolute path.
     pub(crate) path: PathBuf,
     /// What lines of output about it start with, when there are several: its
     /// architecture.
-    name: String,
+    pub(crate) name: String,
     /// `CONFIG_LTO_CLANG_THIN_DIST`: make itself knows stages 2 and 3.
     pub(crate) distributed: bool,
     /// Any object that clang compiled.
@@ -27,17 +24,24 @@ pub(crate) struct Tree<'a> {
     pub(crate) make_variables: &'a [String],
     /// What to run on each finished object.
     pub(crate) post: Option<Arc<[String]>>,
+    /// The linker of stages 2 and 4.
     pub(crate) linker: &'a Linker,
     /// What tells the linker from others.
-    pub(crate) linker_identity: Option<String>,
+    pub(crate) linker_identity: String,
+    /// What all trees of the run share.
     pub(crate) session: &'a Session,
 }
 
 impl<'a> Tree<'a> {
+    /// Looks at the tree at `objtree`: its configuration, and whether its front
+    /// end is done.
+    ///
+    /// # Errors
+    /// When it is no object tree of a kernel with ThinLTO, or holds no bitcode.
     pub(crate) fn open(
         objtree: &Path,
-        request: &'a Request,
-        post: Option<Vec<String>>,
+        make_variables: &'a [String],
+        post: Option<Arc<[String]>>,
         linker: &'a Linker,
         session: &'a Session,
     ) -> Result<Tree<'a>> {
@@ -47,38 +51,28 @@ impl<'a> Tree<'a> {
             object: any_bitcode(&path)?,
             name: architecture(&path).unwrap_or_else(|_| objtree.display().to_string()),
             path,
-            make_variables: &request.make_variables,
-            post: post.map(Arc::from),
+            make_variables,
+            post,
             linker,
             linker_identity: linker.identity(),
             session,
         })
     }
-
-    /// Does the stages up to the one that `request` names. `several` trees share
-    /// the output.
-    pub(crate) fn run(&self, request: &Request, several: bool) -> Outcome {
-        let mut state = State::read(&self.path);
-        let label = Label(several.then_some(&self.name));
-        let outcome = Recipe::find(self, &mut state)
-            .map_err(Into::into)
-            .and_then(|recipe| Stages::new(self, &recipe, label).run(request.to, &mut state));
-        // What was done before a failure need not be done again.
-        state.keep();
-        outcome
-    }
 }
 
 /// The architecture that the tree at `objtree` is configured for, by the name
-/// that make knows it by.
+/// that make knows it by (`ARCH=`).
+///
+/// # Errors
+/// When the tree's configuration does not tell.
 pub(crate) fn architecture(objtree: &Path) -> Result<String> {
     // "# Linux/arm64 6.12.1 Kernel Configuration"
     let config = objtree.join(".config");
     std::fs::read_to_string(&config)
         .ok()
         .and_then(|text| {
-            let (_, rest) = text.split_once("# Linux/")?;
-            rest.split_whitespace().next().map(str::to_owned)
+            let (_, after) = text.split_once("# Linux/")?;
+            after.split_whitespace().next().map(str::to_owned)
         })
         .ok_or_else(|| {
             Error::new(
@@ -90,7 +84,21 @@ pub(crate) fn architecture(objtree: &Path) -> Result<String> {
         })
 }
 
-/// Whether the tree is of a THIN_DIST kernel; an error when it has no ThinLTO.
+/// The folder below `arch/` that holds the sources for `ARCH=arch` (`SRCARCH` in
+/// the kernel's Makefile).
+pub(crate) fn source_architecture(arch: &str) -> &str {
+    match arch {
+        "i386" | "x86_64" => "x86",
+        "sparc32" | "sparc64" => "sparc",
+        "parisc64" => "parisc",
+        _ => arch,
+    }
+}
+
+/// Whether the tree at `objtree` is of a THIN_DIST kernel.
+///
+/// # Errors
+/// When it is no configured object tree, or has no ThinLTO.
 pub(crate) fn is_distributed(objtree: &Path) -> Result<bool> {
     let config = objtree.join("include/config/auto.conf");
     let text = std::fs::read_to_string(&config).map_err(|e| {

@@ -1,17 +1,18 @@
-//! What kbuild would run in stages 2 to 4 of a tree: read from the `.cmd`
-//! files of an earlier build, else asked of the tree's own makefiles.
+//! How kbuild would link a tree in stages 2 to 4: read from the `.cmd` files of
+//! an earlier build, else asked of the tree's own makefiles.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::answers::Answers;
 use super::cmdfile::{self, CmdFile};
-use super::steps::State;
-use super::tree::Tree;
+use super::make::MakeVariables;
+use super::state::TreeState;
+use super::tree::{self, Tree};
 use backlto::error::Result;
 
-/// The commands of stages 2 to 4.
+/// What the commands of stages 2 to 4 consist of.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Recipe {
+pub(crate) struct LinkPlan {
     /// kbuild's name for the linker, for `.cmd` files.
     pub(crate) ld: String,
     /// kbuild's name for llvm-ar, for `.cmd` files.
@@ -29,7 +30,7 @@ pub(crate) struct Recipe {
 /// The initcall order, as the linker reads it.
 pub(crate) const INITCALLS: &str = ".tmp_initcalls.lds";
 
-impl Recipe {
+impl LinkPlan {
     /// The libraries searched by the final link (`KBUILD_VMLINUX_LIBS`).
     pub(crate) fn libraries(&self) -> impl Iterator<Item = &String> {
         self.link
@@ -45,19 +46,23 @@ impl Recipe {
         self.link.iter().find_map(|word| word.strip_prefix("-Map="))
     }
 
-    /// Finds the recipe of `tree`.
-    pub(crate) fn find(tree: &Tree<'_>, state: &mut State<'_>) -> Result<Recipe> {
+    /// Finds out how `tree` is linked.
+    ///
+    /// # Errors
+    /// When no record tells and make cannot be asked, or has no sensible answer.
+    pub(crate) fn find(tree: &Tree<'_>, state: &mut TreeState<'_>) -> Result<LinkPlan> {
         if tree.make_variables.is_empty()
-            && let Some(recipe) = Recipe::from_records(tree)
+            && let Some(plan) = LinkPlan::from_records(tree)
         {
-            return Ok(recipe);
+            return Ok(plan);
         }
-        Recipe::from_make(&Answers::of(tree, state)?)
+        LinkPlan::from_make(&MakeVariables::of(tree, state)?)
     }
 
-    /// From the `.cmd` files of an earlier build, unless the configuration has
-    /// changed since.
-    fn from_records(tree: &Tree<'_>) -> Option<Recipe> {
+    /// Reads the plan from the `.cmd` files of an earlier build; `None` when there
+    /// are none of this shape, or the configuration or a makefile that decides how
+    /// the kernel is linked is newer.
+    fn from_records(tree: &Tree<'_>) -> Option<LinkPlan> {
         let objtree = tree.path.as_path();
         let archive = if tree.distributed {
             "built-in-fixup.a"
@@ -75,31 +80,34 @@ impl Recipe {
         let (link, link_file) = read("vmlinux.o")?;
         let link = link_file.words(&link).ok()?;
         let (archive_command, _) = read(archive)?;
-        let recipe = Recipe::from_commands(archive, &archive_command, &link)?;
+        let plan = LinkPlan::from_commands(archive, &archive_command, &link)?;
         let recorded = modified(&cmdfile::path_of(objtree, "vmlinux.o"))?;
-        let older = |makefile: PathBuf| modified(&makefile).is_none_or(|time| time <= recorded);
-        let unchanged = recipe.makefiles(objtree).all(older);
-        unchanged.then_some(recipe)
+        plan.makefiles_are_older_than(recorded, objtree)
+            .then_some(plan)
     }
 
-    /// The makefiles of the source tree that decide how the kernel is linked.
-    fn makefiles(&self, objtree: &Path) -> impl Iterator<Item = PathBuf> {
+    /// Whether the makefiles that decide how the kernel of `objtree` is linked are
+    /// all older than `recorded`.
+    fn makefiles_are_older_than(&self, recorded: SystemTime, objtree: &Path) -> bool {
         // SOURCE/scripts/head-object-list.txt
         let source = self.head_list.ancestors().nth(2).unwrap_or(Path::new(""));
-        let arch = super::tree::architecture(objtree).unwrap_or_default();
-        [
-            "Makefile".to_owned(),
-            "scripts/Makefile.vmlinux_a".to_owned(),
-            "scripts/Makefile.vmlinux_o".to_owned(),
-            format!("arch/{arch}/Makefile"),
-        ]
-        .map(|name| objtree.join(source).join(name))
-        .into_iter()
+        let written = |name: &str| modified(&objtree.join(source).join(name));
+        let arch = tree::architecture(objtree).unwrap_or_default();
+        let arch_makefile = format!("arch/{}/Makefile", tree::source_architecture(&arch));
+        // Every kernel has the first two; one that is not where it was looked for
+        // proves nothing.
+        let is_older = |name: &str| written(name).is_some_and(|time| time <= recorded);
+        let no_newer = |name: &str| written(name).is_none_or(|time| time <= recorded);
+        is_older("Makefile")
+            && is_older(&arch_makefile)
+            && no_newer("scripts/Makefile.vmlinux_a")
+            && no_newer("scripts/Makefile.vmlinux_o")
     }
 
-    /// `archive_command` is kbuild's `cmd_ar_builtin_fixup`, on kernels without
-    /// THIN_DIST `cmd_ar_vmlinux.a`; `link` the words of `cmd_ld_vmlinux.o`.
-    fn from_commands(archive: &str, archive_command: &str, link: &[String]) -> Option<Recipe> {
+    /// Takes the plan from kbuild's commands; `None` when they have another shape.
+    /// `archive_command` is `cmd_ar_builtin_fixup`, on kernels without THIN_DIST
+    /// `cmd_ar_vmlinux.a`; `link` the words of `cmd_ld_vmlinux.o`.
+    fn from_commands(archive: &str, archive_command: &str, link: &[String]) -> Option<LinkPlan> {
         let (ld, link) = link.split_first()?;
         let relocatable = link.iter().position(|word| word == "-r")?;
         // rm -f X; AR cDPrST X ARCHIVES...; AR mPi ... -f LIST)
@@ -109,7 +117,7 @@ impl Recipe {
         let (ar, creation) = creation.split_first()?;
         let at = creation.iter().position(|word| word == archive)?;
         let (_, list) = rest.rsplit_once(" -f ")?;
-        Some(Recipe {
+        Some(LinkPlan {
             ld: ld.clone(),
             ar: ar.clone(),
             archives: creation[at + 1..].to_vec(),
@@ -119,22 +127,23 @@ impl Recipe {
         })
     }
 
-    fn from_make(answers: &Answers) -> Result<Recipe> {
+    /// Makes the plan of what `scripts/Makefile.vmlinux_o` would use.
+    fn from_make(variables: &MakeVariables) -> Result<LinkPlan> {
         let words = |name: &str| {
-            let value = answers.get(name)?;
-            shlex::split(value).ok_or_else(|| answers.error(&format!("`{name}` is `{value}`")))
+            let value = variables.get(name)?;
+            shlex::split(value).ok_or_else(|| variables.error(&format!("`{name}` is `{value}`")))
         };
         // Without a makefile, or with one of another project, make succeeds too.
         let archives = words("KBUILD_VMLINUX_OBJS")?;
         if archives.is_empty() {
-            return Err(answers.error("`KBUILD_VMLINUX_OBJS` is empty"));
+            return Err(variables.error("`KBUILD_VMLINUX_OBJS` is empty"));
         }
         let linker_flags = words("KBUILD_LDFLAGS")?;
         // scripts/Makefile.vmlinux_o
         let mut link = linker_flags.clone();
         let mut add = |more: &[&str]| link.extend(more.iter().map(|&s| s.to_owned()));
         add(&["-r", "-o", "vmlinux.o"]);
-        if answers.get("CONFIG_BUILTIN_MODULE_RANGES")? == "y" {
+        if variables.get("CONFIG_BUILTIN_MODULE_RANGES")? == "y" {
             add(&["-Map=vmlinux.o.map"]);
         }
         add(&["-T", INITCALLS]);
@@ -146,18 +155,19 @@ impl Recipe {
         ]);
         link.extend(words("KBUILD_VMLINUX_LIBS")?);
         link.push("--end-group".to_owned());
-        Ok(Recipe {
-            ld: answers.get("LD")?.to_owned(),
-            ar: answers.get("AR")?.to_owned(),
+        Ok(LinkPlan {
+            ld: variables.get("LD")?.to_owned(),
+            ar: variables.get("AR")?.to_owned(),
             archives,
             linker_flags,
             link,
-            head_list: Path::new(answers.get("srctree")?).join("scripts/head-object-list.txt"),
+            head_list: Path::new(variables.get("srctree")?).join("scripts/head-object-list.txt"),
         })
     }
 }
 
-fn modified(path: &Path) -> Option<std::time::SystemTime> {
+/// When the file at `path` was last written, if it is there.
+fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).ok()?.modified().ok()
 }
 
@@ -175,17 +185,14 @@ mod tests {
             llvm-ar-22 mPiT $(llvm-ar-22 t vmlinux.a | sed -n 1p) vmlinux.a \
             $(llvm-ar-22 t vmlinux.a | grep -F -f /src/scripts/head-object-list.txt)";
         let link = shlex::split(LINK).unwrap();
-        let recipe = Recipe::from_commands("vmlinux.a", archive, &link).unwrap();
-        assert_eq!(recipe.ld, "ld.lld-22");
-        assert_eq!(recipe.ar, "llvm-ar-22");
-        assert_eq!(recipe.archives, ["./built-in.a", "lib/lib.a"]);
+        let plan = LinkPlan::from_commands("vmlinux.a", archive, &link).unwrap();
+        assert_eq!(plan.ld, "ld.lld-22");
+        assert_eq!(plan.ar, "llvm-ar-22");
+        assert_eq!(plan.archives, ["./built-in.a", "lib/lib.a"]);
+        assert_eq!(plan.linker_flags, ["-m", "elf_x86_64", "-z", "noexecstack"]);
+        assert_eq!(plan.libraries().collect::<Vec<_>>(), ["a/lib.a"]);
         assert_eq!(
-            recipe.linker_flags,
-            ["-m", "elf_x86_64", "-z", "noexecstack"]
-        );
-        assert_eq!(recipe.libraries().collect::<Vec<_>>(), ["a/lib.a"]);
-        assert_eq!(
-            recipe.head_list,
+            plan.head_list,
             Path::new("/src/scripts/head-object-list.txt")
         );
     }
@@ -195,7 +202,7 @@ mod tests {
         let link = shlex::split(LINK).unwrap();
         for odd in ["", "rm -f vmlinux.a", "rm -f vmlinux.a; ar x; true"] {
             assert_eq!(
-                Recipe::from_commands("vmlinux.a", odd, &link),
+                LinkPlan::from_commands("vmlinux.a", odd, &link),
                 None,
                 "{odd}"
             );

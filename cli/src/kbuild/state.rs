@@ -1,42 +1,65 @@
-//! Steps that are not compiles, left out when content proves that they would
-//! write what is there. Times are kept as make wants them: what is written anew
+//! What backlto knows of an object tree: its record, and its files now. Steps
+//! that are not compiles are left out when content proves that they would write
+//! what is there. Times are kept as make wants them: what is written anew
 //! without a change keeps its own, and nothing looks older than what it is made
 //! of.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::RECORD;
+use serde::{Deserialize, Serialize};
+
 use crate::session::keep_record;
 use backlto::digest::{Digest, Hasher};
 use backlto::error::Result;
 use backlto::files::Files;
 use backlto::incremental;
 use backlto::incremental::Record;
-use serde::{Deserialize, Serialize};
 
-/// A step that is not a compile: what it read and wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Step {
+/// The file of a tree that holds its record, of what the objects are made of;
+/// `make clean` removes files of such names.
+pub(crate) const RECORD: &str = ".tmp_backlto";
+
+/// What is known of a tree: from earlier builds, and of its files now.
+pub(crate) struct TreeState<'a> {
+    objtree: &'a Path,
+    /// What earlier builds recorded.
+    pub(crate) record: Record,
+    /// The files that were read in this run.
+    pub(crate) files: Files,
+}
+
+/// What a step that is not a compile has read and written.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Step {
     /// Command and content of everything that it reads.
     inputs: Digest,
     /// Names and content of what it writes.
     outputs: Digest,
 }
 
-/// What is known of a tree: from earlier builds, and of its files now.
-pub(crate) struct State<'a> {
-    objtree: &'a Path,
-    pub(crate) record: Record,
-    pub(crate) files: Files,
+/// What make said, and would say again to the same question while the makefiles
+/// are the same.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MakeAnswer {
+    /// The question, and names and content of `makefiles`.
+    pub(crate) inputs: Digest,
+    /// The makefiles that make has read.
+    pub(crate) makefiles: Vec<String>,
+    /// What make printed.
+    pub(crate) text: String,
 }
+
+/// The name that the record has for make's answer.
+const MAKE_ANSWER: &str = "make";
 
 /// Names the files that a step has written, if it has.
 pub(crate) type Outputs<'a> = &'a dyn Fn() -> Option<Vec<String>>;
 
-impl<'a> State<'a> {
-    /// That of the tree at `objtree`.
-    pub(crate) fn read(objtree: &'a Path) -> State<'a> {
-        State {
+impl<'a> TreeState<'a> {
+    /// Reads the record of the tree at `objtree`.
+    pub(crate) fn read(objtree: &'a Path) -> TreeState<'a> {
+        TreeState {
             objtree,
             record: Record::read(&objtree.join(RECORD)),
             files: Files::default(),
@@ -48,7 +71,17 @@ impl<'a> State<'a> {
         keep_record(&self.record, &self.objtree.join(RECORD));
     }
 
-    /// A digest of `words` and of the names and files of `files`, which are
+    /// What make answered in an earlier run, whatever it was asked.
+    pub(crate) fn make_answer(&self) -> Option<MakeAnswer> {
+        self.record.note(MAKE_ANSWER)
+    }
+
+    /// Remembers what make has answered; `None` forgets it.
+    pub(crate) fn set_make_answer(&mut self, answer: Option<&MakeAnswer>) {
+        self.record.set_note(MAKE_ANSWER, answer);
+    }
+
+    /// A digest of `words` and of the names and contents of `files`, which are
     /// relative to the tree; `None` when one cannot be read.
     pub(crate) fn digest(&mut self, words: &[&str], files: &[String]) -> Option<Digest> {
         let paths = self.paths(files);
@@ -76,10 +109,14 @@ impl<'a> State<'a> {
     }
 
     /// Has `run` write `outputs`, unless the step `name` has written them as they
-    /// are from the same `inputs`, which are all that it depends on.
+    /// are from the same `inputs`, which are all that it depends on. Without
+    /// `inputs` it always runs.
     ///
-    /// Those that stay the same keep their time, but for the file `name`: by that
-    /// make sees that the step was done.
+    /// Outputs that stay the same keep their time, but for the file `name`: by
+    /// that make sees that the step was done.
+    ///
+    /// # Errors
+    /// Those of `run`. The step is then due again.
     pub(crate) fn step(
         &mut self,
         name: &str,
@@ -89,11 +126,12 @@ impl<'a> State<'a> {
     ) -> Result<()> {
         let files = outputs();
         let now = files.as_ref().and_then(|files| self.digest(&[], files));
-        let known: Option<Step> = self.record.note(name);
+        let note = format!("step {name}");
+        let known: Option<Step> = self.record.note(&note);
         if known.is_some_and(|step| inputs == Some(step.inputs) && now == Some(step.outputs)) {
             return Ok(());
         }
-        self.record.set_note::<Step>(name, None);
+        self.record.set_note(&note, None::<&Step>);
         let paths = self.paths(&files.unwrap_or_default());
         let before = self.files.take(paths);
         before.take([self.objtree.join(name)]);
@@ -102,15 +140,15 @@ impl<'a> State<'a> {
         let now = files.as_ref().and_then(|files| self.digest(&[], files));
         self.files.keep_times(&before);
         if let (Some(inputs), Some(outputs)) = (inputs, now) {
-            self.record.set_note(name, Some(&Step { inputs, outputs }));
+            self.record.set_note(&note, Some(&Step { inputs, outputs }));
         }
         Ok(())
     }
 }
 
 /// Sees to it that the file `name` of `directory` does not look older than
-/// `inputs`.
-pub(crate) fn make_younger(directory: &Path, name: &str, inputs: &[String]) {
+/// `inputs`, which are files there too.
+pub(crate) fn date_after(directory: &Path, name: &str, inputs: &[String]) {
     let newest = inputs
         .iter()
         .filter_map(|input| directory.join(input).metadata().ok()?.modified().ok())
@@ -118,8 +156,16 @@ pub(crate) fn make_younger(directory: &Path, name: &str, inputs: &[String]) {
     incremental::make_younger(&directory.join(name), newest);
 }
 
-/// Writes `text` to the file at `path`, unless it is there.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+/// Gives the file at `path` the present time.
+pub(crate) fn date_now(path: &Path) {
+    incremental::make_younger(path, Some(SystemTime::now()));
+}
+
+/// Writes `text` to the file at `path`, which is left alone when it has that text.
+///
+/// # Errors
+/// When the file cannot be written; what was there before stays.
+pub(crate) fn write_if_changed(path: &Path, text: &str) -> Result<()> {
     if std::fs::read(path).is_ok_and(|before| before == text.as_bytes()) {
         return Ok(());
     }
@@ -128,7 +174,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
 
@@ -137,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn names_and_files_count() {
+    fn names_and_contents_count() {
         let tree = tempfile::tempdir().unwrap();
         write_file(tree.path(), "a", "1");
         write_file(tree.path(), "b", "1");
         let of = |words: &[&str], files: &[&str]| {
             let files: Vec<String> = files.iter().map(|name| (*name).to_owned()).collect();
-            State::read(tree.path()).digest(words, &files)
+            TreeState::read(tree.path()).digest(words, &files)
         };
         let first = of(&["x"], &["a"]).unwrap();
         assert_ne!(of(&["x"], &["b"]), Some(first));
@@ -158,7 +204,7 @@ mod tests {
     #[test]
     fn a_step_runs_when_its_inputs_or_outputs_are_others() {
         let tree = tempfile::tempdir().unwrap();
-        let mut state = State::read(tree.path());
+        let mut state = TreeState::read(tree.path());
         // A new run sees files anew.
         let mut runs = |inputs: &str, writes: &str| {
             state.files = Files::default();
@@ -198,7 +244,7 @@ mod tests {
             let is_there = |name: &&String| tree.path().join(name).exists();
             Some(files.iter().filter(is_there).cloned().collect())
         };
-        State::read(tree.path())
+        TreeState::read(tree.path())
             .step("step", None, &there, || {
                 write_file(tree.path(), "step", "step");
                 write_file(tree.path(), "same", "same");
@@ -213,7 +259,7 @@ mod tests {
         }
 
         write_file(tree.path(), "input", "");
-        make_younger(tree.path(), "same", &["input".to_owned()]);
+        date_after(tree.path(), "same", &["input".to_owned()]);
         assert!(modified("same").unwrap() > old);
     }
 }

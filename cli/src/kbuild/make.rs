@@ -1,30 +1,19 @@
-//! What the makefiles of a tree say of their variables.
+//! What make says of the variables that the makefiles of a tree define.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cmdfile::CmdFile;
-use super::steps::State;
+use super::state::{MakeAnswer, TreeState};
 use super::tree::{Tree, architecture};
-use crate::report;
+use crate::console;
 use backlto::error::{Error, Kind, Result};
-use serde::{Deserialize, Serialize};
 
-/// What make said, which it would say again.
-#[derive(Serialize, Deserialize)]
-struct Answer {
-    /// The question, and names and content of `files`.
-    inputs: backlto::digest::Digest,
-    /// What it has read.
-    files: Vec<String>,
-    text: String,
-}
-
-/// Make's answers.
-pub(crate) struct Answers {
+/// The values of make's variables, by what make printed.
+pub(crate) struct MakeVariables {
     objtree: PathBuf,
     /// What make printed.
-    lines: String,
+    printed: String,
 }
 
 /// The variables asked for.
@@ -51,50 +40,58 @@ const HELPER: &str = ".backlto-variables.mk";
 /// Starts each answer, apart from what else make prints.
 const MARK: &str = "backlto-variable:";
 
-impl Answers {
-    /// Those of `tree`: make is asked, unless no makefile has changed since it last
-    /// was. It takes a second or two.
-    pub(crate) fn of(tree: &Tree<'_>, state: &mut State<'_>) -> Result<Answers> {
+impl MakeVariables {
+    /// Reads the variables of `tree`. Make is asked, which takes a second or two,
+    /// unless no makefile has changed since it last was.
+    ///
+    /// # Errors
+    /// When make cannot be run or does not succeed.
+    pub(crate) fn of(tree: &Tree<'_>, state: &mut TreeState<'_>) -> Result<MakeVariables> {
         let mut variables = guess_variables(&tree.path, &tree.object);
         variables.extend_from_slice(tree.make_variables);
         // Which options the makefiles choose depends on what the linker knows.
         let question: Vec<&str> = ASKED
             .into_iter()
-            .chain(tree.linker_identity.as_deref())
+            .chain([&*tree.linker_identity])
             .chain(variables.iter().map(String::as_str))
             .collect();
-        let answers = |text: String| Answers {
+        let printed = |text: String| MakeVariables {
             objtree: tree.path.clone(),
-            lines: text,
+            printed: text,
         };
-        if let Some(known) = state.record.note::<Answer>("make")
-            && state.digest(&question, &known.files) == Some(known.inputs)
+        if let Some(known) = state.make_answer()
+            && state.digest(&question, &known.makefiles) == Some(known.inputs)
         {
-            return Ok(answers(known.text));
+            return Ok(printed(known.text));
         }
-        let asked = answers(ask(&tree.path, &variables)?);
-        let files = asked.makefiles()?;
+        let asked = printed(ask(&tree.path, &variables)?);
+        let makefiles = asked.makefiles()?;
         // make may have brought the configuration up to date.
-        state.forget(&files);
-        let inputs = state.digest(&question, &files);
-        let answer = inputs.map(|inputs| Answer {
-            inputs,
-            files,
-            text: asked.lines.clone(),
-        });
-        state.record.set_note("make", answer.as_ref());
+        state.forget(&makefiles);
+        let answer = state
+            .digest(&question, &makefiles)
+            .map(|inputs| MakeAnswer {
+                inputs,
+                makefiles,
+                text: asked.printed.clone(),
+            });
+        state.set_make_answer(answer.as_ref());
         Ok(asked)
     }
 
-    /// The makefiles that were read, but for the one of [`ask`].
+    /// The makefiles that make has read, but for the one of [`ask`].
     fn makefiles(&self) -> Result<Vec<String>> {
         let names = self.get(MAKEFILES_READ)?.split_whitespace();
         let of_tree = names.filter(|name| !name.ends_with(HELPER));
         Ok(of_tree.map(str::to_owned).collect())
     }
 
+    /// The value of the variable `name`, one of [`ASKED`].
+    ///
+    /// # Errors
+    /// When make did not print it.
     pub(crate) fn get(&self, name: &str) -> Result<&str> {
-        self.lines
+        self.printed
             .lines()
             .find_map(|line| {
                 let (variable, value) = line.strip_prefix(MARK)?.split_once('=')?;
@@ -103,6 +100,7 @@ impl Answers {
             .ok_or_else(|| self.error(&format!("make did not print `{name}`")))
     }
 
+    /// An error that says `what` is odd about the makefiles.
     pub(crate) fn error(&self, what: &str) -> Error {
         Error::new(
             Kind::Input,
@@ -171,7 +169,7 @@ fn guess_variables(objtree: &Path, object: &str) -> Vec<String> {
         Some(("", "")) => variables.push("LLVM=1".to_owned()),
         Some(("", suffix)) => variables.push(format!("LLVM={suffix}")),
         Some((prefix, _)) => variables.push(format!("LLVM={prefix}")),
-        None => report::warning(&format!(
+        None => console::warning(&format!(
             "cannot tell which compiler built `{}`",
             objtree.display()
         )),

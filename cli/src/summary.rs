@@ -1,0 +1,231 @@
+//! What a run comes to: counted while jobs end, told when all have.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use backlto::cache::Summary as CacheSummary;
+use backlto::{How, JobReport};
+
+/// The counts of a run so far.
+pub(crate) struct Summary {
+    start: Instant,
+    start_cpu: Duration,
+    count: Count,
+    /// The counts of each group of jobs that has a name.
+    groups: BTreeMap<String, Count>,
+    /// The compiles that took longest, the longest first.
+    slowest: Vec<(Duration, String)>,
+}
+
+/// How many compiles the summary names.
+const SLOWEST: usize = 5;
+
+/// What is counted of jobs.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    objects: usize,
+    compiled: usize,
+    up_to_date: usize,
+    failed: usize,
+    bytes: u64,
+    duration: Duration,
+    backend_cpu: Duration,
+}
+
+impl Summary {
+    /// A summary of a run that begins now.
+    pub(crate) fn new() -> Summary {
+        Summary {
+            start: Instant::now(),
+            start_cpu: process_cpu(),
+            count: Count::default(),
+            groups: BTreeMap::new(),
+            slowest: Vec::new(),
+        }
+    }
+
+    /// Counts a job that has ended as `report` says, and is called `label`; in
+    /// `group` too, if it is of one.
+    pub(crate) fn add(&mut self, report: &JobReport, group: Option<&str>, label: &str) {
+        self.count.add(report);
+        if let Some(group) = group {
+            self.groups.entry(group.to_owned()).or_default().add(report);
+        }
+        if report.how == How::Compiled {
+            self.slowest.push((report.duration, label.to_owned()));
+            self.slowest.sort_by(|a, b| b.cmp(a));
+            self.slowest.truncate(SLOWEST);
+        }
+    }
+
+    /// The seconds since the run began.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    /// Whether no job has ended.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.objects + self.count.failed == 0
+    }
+
+    /// The JSON event that closes a run; `cache` is what the run had from it.
+    pub(crate) fn event(&self, cache: Option<&CacheSummary>) -> serde_json::Value {
+        let groups: serde_json::Map<_, _> = self
+            .groups
+            .iter()
+            .map(|(name, count)| (name.clone(), count.json()))
+            .collect();
+        json!({
+            "event": "summary",
+            "count": self.count.json(),
+            "groups": groups,
+            "cpu_seconds": self.cpu_seconds(),
+            "peak_memory_bytes": peak_memory(),
+            "cache": cache.map(|cache| &cache.totals),
+        })
+    }
+
+    /// The lines that close a run; `cache` is what the run had from it.
+    pub(crate) fn text(&self, cache: Option<&CacheSummary>) -> String {
+        let mut text = self.first_line();
+        for (name, group) in &self.groups {
+            let _ = write!(
+                text,
+                "\n  {name}: {} objects ({:.1} MB), {:.2} s of backends",
+                group.objects,
+                megabytes(group.bytes),
+                group.duration.as_secs_f64(),
+            );
+            if group.failed > 0 {
+                let _ = write!(text, ", {} FAILED", group.failed);
+            }
+        }
+        self.add_origins(&mut text, cache);
+        if self.count.compiled > 1 {
+            text.push_str("\nslowest:");
+            for (duration, name) in &self.slowest {
+                let _ = write!(text, "\n  {:7.2} s  {name}", duration.as_secs_f64());
+            }
+        }
+        text
+    }
+
+    /// What there is and what it cost. Rates are those of compiles: objects that
+    /// were there already take no time that says anything.
+    fn first_line(&self) -> String {
+        let count = &self.count;
+        let seconds = self.seconds();
+        let mut text = format!(
+            "{} objects ({:.1} MB)",
+            count.objects,
+            megabytes(count.bytes)
+        );
+        if count.failed > 0 {
+            let _ = write!(text, ", {} FAILED,", count.failed);
+        }
+        let _ = write!(text, " in {seconds:.2} s");
+        if count.compiled > 0 {
+            let rate = count.compiled as f64 / seconds.max(1e-9);
+            let _ = write!(text, ", {rate:.1} objects/s");
+        }
+        let cpu = self.cpu_seconds();
+        let _ = write!(text, ", {cpu:.2} s CPU");
+        if count.compiled + count.failed > 0 {
+            let backend = count.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9);
+            let _ = write!(text, " ({backend:.1} % in LLVM's backend)");
+        }
+        if let Some(peak) = peak_memory() {
+            let _ = write!(text, ", peak memory {:.0} MB", megabytes(peak));
+        }
+        text
+    }
+
+    /// Adds where the objects came from to `text`, unless all were compiled.
+    fn add_origins(&self, text: &mut String, cache: Option<&CacheSummary>) {
+        let hits = cache
+            .map(|cache| &cache.totals)
+            .filter(|totals| totals.hits() > 0);
+        if self.count.up_to_date > 0 || hits.is_some() {
+            let _ = write!(
+                text,
+                "\n{} compiled, {} up to date",
+                self.count.compiled, self.count.up_to_date
+            );
+        }
+        if let Some(totals) = hits {
+            let _ = write!(
+                text,
+                ", {} from the cache ({} of them known after the import), {:.2} s saved",
+                totals.hits(),
+                totals.hits_after_import,
+                totals.seconds_saved,
+            );
+        }
+        if let Some(pruned) = cache.and_then(|cache| cache.pruned.as_ref())
+            && pruned.removed_objects > 0
+        {
+            let _ = write!(
+                text,
+                "\n{} objects ({:.1} MB) removed from the cache",
+                pruned.removed_objects,
+                megabytes(pruned.removed_bytes)
+            );
+        }
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        process_cpu().saturating_sub(self.start_cpu).as_secs_f64()
+    }
+}
+
+impl Count {
+    fn add(&mut self, report: &JobReport) {
+        match report.result {
+            Ok(bytes) => {
+                self.objects += 1;
+                self.bytes += bytes;
+                match report.how {
+                    How::Compiled => self.compiled += 1,
+                    How::UpToDate => self.up_to_date += 1,
+                    How::Cached | How::CachedAfterImport => {}
+                }
+            }
+            Err(_) => self.failed += 1,
+        }
+        self.duration += report.duration;
+        self.backend_cpu += report.backend_cpu;
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "objects": self.objects, "compiled": self.compiled, "up_to_date": self.up_to_date,
+            "failed": self.failed, "bytes": self.bytes,
+            "backend_seconds": self.duration.as_secs_f64(),
+            "backend_cpu_seconds": self.backend_cpu.as_secs_f64(),
+        })
+    }
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// The CPU time that this process has used so far.
+fn process_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// The most memory that this process ever had resident, in bytes
+/// (`proc_pid_status(5)`).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
