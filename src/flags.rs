@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Errors, Kind, Result};
 use crate::incremental::key::{self, FlagsKey};
 use crate::llvm::{self, Invocation};
-use crate::plan::{self, Command, Job, Plan};
+use crate::plan::{self, CompilerCommand, Job, Plan};
 
 /// A flag set as clang understands it.
 pub(crate) struct MappedFlags {
@@ -24,7 +24,7 @@ pub(crate) struct MappedFlags {
 }
 
 /// The mapped flags of every job, in plan order.
-pub(crate) fn map(plan: &Plan) -> std::result::Result<Vec<Arc<MappedFlags>>, Vec<Error>> {
+pub(crate) fn map(plan: &Plan) -> std::result::Result<Vec<Arc<MappedFlags>>, Errors> {
     let mut sets = Sets::default();
     let mut mapped = Vec::with_capacity(plan.jobs.len());
     let mut errors = Vec::new();
@@ -36,11 +36,7 @@ pub(crate) fn map(plan: &Plan) -> std::result::Result<Vec<Arc<MappedFlags>>, Vec
             Err(None) => {}
         }
     }
-    if errors.is_empty() {
-        Ok(mapped)
-    } else {
-        Err(errors)
-    }
+    Errors::of(errors).map_or(Ok(mapped), Err)
 }
 
 /// What is known of one distinct flag set.
@@ -56,7 +52,7 @@ struct Sets<'a>(HashMap<(&'a [String], &'a Path), Known>);
 
 impl<'a> Sets<'a> {
     fn get(&mut self, job: &'a Job) -> std::result::Result<Arc<MappedFlags>, Option<Error>> {
-        let Command::Flags(flags) = &job.command else {
+        let CompilerCommand::Flags(flags) = &job.command else {
             return map_job(job).map(Arc::new).map_err(Some);
         };
         let key = (&flags[..], job.directory.as_path());
@@ -178,7 +174,7 @@ pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Resu
         module,
         index,
         output,
-        command: Command::Exact(args.into()),
+        command: CompilerCommand::Exact(args.into()),
         post: None,
     })
 }

@@ -98,9 +98,9 @@ impl Count {
                 self.objects += 1;
                 self.bytes += bytes;
                 match report.how {
-                    How::Compiled => self.compiled += 1,
-                    How::UpToDate => self.up_to_date += 1,
-                    How::Cached | How::CachedAfterImport => {}
+                    Origin::Compiled => self.compiled += 1,
+                    Origin::UpToDate => self.up_to_date += 1,
+                    Origin::Cached | Origin::CachedAfterImport => {}
                 }
             }
             Err(_) => self.failed += 1,
@@ -332,10 +332,10 @@ impl Count {
 /// The word for `how` in JSON and traces.
 pub(crate) fn how_word(how: How) -> &'static str {
     match how {
-        How::Compiled => "compiled",
-        How::Cached => "cached",
-        How::CachedAfterImport => "cached-after-import",
-        How::UpToDate => "up-to-date",
+        Origin::Compiled => "compiled",
+        Origin::Cached => "cached",
+        Origin::CachedAfterImport => "cached-after-import",
+        Origin::UpToDate => "up-to-date",
     }
 }
 
@@ -388,7 +388,7 @@ impl Observer for Follower<'_> {
         let label = (self.label)(job);
         let reporter = self.reporter;
         if let Some(mut trace) = reporter.trace()
-            && report.how != How::UpToDate
+            && report.how != Origin::UpToDate
         {
             trace.job(worker, job, report);
         }
@@ -405,7 +405,7 @@ impl Observer for Follower<'_> {
             _ if reporter.json => None,
             Verbosity::Quiet | Verbosity::Progress => None,
             // As make: what is up to date is not worth a line.
-            _ if report.how == How::UpToDate => None,
+            _ if report.origin == Origin::UpToDate => None,
             Verbosity::Verbose => Some(shell_words(&job.command_line())),
             Verbosity::Normal => reporter.bar.is_none().then(|| format!("  BE      {label}")),
         };
@@ -418,7 +418,7 @@ impl Observer for Follower<'_> {
                 .or_default()
                 .add(report);
         }
-        if report.how == How::Compiled {
+        if report.origin == Origin::Compiled {
             state.slowest.push((report.duration, label.clone()));
         }
         state.slowest.sort_by(|a, b| b.cmp(a));

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::asm::{AsmFiles, Files, Search};
 use super::key::{self, FlagsKey};
-use super::record::{How, JobRecord};
+use super::record::JobRecord;
 use crate::cache::{Cache, Hit, Placement};
 use crate::digest::Digest;
 use crate::llvm::Watch;
-use crate::plan::Command;
+use crate::plan::CompilerCommand;
 use crate::prepare::Task;
+use crate::report::Origin;
 
 /// What the cache holds under a key: an object, and what clang said of it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ const VARIANTS: usize = 8;
 pub(crate) struct Found {
     pub(crate) size: u64,
     pub(crate) diagnostics: String,
-    pub(crate) how: How,
+    pub(crate) how: Origin,
     /// For the record, if the job has one.
     pub(crate) known: Option<JobRecord>,
 }
@@ -91,7 +92,7 @@ impl<'a> Attempt<'a> {
         let entry = self.entry(self.primary.as_ref()?)?;
         self.asm = AsmFiles::Known(entry.files.clone());
         self.shown = true;
-        let found = self.place(&entry, How::Cached);
+        let found = self.place(&entry, Origin::Cached);
         if found.is_none() {
             self.asm = AsmFiles::none();
             self.shown = false;
@@ -106,7 +107,7 @@ impl<'a> Attempt<'a> {
 
     /// What the record is to know of the object, now that it is there. `None` if
     /// it cannot be told what the object depends on.
-    pub(crate) fn known(&self, object: Digest, how: How) -> Option<JobRecord> {
+    pub(crate) fn known(&self, object: Digest, how: Origin) -> Option<JobRecord> {
         let task = self.task;
         let flags = task.flags.key.as_ref()?;
         let mut imports: Vec<(String, Digest)> = task
@@ -119,8 +120,8 @@ impl<'a> Attempt<'a> {
             build: *key::build(),
             flags: flags.digest,
             words: match &task.job.command {
-                Command::Flags(words) => words.to_vec(),
-                Command::Exact(_) => Vec::new(),
+                CompilerCommand::Flags(words) => words.to_vec(),
+                CompilerCommand::Exact(_) => Vec::new(),
             },
             module: task.module.digest(),
             index: task.index.as_ref().map(|file| file.digest()),
@@ -212,7 +213,7 @@ impl<'a> Attempt<'a> {
 
     /// Puts the object of `entry` where the job's belongs, unless it is damaged
     /// or one of the inputs has changed meanwhile.
-    fn place(&self, entry: &Entry, how: How) -> Option<Found> {
+    fn place(&self, entry: &Entry, how: Origin) -> Option<Found> {
         let cache = self.cache?;
         self.task
             .files()
@@ -227,7 +228,7 @@ impl<'a> Attempt<'a> {
             return None;
         }
         let hit = match how {
-            How::CachedAfterImport => Hit::AfterImport,
+            Origin::CachedAfterImport => Hit::AfterImport,
             _ => Hit::Primary,
         };
         cache.count_hit(hit, Duration::from_micros(entry.microseconds));
@@ -274,7 +275,7 @@ impl Watch for Attempt<'_> {
         if entry.module != self.task.job.module && !entry.diagnostics.is_empty() {
             return true;
         }
-        self.found = self.place(&entry, How::CachedAfterImport);
+        self.found = self.place(&entry, Origin::CachedAfterImport);
         if let (Some(_), Some(cache)) = (&self.found, self.cache) {
             self.keep_primary(cache, entry);
         }

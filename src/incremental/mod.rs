@@ -151,7 +151,7 @@ pub fn why_stale(job: &Job, known: &JobRecord) -> Result<Vec<String>> {
         jobs: vec![job.clone()],
         ..Plan::default()
     };
-    let flags = crate::flags::map(&plan).map_err(|mut errors| errors.remove(0))?;
+    let flags = crate::flags::map(&plan)?;
     let mut contents = Contents::default();
     contents.read(files(job, known));
     Ok(reasons(job, &flags[0], known, &contents))

@@ -11,20 +11,7 @@ use super::asm::Files;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::plan::Job;
-
-/// How an object came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// LLVM compiled it.
-    Compiled,
-    /// The cache had it.
-    Cached,
-    /// The cache had it, as the imported code showed.
-    CachedAfterImport,
-    /// It was there.
-    UpToDate,
-}
+use crate::report::Origin;
 
 /// What an object was made of.
 #[derive(Clone, Debug)]
@@ -41,7 +28,7 @@ pub struct JobRecord {
     pub post: Option<Vec<String>>,
     /// The object as it is on disk.
     pub object: Digest,
-    pub how: How,
+    pub how: Origin,
     pub duration: Duration,
     /// Why it was built.
     pub why: Vec<String>,
@@ -173,7 +160,7 @@ struct StoredJob {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     post: Option<Vec<String>>,
     object: Digest,
-    how: How,
+    how: Origin,
     microseconds: u64,
     why: Vec<String>,
 }

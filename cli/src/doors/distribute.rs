@@ -10,7 +10,7 @@ use crate::session::{Outcome, Session, Settings, absolute};
 use backlto::error::{Error, Kind, Result};
 use backlto::incremental::contents::Contents;
 use backlto::incremental::record::Record;
-use backlto::{Command, Job, Plan};
+use backlto::{CompilerCommand, Job, Plan};
 
 /// The file's content. LLD may add fields.
 #[derive(Debug, Deserialize)]
@@ -118,7 +118,7 @@ impl JobDescription {
             module: self.module().to_owned(),
             index: index.map(str::to_owned),
             output: self.outputs[0].clone(),
-            command: Command::Flags(flags),
+            command: CompilerCommand::Flags(flags),
             post: None,
         }
     }

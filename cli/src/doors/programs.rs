@@ -12,7 +12,7 @@ use crate::session::{Outcome, Session, Settings, absolute, keep_record, lock};
 use backlto::error::{Error, Kind, Result};
 use backlto::incremental::contents::Contents;
 use backlto::incremental::record::Record;
-use backlto::{Command, Job, Plan};
+use backlto::{CompilerCommand, Job, Plan};
 
 /// The compiler that `-v` names, at the head of commands that can be run.
 const CLANG: &str = concat!(env!("BACKLTO_LLVM_BINDIR"), "/clang");
@@ -72,7 +72,7 @@ pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcom
                     module: input.clone(),
                     index: Some(index_name(input)),
                     output: native_name(input),
-                    command: Command::Flags(Arc::clone(&flags)),
+                    command: CompilerCommand::Flags(Arc::clone(&flags)),
                     post: None,
                 });
                 objects.push(native_name(input));
