@@ -1,16 +1,26 @@
-//! LLVM's answers about files around a thin link, for tools that run one.
+//! Asks LLVM about files around a thin link, for tools that run one.
 
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::{llvm, sys};
 
-/// The names of the symbols that the bitcode file `bytes` defines. `name` is for
+/// Lists the names of the symbols that the bitcode file `bytes` defines. `name` is for
 /// LLVM's messages. LLVM reads the module's assembly for symbols too, and files
 /// that it names, relative to `directory`.
 ///
 /// # Errors
-/// LLVM's, when `bytes` are not a bitcode file that it can read.
+/// [`Kind::Input`] with LLVM's reason, when `bytes` are not a bitcode file that it
+/// can read.
+///
+/// ```
+/// use std::path::Path;
+///
+/// let bitcode = backlto::thin_lto_bitcode("f.ll", b"define void @f() { ret void }")?;
+/// let symbols = backlto::bitcode::defined_symbols(Path::new("."), "f.o", &bitcode)?;
+/// assert_eq!(symbols, ["f"]);
+/// # Ok::<(), backlto::Error>(())
+/// ```
 pub fn defined_symbols(directory: &Path, name: &str, bytes: &[u8]) -> Result<Vec<String>> {
     sys::in_directory(directory, || llvm::defined_symbols(name, bytes)).map_err(|reason| {
         Error::new(Kind::Input, format!("cannot read the symbols of `{name}`")).because(reason)
@@ -23,7 +33,8 @@ pub fn defined_symbols(directory: &Path, name: &str, bytes: &[u8]) -> Result<Vec
 /// members relative to itself.
 ///
 /// # Errors
-/// LLVM's, when a member cannot be read or the archive not be written.
+/// [`Kind::Output`] with LLVM's reason, when a member cannot be read or the archive
+/// not be written.
 pub fn write_thin_archive(path: &str, members: &[String]) -> Result<()> {
     llvm::write_thin_archive(path, members).map_err(|reason| {
         Error::new(Kind::Output, format!("cannot write archive `{path}`")).because(reason)

@@ -3,76 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::digest::Digest;
 use crate::emit;
 use crate::error::{Error, Kind, Result};
 use crate::incremental::attempt::{Attempt, Found};
-use crate::incremental::record::{How, ObjectRecord};
 use crate::llvm::{self, CompileFailure, CompileInput};
 use crate::prepare::Task;
-
-/// How one job ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct JobReport {
-    /// What clang would have printed for it.
-    pub diagnostics: String,
-    /// The object's size in bytes, or why there is none.
-    pub result: Result<u64>,
-    /// The object itself, if [`Plan::in_memory`](crate::Plan::in_memory) asks
-    /// for it.
-    pub object: Option<Vec<u8>>,
-    /// LLVM's own time trace of the compile, a JSON text, if
-    /// [`Options::time_trace`](crate::Options::time_trace) asks for it.
-    pub time_trace: Option<String>,
-    /// How the object came to be.
-    pub how: How,
-    /// Why it had to be built; empty when nothing is known of an earlier build.
-    pub why: Vec<String>,
-    /// How long it took.
-    pub duration: Duration,
-    /// The CPU time that LLVM's ThinLTO backend took of it: import, optimiser
-    /// and code generation. Zero for a compile without a summary index.
-    pub backend_cpu: Duration,
-    /// What the next build will want to know.
-    pub(crate) known: Option<ObjectRecord>,
-}
-
-impl JobReport {
-    /// The report of a job that was not started, because of `error`.
-    pub(crate) fn not_run(error: Error) -> JobReport {
-        JobReport {
-            result: Err(error),
-            ..JobReport::done(0)
-        }
-    }
-
-    /// The report of a job whose object was there.
-    pub(crate) fn up_to_date(known: ObjectRecord) -> JobReport {
-        JobReport {
-            how: How::UpToDate,
-            known: Some(known),
-            ..JobReport::done(0)
-        }
-    }
-
-    /// The report of a job that gave an object of `size` bytes.
-    fn done(size: u64) -> JobReport {
-        JobReport {
-            diagnostics: String::new(),
-            result: Ok(size),
-            object: None,
-            time_trace: None,
-            how: How::Compiled,
-            why: Vec::new(),
-            duration: Duration::ZERO,
-            backend_cpu: Duration::ZERO,
-            known: None,
-        }
-    }
-}
+use crate::report::{JobReport, Origin};
 
 /// Whether LLVM ever stopped in the middle of a compile in this process.
 static CRASHED: AtomicBool = AtomicBool::new(false);
@@ -152,7 +91,7 @@ fn read_back(path: &Path) -> Result<Vec<u8>> {
 fn from_cache(found: Found) -> JobReport {
     JobReport {
         diagnostics: found.diagnostics,
-        how: found.how,
+        origin: found.how,
         known: found.known,
         ..JobReport::done(found.size)
     }
@@ -203,7 +142,7 @@ fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
                 read_back(&output)?
             }
         };
-        let known = attempt.known(Digest::of(&object), How::Compiled);
+        let known = attempt.known(Digest::of(&object), Origin::Compiled);
         Ok((object, known))
     });
     let (result, object, known) = match written {
@@ -228,7 +167,7 @@ fn post_process(task: &Task, command: &[String], path: &Path, messages: &mut Str
         .iter()
         .map(|word| word.replace("{}", &path))
         .collect();
-    let failed = |reason: &dyn std::fmt::Display| {
+    let failed = |reason: String| {
         Error::new(
             Kind::Post,
             format!("`{}` failed on `{}`", command.join(" "), task.job.output),
@@ -238,13 +177,13 @@ fn post_process(task: &Task, command: &[String], path: &Path, messages: &mut Str
     let output = Command::new(&words[0])
         .args(&words[1..])
         .output()
-        .map_err(|e| failed(&format!("cannot run `{}`: {e}", words[0])))?;
+        .map_err(|e| failed(format!("cannot run `{}`: {e}", words[0])))?;
     for text in [&output.stdout, &output.stderr] {
         messages.push_str(&String::from_utf8_lossy(text));
     }
     match output.status.success() {
         true => Ok(()),
-        false => Err(failed(&output.status)),
+        false => Err(failed(output.status.to_string())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Content and keys, named by BLAKE3.
+//! Names content and keys by BLAKE3.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,16 +10,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The hash of `bytes` alone, as `b3sum` prints it.
+    /// Hashes `bytes` alone, as `b3sum` prints it.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(*blake3::hash(bytes).as_bytes())
     }
 
     #[cfg(test)]
-    pub fn from_bytes(bytes: [u8; 32]) -> Digest {
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)
     }
 
+    /// Gives the 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -37,7 +38,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a text is no [`Digest`].
+/// Says that a text is no [`Digest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not 64 lower-case hexadecimal digits")]
 pub struct NotADigest;
@@ -74,9 +75,24 @@ impl<'de> Deserialize<'de> for Digest {
 /// Names and contents carry their lengths, so two different sequences never
 /// feed the same bytes, and the hash is set apart from [`Digest::of`]: no file
 /// can be made whose content has the hash of a key.
+///
+/// ```
+/// use backlto::digest::Hasher;
+///
+/// let of = |name: &str| Hasher::new().field("name", name.as_bytes()).digest();
+/// assert_ne!(of("a"), of("b"));
+/// ```
+#[derive(Clone, Debug)]
 pub struct Hasher(blake3::Hasher);
 
+impl Default for Hasher {
+    fn default() -> Hasher {
+        Hasher::new()
+    }
+}
+
 impl Hasher {
+    /// Starts with no fields.
     pub fn new() -> Hasher {
         Hasher(blake3::Hasher::new_derive_key("backlto fields v1"))
     }
@@ -90,6 +106,7 @@ impl Hasher {
         self
     }
 
+    /// Gives the hash of the fields so far.
     pub fn digest(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }

@@ -1,4 +1,4 @@
-//! Objects reach the disk whole or not at all.
+//! Writes files that reach the disk whole or not at all.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
@@ -17,14 +17,28 @@ use crate::sys;
 /// Writes `bytes` to `path`: to a temporary file in the same directory, which
 /// then takes the name. What was there before stays until that moment.
 ///
-/// Mode bits follow the umask.
+/// A device or a pipe is written to, also where `path` is a symbolic link to one;
+/// any other link is replaced. Mode bits follow the umask.
+///
+/// # Errors
+/// [`Kind::Output`] with the system's reason; then the file is as it was.
+///
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// let path = directory.path().join("a.native.o");
+/// backlto::emit::write(&path, b"an object")?;
+/// assert_eq!(std::fs::read(&path).unwrap(), b"an object");
+/// # Ok::<(), backlto::Error>(())
+/// ```
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_finished(path, bytes, |_| Ok(()))
 }
 
-/// The same; before the file takes its name, `finish` may look at it and change
-/// it under a temporary one. When that fails, nothing is left of it.
-pub fn write_finished(
+/// Writes `bytes` to `path` as [`write()`] does, and calls `finish` with the
+/// temporary file's path before that takes the name: it may look at the file and
+/// change it. When `finish` fails, nothing is left. Devices and pipes have no
+/// temporary file, so `finish` is not called for them.
+pub(crate) fn write_finished(
     path: &Path,
     bytes: &[u8],
     mut finish: impl FnMut(&Path) -> Result<()>,
@@ -48,13 +62,17 @@ pub fn write_finished(
     })
 }
 
-/// What is done to a file that has only its temporary name yet.
+/// Looks at a file that has only its temporary name yet, and may change it.
 type Finish<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
 
+/// Whether a file may take the name `path`. Devices and pipes, and links to them,
+/// are written to instead.
+pub(crate) fn is_replaceable(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |m| m.is_file() || m.is_dir())
+}
+
 fn write_inner(path: &Path, bytes: &[u8], finish: Finish<'_>) -> io::Result<()> {
-    // /dev/null and pipes are written to, never replaced.
-    if std::fs::symlink_metadata(path).is_ok_and(|m| !m.is_file() && !m.is_symlink() && !m.is_dir())
-    {
+    if !is_replaceable(path) {
         return OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
     let named = temporary(path, 0o666, |file| fill(file, bytes))?;
@@ -63,17 +81,21 @@ fn write_inner(path: &Path, bytes: &[u8], finish: Finish<'_>) -> io::Result<()> 
     Ok(())
 }
 
-/// How the name of every temporary file ends: it says whose it is.
+/// Ends the name of every temporary file: it says whose it is.
 const SUFFIX: &str = ".backlto-tmp";
 
+/// The longest file name, in bytes, that is part of its temporary one. With longer
+/// ones that might become longer than a file system's names can be.
+const LONGEST_PREFIX: usize = 100;
+
 /// Whether `name` is one that a killed process may have left behind.
-pub fn is_temporary(name: &str) -> bool {
+pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(SUFFIX)
 }
 
 /// Creates a file with what `fill` writes, beside `path` under a temporary name.
 /// The umask takes its bits off `mode`.
-pub fn temporary(
+pub(crate) fn temporary(
     path: &Path,
     mode: u32,
     fill: impl Fn(&File) -> io::Result<()>,
@@ -98,14 +120,14 @@ pub fn temporary(
 /// systems, and when `file` had names and has lost the last of them.
 ///
 /// link(2) replaces no file, rename(2) does: so a name for the moment between.
-pub fn temporary_name(file: &File, path: &Path) -> io::Result<TempPath> {
+pub(crate) fn temporary_name(file: &File, path: &Path) -> io::Result<TempPath> {
     Names::beside(path)?.link(file)
 }
 
-/// Temporary names beside a file's own.
+/// Makes temporary names beside a file's own.
 struct Names<'a> {
     directory: &'a Path,
-    /// Hidden, like make's and lld's own temporaries.
+    /// Starts with a dot: such names are hidden, like make's and lld's temporaries.
     prefix: OsString,
 }
 
@@ -118,12 +140,15 @@ impl<'a> Names<'a> {
         let name = path
             .file_name()
             .ok_or_else(|| io::Error::other("it names no file"))?;
-        let prefix = [".".as_ref(), name].into_iter().collect();
+        let mut prefix = OsString::from(".");
+        if name.len() <= LONGEST_PREFIX {
+            prefix.push(name);
+        }
         Ok(Names { directory, prefix })
     }
 
-    /// A new file that has one from the start. `open(2)` takes the umask off
-    /// `mode`.
+    /// Creates a file that has a temporary name from the start. `open(2)` takes
+    /// the umask off `mode`.
     fn create(&self, mode: u32) -> io::Result<NamedTempFile> {
         tempfile::Builder::new()
             .prefix(&self.prefix)
@@ -132,7 +157,7 @@ impl<'a> Names<'a> {
             .tempfile_in(self.directory)
     }
 
-    /// One for the open `file`.
+    /// Gives the open `file` a temporary name.
     fn link(&self, file: &File) -> io::Result<TempPath> {
         // By descriptor: what has the file's old name by now may be another file.
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -162,4 +187,78 @@ fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
         Err(e) => return Err(e.into()),
     }
     sys::copy_through_mapping(file, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    use super::*;
+
+    /// Names in `directory`, sorted.
+    fn names(directory: &Path) -> Vec<OsString> {
+        let mut names: Vec<OsString> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_longest_names_can_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        for length in [236, 237, 255] {
+            let name = OsString::from("x".repeat(length));
+            let path = directory.path().join(&name);
+            write(&path, b"object").unwrap_or_else(|e| panic!("{length}: {e}"));
+            assert_eq!(std::fs::read(&path).unwrap(), b"object");
+            let mut seen = None;
+            let finish = |temporary: &Path| {
+                seen = temporary.file_name().map(OsString::from);
+                Ok(())
+            };
+            write_finished(&path, b"other", finish).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"other");
+            let seen = seen.unwrap();
+            assert!(is_temporary(&seen.to_string_lossy()), "{seen:?}");
+            assert_eq!(names(directory.path()), [name]);
+            std::fs::remove_file(path).unwrap();
+        }
+        let longer = directory.path().join("x".repeat(256));
+        let error = write(&longer, b"object").unwrap_err();
+        assert_eq!(error.kind(), Kind::Output);
+        assert_eq!(names(directory.path()), [""; 0]);
+    }
+
+    #[test]
+    fn a_link_to_a_device_is_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        symlink("/dev/null", &link).unwrap();
+        write(&link, b"object").unwrap();
+        assert!(link.is_symlink() && link.metadata().unwrap().file_type().is_char_device());
+        std::fs::remove_file(&link).unwrap();
+        symlink("/dev/full", &link).unwrap();
+        let error = write(&link, b"object").unwrap_err();
+        assert!(error.to_string().contains("No space left"), "{error}");
+        assert!(link.is_symlink());
+        assert_eq!(names(directory.path()), ["link"]);
+    }
+
+    #[test]
+    fn a_link_to_a_file_or_to_nothing_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        for exists in [false, true] {
+            if exists {
+                std::fs::write(&file, "before").unwrap();
+            }
+            symlink("file", &link).unwrap();
+            write(&link, b"object").unwrap();
+            assert!(!link.is_symlink() && std::fs::read(&link).unwrap() == b"object");
+            std::fs::remove_file(&link).unwrap();
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"before");
+    }
 }

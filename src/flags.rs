@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Errors, Kind, Result};
 use crate::files::Files;
 use crate::flag_key::{self, FlagsKey};
 use crate::llvm::{self, Invocation};
-use crate::plan::{self, Command, Job, Plan};
+use crate::plan::{self, CompilerCommand, Job, Plan};
 
 /// A flag set as clang understands it.
 pub(crate) struct MappedFlags {
@@ -28,7 +28,7 @@ pub(crate) struct MappedFlags {
 pub(crate) fn map(
     plan: &Plan,
     files: &Files,
-) -> std::result::Result<Vec<Arc<MappedFlags>>, Vec<Error>> {
+) -> std::result::Result<Vec<Arc<MappedFlags>>, Errors> {
     let mut sets = Sets::default();
     let mut mapped = Vec::with_capacity(plan.jobs.len());
     let mut errors = Vec::new();
@@ -40,11 +40,7 @@ pub(crate) fn map(
             Err(None) => {}
         }
     }
-    if errors.is_empty() {
-        Ok(mapped)
-    } else {
-        Err(errors)
-    }
+    Errors::of(errors).map_or(Ok(mapped), Err)
 }
 
 /// What is known of one distinct flag set.
@@ -64,7 +60,7 @@ impl<'a> Sets<'a> {
         job: &'a Job,
         files: &Files,
     ) -> std::result::Result<Arc<MappedFlags>, Option<Error>> {
-        let Command::Flags(flags) = &job.command else {
+        let CompilerCommand::Flags(flags) = &job.command else {
             return map_one(job, files).map(Arc::new).map_err(Some);
         };
         let key = (&flags[..], job.directory.as_path());
@@ -187,7 +183,7 @@ pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Resu
         module,
         index,
         output,
-        command: Command::Exact(args.into()),
+        command: CompilerCommand::Exact(args.into()),
         post: None,
     })
 }

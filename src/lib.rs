@@ -1,7 +1,7 @@
-//! Every ThinLTO back end of a build, in one process.
+//! Runs every ThinLTO back end of a build in one process.
 //!
-//! Data moves one way. A front door ([`front`]) turns what a build left on
-//! disk into a [`Plan`]; [`Engine::run`] takes it through the stages:
+//! Data moves one way. Whoever knows what a build has left on disk, or has modules
+//! in memory, makes a [`Plan`]; [`Engine::run`] takes it through the stages:
 //!
 //! ```text
 //!   Plan ─ flags ──── clang's driver library maps each distinct flag set once
@@ -11,24 +11,26 @@
 //!                 └ emit ── whole objects under their final names
 //! ```
 //!
-//! What the host of this library has in memory need not go through files: see
-//! [`embed`]. The front door then links ([`link`]). All of LLVM is behind `llvm`, and
-//! everything of the kernel's is behind [`front::kbuild`].
+//! A [`Plan`] has [`Job`]s, each with a [`CompilerCommand`]. An [`Engine`] runs
+//! plans, tells an [`Observer`] what happens, and returns a [`JobReport`] for each
+//! job. What the host of this library has in memory need not go through files: see
+//! [`embed`]. Objects of earlier builds are kept in a [`cache`], and a
+//! [record](incremental) says what is up to date. All of LLVM is behind a private
+//! module.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), Vec<backlto::Error>> {
-//! # let fail = |e| vec![e];
-//! use backlto::{Command, Engine, Job, Options, Plan, Silent};
+//! use backlto::{CompilerCommand, Engine, Job, Options, Plan, Silent};
 //!
-//! let flags = ["clang", "--target=x86_64-linux-gnu", "-O2"].map(String::from);
+//! # fn main() -> Result<(), backlto::Errors> {
+//! let command = CompilerCommand::flags(["clang", "--target=x86_64-linux-gnu", "-O2"]);
 //! let plan = Plan {
 //!     jobs: vec![Job {
 //!         directory: "/src/hello".into(),
-//!         ..Job::new("main.o", Command::Flags(flags.as_slice().into()))
+//!         ..Job::new("main.o", command)
 //!     }],
 //!     ..Plan::default()
 //! };
-//! let engine = Engine::new(&Options::default()).map_err(fail)?;
+//! let engine = Engine::new(&Options::default())?;
 //! let reports = engine.run(&plan, &Silent)?;
 //! assert!(reports.iter().all(|job| job.result.is_ok()));
 //! # Ok(())
@@ -51,8 +53,14 @@ pub mod incremental;
 mod llvm;
 mod plan;
 mod prepare;
+mod report;
 mod schedule;
 mod sys;
+
+/// Holds the examples of README.md, which are run as they stand there.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -60,41 +68,61 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache::Cache;
-pub use codegen::JobReport;
 pub use embed::{
     CodegenOptions, Diagnostic, Linkage, Module, Severity, ThinLinkOptions, thin_link,
     thin_lto_bitcode,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Errors, Result};
 use files::Files;
 use incremental::Verdict;
-pub use incremental::record::How;
 use incremental::record::Record;
 pub use llvm::BUILT_VERSION;
-pub use plan::{Command, Job, Plan};
+pub use plan::{CompilerCommand, Job, Plan};
+pub use report::{JobReport, Origin};
 use schedule::Event;
 
-/// How to run a plan.
+/// Says how an [`Engine`] runs plans.
 ///
 /// More fields may come: write `..Options::default()`.
+///
+/// ```
+/// use backlto::{CacheOptions, Options};
+///
+/// let options = Options {
+///     cache: backlto::default_cache_directory().map(CacheOptions::new),
+///     ..Options::default()
+/// };
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Backends at a time; all cores when not given.
+    /// How many backends run at a time; as many as there are cores when not given.
     pub workers: Option<NonZeroUsize>,
-    /// Where objects of earlier builds are; none are kept when not given.
+    /// The place of objects of earlier builds; none are kept when not given.
     pub cache: Option<CacheOptions>,
-    /// Have LLVM trace its time in each compile, for [`JobReport::time_trace`].
+    /// Whether LLVM traces its time in each compile, for [`JobReport::time_trace`].
     pub time_trace: bool,
 }
 
-/// A cache of objects.
+/// Says where objects are cached.
+///
+/// More fields may come: write `..CacheOptions::new(directory)`.
 #[derive(Clone, Debug)]
 pub struct CacheOptions {
-    /// Its directory, which is created if need be.
+    /// The directory, which is created if need be.
     pub directory: PathBuf,
-    /// How large and old it may get, as for ld.lld's `--thinlto-cache-policy`;
-    /// empty for ld.lld's own default.
+    /// How large and old the cache may get, as [`cache::Policy`] reads it; empty
+    /// for ld.lld's own default.
     pub policy: String,
+}
+
+impl CacheOptions {
+    /// Chooses `directory`, with ld.lld's default policy.
+    pub fn new(directory: impl Into<PathBuf>) -> CacheOptions {
+        CacheOptions {
+            directory: directory.into(),
+            policy: String::new(),
+        }
+    }
 }
 
 impl Options {
@@ -107,29 +135,45 @@ impl Options {
 
 /// Is told what happens, in the order in which it happens, by the thread that
 /// called [`Engine::run`]. Nothing is printed but by observers.
+///
+/// Jobs are numbered in the order of the plan, workers from 0.
+///
+/// ```
+/// use backlto::{Job, JobReport, Observer};
+///
+/// struct Progress;
+///
+/// impl Observer for Progress {
+///     fn finished(&self, _: usize, _: usize, job: &Job, report: &JobReport) {
+///         println!("{}: {}", job.output, report.origin);
+///     }
+/// }
+/// ```
 pub trait Observer {
-    /// Job `number` of the plan was given to worker `worker`.
+    /// Is told that job `number` was given to worker `worker`.
     fn started(&self, number: usize, worker: usize, job: &Job) {
         let _ = (number, worker, job);
     }
-    /// The compiler has something to say of job `number`. All of its messages come
-    /// together, just before it is [`finished`](Observer::finished).
+    /// Is told what the compiler has to say of job `number`. All messages of a job
+    /// come together, just before it is [`finished`](Observer::finished).
     fn diagnostic(&self, number: usize, job: &Job, diagnostic: &Diagnostic) {
         let _ = (number, job, diagnostic);
     }
-    /// Job `number` ended, well or not. One whose object was there already has
-    /// not been [`started`](Observer::started); nor has a cancelled one.
+    /// Is told that job `number` ended, well or not. One whose object was there
+    /// already has not been [`started`](Observer::started); nor has a cancelled
+    /// one.
     fn finished(&self, number: usize, worker: usize, job: &Job, report: &JobReport) {
         let _ = (number, worker, job, report);
     }
 }
 
-/// An [`Observer`] that does not care.
+/// Ignores all that an [`Observer`] is told.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
 impl Observer for Silent {}
 
-/// Workers that compile plans, several at a time if several threads ask.
+/// Compiles plans with its workers, several plans at a time if several threads ask.
 ///
 /// A host may use the same LLVM. Its handlers stay ([`own_process`] is for
 /// programs). Its LLVM options stay in force, for its own work and for jobs, up
@@ -144,12 +188,19 @@ pub struct Engine {
     time_trace: bool,
 }
 
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
 impl Engine {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When the LLVM that is loaded is not the one built against, the system
-    /// gives no threads, or the cache cannot be used.
+    /// [`error::Kind::Environment`] when the LLVM that is loaded is not the one
+    /// built against, the system gives no threads, or the cache cannot be used;
+    /// [`error::Kind::Flags`] when the cache's policy is not one.
     pub fn new(options: &Options) -> Result<Engine> {
         llvm::start()?;
         let workers = options.workers();
@@ -179,13 +230,30 @@ impl Engine {
     /// and leaves the output that was there before.
     ///
     /// # Errors
-    /// When the plan, its flags or its files do not fit together, all the
-    /// reasons that could be found; then no output was touched.
+    /// All the reasons that could be found why the plan, its flags or its files do
+    /// not fit together; then no output was touched. What is wrong with one job
+    /// alone is in its [`JobReport::result`].
+    ///
+    /// ```
+    /// use backlto::{CompilerCommand, Engine, Module, Options, Plan, Silent, ThinLinkOptions};
+    ///
+    /// let bitcode = backlto::thin_lto_bitcode("f.ll", b"define void @f() { ret void }")?;
+    /// let modules = [Module::new("f.o", bitcode)];
+    /// let indexes = backlto::thin_link(&modules, &ThinLinkOptions::default())?;
+    /// let command = CompilerCommand::flags(["clang", "-O2"]);
+    /// let plan = Plan::in_memory(&modules, indexes, &command)?;
+    ///
+    /// let engine = Engine::new(&Options::default())?;
+    /// let reports = engine.run(&plan, &Silent)?;
+    /// let object = reports[0].object.as_ref().expect("an object");
+    /// assert_eq!(reports[0].result.as_ref().ok(), Some(&(object.len() as u64)));
+    /// # Ok::<(), backlto::Errors>(())
+    /// ```
     pub fn run(
         &self,
         plan: &Plan,
         observer: &dyn Observer,
-    ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
+    ) -> std::result::Result<Vec<JobReport>, Errors> {
         self.run_recorded(plan, &mut Record::default(), &Files::default(), observer)
     }
 
@@ -196,23 +264,28 @@ impl Engine {
         tasks
     }
 
-    /// The same; jobs whose object is there, by `record` and by `files`, are
-    /// left out, and the others recorded.
+    /// Compiles what is not up to date of `plan`, as [`Engine::run`] compiles all.
+    /// A job is left out when `record` says that its object was made of what files
+    /// hold now, which `files` opens once; the others are added to `record`.
+    ///
+    /// # Errors
+    /// Those of [`Engine::run`].
     pub fn run_recorded(
         &self,
         plan: &Plan,
         record: &mut Record,
         files: &Files,
         observer: &dyn Observer,
-    ) -> std::result::Result<Vec<JobReport>, Vec<Error>> {
-        let twice = prepare::duplicate_outputs(plan);
-        if !twice.is_empty() {
+    ) -> std::result::Result<Vec<JobReport>, Errors> {
+        if let Some(twice) = prepare::duplicate_outputs(plan) {
             return Err(twice);
         }
         if !plan.files.is_empty() && !shares_inputs() {
             let error = "LLVM cannot read files in memory in this process";
             let hint = "link the program with backlto before LLVM (see `shares_inputs`)";
-            return Err(vec![Error::new(error::Kind::Environment, error).hint(hint)]);
+            return Err(Error::new(error::Kind::Environment, error)
+                .hint(hint)
+                .into());
         }
         let cache = self.cache.as_ref().filter(|_| !llvm::options_of_host());
         files.add_in_memory(plan);
@@ -270,13 +343,13 @@ impl Engine {
         Ok(reports.into_iter().flatten().collect())
     }
 
-    /// Why nothing is added to the cache, if nothing is.
+    /// Says why nothing is added to the cache, if nothing is.
     pub fn cache_is_read_only(&self) -> Option<&str> {
         self.cache.as_ref()?.read_only()
     }
 
     /// Ends the use of the cache: counts are added up, and what is too old or too
-    /// much is removed when it is time to. `None` without a cache.
+    /// much is removed when it is time to. Gives `None` without a cache.
     pub fn finish(self) -> Option<cache::Summary> {
         // Workers may still hold on to tasks, and tasks to the cache.
         drop(self.pool);
@@ -290,13 +363,13 @@ impl Engine {
     }
 }
 
-/// Where objects of earlier builds are kept when nobody says otherwise:
+/// Says where objects of earlier builds are kept when nobody says otherwise:
 /// `$BACKLTO_CACHE_DIR`, else `backlto` in `$XDG_CACHE_HOME` or `~/.cache`.
 pub fn default_cache_directory() -> Option<PathBuf> {
     Cache::default_directory()
 }
 
-/// Whether jobs read the mapped files of the plan. When a program that embeds
+/// Says whether jobs read the mapped files of the plan. When a program that embeds
 /// this library does not export its symbols to libclang-cpp, LLVM opens the
 /// files again by name: the bytes are the same, some messages of LLVM go to
 /// standard error instead of a [`JobReport`].
@@ -309,7 +382,8 @@ pub fn shares_inputs() -> bool {
 /// libraries: it installs signal handlers and LLVM's fatal-error handler.
 ///
 /// # Errors
-/// When the LLVM that is loaded is not the one built against.
+/// [`error::Kind::Environment`] when the LLVM that is loaded is not the one built
+/// against.
 pub fn own_process() -> Result<()> {
     llvm::start()?;
     llvm::contain_crashes();
@@ -326,17 +400,28 @@ pub fn exit(status: i32) -> ! {
     std::process::exit(status);
 }
 
-/// Whether a make or cargo above this process counts its jobs: then workers ask it
-/// for leave.
+/// Says whether a make or cargo above this process counts its jobs: then workers
+/// ask it for leave.
 pub fn has_jobserver() -> bool {
     sys::jobserver().is_some()
 }
 
-/// The job that a clang command line stands for, compiler's name first, when
-/// run in `directory`.
+/// Makes the job that the clang command line `args`, compiler's name first, stands
+/// for when it is run in `directory`.
 ///
 /// # Errors
-/// When clang's driver does not accept it, or it is not one backend compile.
+/// [`error::Kind::Flags`] when clang's driver does not accept it, or it is not one
+/// backend compile; [`error::Kind::Environment`] when the LLVM that is loaded is
+/// not the one built against.
+///
+/// ```
+/// let line = "clang -O2 -x ir -fthinlto-index=a.o.thinlto.bc -c -o a.native.o a.o";
+/// let args: Vec<String> = line.split(' ').map(String::from).collect();
+/// let job = backlto::job_from_command_line(&args, "/src".into())?;
+/// assert_eq!((job.module.as_str(), job.output.as_str()), ("a.o", "a.native.o"));
+/// assert_eq!(job.index.as_deref(), Some("a.o.thinlto.bc"));
+/// # Ok::<(), backlto::Error>(())
+/// ```
 pub fn job_from_command_line(args: &[String], directory: PathBuf) -> Result<Job> {
     llvm::start()?;
     flags::job_from_command_line(args, directory)

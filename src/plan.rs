@@ -1,5 +1,5 @@
-//! The plan: which modules to compile, and into what. Plain data, from any
-//! front door.
+//! A plan says which modules to compile, and into what. It is plain data, from
+//! whoever knows.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,51 +7,65 @@ use std::sync::Arc;
 
 /// Backend compiles that belong to one run.
 ///
-/// More fields may come: write `..Plan::default()`.
+/// More fields may come: write `..Plan::default()`. [`Plan::in_memory`] makes a
+/// plan over modules that are in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Reports follow this order, whatever order the jobs run in.
+    /// The compiles. Reports follow this order, whatever order they run in.
     pub jobs: Vec<Job>,
-    /// The objects are read once and removed, as those of a link that LLD runs
-    /// are: they may share their file with the cache.
+    /// Says that objects are read once and removed, as those of a link that LLD
+    /// runs are: then they may share their file with the cache.
     pub transient: bool,
     /// Bitcode and indexes that stand before those on disk, by the names that
     /// jobs and indexes have for them. A relative name starts at the directory
     /// of each job.
     pub files: BTreeMap<PathBuf, Arc<[u8]>>,
-    /// The objects are not written: [`JobReport::object`](crate::JobReport) has
-    /// them. Other outputs that the flags ask for still go to disk.
+    /// Says that objects are not written: [`JobReport::object`](crate::JobReport)
+    /// has them. Other outputs that the flags ask for still go to disk.
     pub in_memory: bool,
 }
 
 /// One module to compile.
 ///
 /// More fields may come: write `..Job::new(module, command)`.
+///
+/// ```
+/// use backlto::{CompilerCommand, Job};
+///
+/// let command = CompilerCommand::flags(["clang", "-O2"]);
+/// let job = Job {
+///     directory: "/src/hello".into(),
+///     ..Job::new("main.o", command)
+/// };
+/// let line = "clang -O2 -x ir -fthinlto-index=main.o.thinlto.bc -c -o main.o.native.o main.o";
+/// assert_eq!(job.command_line().join(" "), line);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Where the thin link ran: relative paths below, in the flags and in the
-    /// index start here.
+    /// The directory where the thin link ran: relative paths below, in the flags
+    /// and in the index start here.
     pub directory: PathBuf,
     /// The bitcode file, spelled as the thin link was given it: the index
     /// knows the module by this name.
     pub module: String,
     /// The summary index of this module. An empty file means "compile without
-    /// ThinLTO".
+    /// ThinLTO", as `None` does.
     pub index: Option<String>,
     /// The object to write.
     pub output: String,
-    /// How to compile.
-    pub command: Command,
+    /// The compiler's command line.
+    pub command: CompilerCommand,
     /// A program to run on the finished object before it gets its name, with
     /// its arguments; `{}` in them stands for the path that the object has
     /// meanwhile. It may change the object; when it fails, the job fails.
     pub post: Option<Arc<[String]>>,
 }
 
-/// A clang command line. [`CodegenOptions`](crate::CodegenOptions) make one
-/// for those who have none.
+/// A clang command line. [`CodegenOptions`](crate::CodegenOptions) can be turned
+/// into one where there are no flags.
 #[derive(Clone, Debug)]
-pub enum Command {
+#[non_exhaustive]
+pub enum CompilerCommand {
     /// The compiler's name and flags. What names the job's files is added:
     /// `-x ir -fthinlto-index=… -c -o …`.
     Flags(Arc<[String]>),
@@ -59,10 +73,18 @@ pub enum Command {
     Exact(Arc<[String]>),
 }
 
+impl CompilerCommand {
+    /// Makes [`CompilerCommand::Flags`] of `words`: the compiler's name, then its
+    /// flags.
+    pub fn flags<S: Into<String>>(words: impl IntoIterator<Item = S>) -> CompilerCommand {
+        CompilerCommand::Flags(words.into_iter().map(Into::into).collect())
+    }
+}
+
 impl Job {
-    /// The job that compiles `module` with the index `MODULE.thinlto.bc` to
+    /// Makes the job that compiles `module` with the index `MODULE.thinlto.bc` to
     /// `MODULE.native.o`, in the directory that the process is in now.
-    pub fn new(module: impl Into<String>, command: Command) -> Job {
+    pub fn new(module: impl Into<String>, command: CompilerCommand) -> Job {
         let module = module.into();
         Job {
             // Wherever that is, it is a directory that a worker can enter.
@@ -75,38 +97,38 @@ impl Job {
         }
     }
 
-    /// The clang command line that this job stands for.
+    /// Gives the clang command line that this job stands for, a word each.
     pub fn command_line(&self) -> Vec<String> {
         match &self.command {
-            Command::Exact(args) => args.to_vec(),
-            Command::Flags(flags) => {
+            CompilerCommand::Exact(args) => args.to_vec(),
+            CompilerCommand::Flags(flags) => {
                 command_line(flags, &self.module, self.index.as_deref(), &self.output)
             }
         }
     }
 
-    /// The module's path, absolute when [`Job::directory`] is.
+    /// Gives the module's path, absolute when [`Job::directory`] is.
     pub fn module_path(&self) -> PathBuf {
         self.directory.join(&self.module)
     }
 
-    /// The index's path.
+    /// Gives the index's path, absolute when [`Job::directory`] is.
     pub fn index_path(&self) -> Option<PathBuf> {
         self.index.as_ref().map(|index| self.directory.join(index))
     }
 
-    /// The object's path.
+    /// Gives the object's path, absolute when [`Job::directory`] is.
     pub fn output_path(&self) -> PathBuf {
         self.directory.join(&self.output)
     }
 
-    /// The path of another file that the index or the flags name.
+    /// Gives the path of another file that the index or the flags name.
     pub(crate) fn resolve(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 }
 
-/// `flags` plus what names the files of one job.
+/// Adds to `flags` what names the files of one job.
 pub(crate) fn command_line(
     flags: &[String],
     module: &str,
@@ -120,7 +142,7 @@ pub(crate) fn command_line(
     args
 }
 
-/// `path` below `directory` as the user would write it.
+/// Spells `path` below `directory` as the user would.
 pub(crate) fn display_path(directory: &Path, path: &str) -> String {
     match std::env::current_dir() {
         Ok(here) if here == directory => path.to_owned(),

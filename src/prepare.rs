@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::cache::Cache;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Errors, Kind, Result};
 use crate::files::{Files, InputFile};
 use crate::flags::MappedFlags;
 use crate::llvm::{self, ModuleHash, ModuleInfo, SummaryIndex};
@@ -66,7 +66,7 @@ pub(crate) fn prepare(
     flags: &[Arc<MappedFlags>],
     cache: Option<&Arc<Cache>>,
     files: &Files,
-) -> std::result::Result<Vec<Task>, Vec<Error>> {
+) -> std::result::Result<Vec<Task>, Errors> {
     let jobs: Vec<&Job> = numbers.iter().map(|number| &plan.jobs[*number]).collect();
     let indexes: Vec<Result<Index>> = jobs.par_iter().map(|job| read_index(job, files)).collect();
     let modules = Modules::read(&jobs, &indexes, files);
@@ -91,17 +91,14 @@ pub(crate) fn prepare(
             Err(e) => errors.push(e),
         }
     }
-    if errors.is_empty() {
-        return Ok(ready);
-    }
     // One damaged module fails every job that imports from it: say it once.
     let mut said = std::collections::HashSet::new();
     errors.retain(|e| said.insert(e.to_string()));
-    Err(errors)
+    Errors::of(errors).map_or(Ok(ready), Err)
 }
 
 /// An error for each pair of jobs that would write one object.
-pub(crate) fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
+pub(crate) fn duplicate_outputs(plan: &Plan) -> Option<Errors> {
     let mut writers: HashMap<PathBuf, &Job> = HashMap::new();
     let mut errors = Vec::new();
     for job in &plan.jobs {
@@ -117,7 +114,7 @@ pub(crate) fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
             ));
         }
     }
-    errors
+    Errors::of(errors)
 }
 
 fn read_index(job: &Job, files: &Files) -> Result<Index> {

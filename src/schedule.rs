@@ -14,10 +14,11 @@ use crossbeam::channel::Sender;
 use crossbeam::deque::{Steal, Stealer, Worker};
 use jobserver::{Acquired, Client};
 
-use crate::codegen::{self, JobReport};
+use crate::codegen;
 use crate::error::{Error, Kind, Result};
 use crate::llvm;
 use crate::prepare::Task;
+use crate::report::JobReport;
 use crate::sys;
 
 /// LLVM recurses deeply on large functions. clang runs on the main thread's

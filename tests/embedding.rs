@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use backlto::embed::{CodeModel, Debugger, OptLevel, Relocation};
 use backlto::{
-    CacheOptions, CodegenOptions, Command, Engine, How, Job, JobReport, Linkage, Module, Observer,
-    Options, Plan, Severity, Silent, ThinLinkOptions, thin_link, thin_lto_bitcode,
+    CacheOptions, CodegenOptions, CompilerCommand, Engine, How, Job, JobReport, Linkage, Module,
+    Observer, Options, Plan, Severity, Silent, ThinLinkOptions, thin_link, thin_lto_bitcode,
 };
 use common::{CLANG, DEMO, LLD, Tree, succeed};
 
@@ -23,7 +23,7 @@ fn one_worker() -> Options {
 }
 
 fn flags(words: &[&str]) -> Command {
-    Command::Flags(words.iter().map(|word| (*word).to_owned()).collect())
+    CompilerCommand::Flags(words.iter().map(|word| (*word).to_owned()).collect())
 }
 
 /// The modules of `tree`, read into memory.
@@ -250,9 +250,9 @@ fn objects_in_memory_come_from_the_cache_too() {
             .map(|report| report.object.expect("an object"))
             .collect()
     };
-    let compiled = run(How::Compiled);
+    let compiled = run(Origin::Compiled);
     assert!(compiled == objects(&plan, &one_worker()));
-    assert!(compiled == run(How::Cached));
+    assert!(compiled == run(Origin::Cached));
 }
 
 #[test]

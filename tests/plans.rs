@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::process::Command as Process;
 use std::sync::{Arc, Mutex};
 
-use backlto::{Command, Engine, Job, JobReport, Observer, Options, Plan, Silent};
+use backlto::{CompilerCommand, Engine, Job, JobReport, Observer, Options, Plan, Silent};
 use common::{BACKLTO, CLANG, DEMO, Tree, succeed};
 
 /// A job of `tree` with the names that its backend compile has by custom.
@@ -20,7 +20,7 @@ fn job(tree: &Tree, module: &str, output: &str, flags: &Arc<[String]>) -> Job {
         module: format!("{module}.o"),
         index: Some(format!("{module}.o.thinlto.bc")),
         output: output.to_owned(),
-        command: Command::Flags(Arc::clone(flags)),
+        command: CompilerCommand::Flags(Arc::clone(flags)),
         post: None,
     }
 }

@@ -11,7 +11,7 @@ use crate::session::{Outcome, Session, Settings};
 use backlto::error::{Error, Kind, Result};
 use backlto::files::Files;
 use backlto::incremental::Record;
-use backlto::{Command, Job, Plan};
+use backlto::{CompilerCommand, Job, Plan};
 
 /// The jobs of a link, as the file has them that LLD writes. LLD may add fields.
 #[derive(Debug, Deserialize)]

@@ -202,7 +202,7 @@ impl Follower<'_> {
             _ if reporter.json => None,
             Verbosity::Quiet | Verbosity::Progress => None,
             // As make: what is up to date is not worth a line.
-            _ if report.how == How::UpToDate => None,
+            _ if report.origin == Origin::UpToDate => None,
             Verbosity::Verbose => Some(shell_words(&job.command_line())),
             // On a terminal the progress line has named it.
             Verbosity::Normal if reporter.bar.is_some() => None,
@@ -242,14 +242,14 @@ impl Observer for Follower<'_> {
         let label = (self.label)(job);
         let reporter = self.reporter;
         if let Some(mut trace) = reporter.trace()
-            && report.how != How::UpToDate
+            && report.origin != Origin::UpToDate
         {
             trace.job(worker, job, report);
         }
         if reporter.json {
             reporter.event(json!({
                 "event": "finished", "job": number, "worker": worker, "group": self.group,
-                "module": job.module, "output": job.output, "how": how_word(report.how),
+                "module": job.module, "output": job.output, "how": how_word(report.origin),
                 "why": report.why, "job_seconds": report.duration.as_secs_f64(),
                 "bytes": report.result.as_ref().ok(), "diagnostics": report.diagnostics,
                 "error": report.result.as_ref().err().map(ToString::to_string),

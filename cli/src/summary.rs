@@ -54,7 +54,7 @@ impl Summary {
         if let Some(group) = group {
             self.groups.entry(group.to_owned()).or_default().add(report);
         }
-        if report.how == How::Compiled {
+        if report.origin == Origin::Compiled {
             self.slowest.push((report.duration, label.to_owned()));
             self.slowest.sort_by(|a, b| b.cmp(a));
             self.slowest.truncate(SLOWEST);
@@ -187,10 +187,10 @@ impl Count {
             Ok(bytes) => {
                 self.objects += 1;
                 self.bytes += bytes;
-                match report.how {
-                    How::Compiled => self.compiled += 1,
-                    How::UpToDate => self.up_to_date += 1,
-                    How::Cached | How::CachedAfterImport => {}
+                match report.origin {
+                    Origin::Compiled => self.compiled += 1,
+                    Origin::UpToDate => self.up_to_date += 1,
+                    Origin::Cached | Origin::CachedAfterImport => {}
                 }
             }
             Err(_) => self.failed += 1,

@@ -18,12 +18,12 @@ pub(crate) fn shell_words(args: &[String]) -> String {
 }
 
 /// The word for `how` in JSON and traces.
-pub(crate) fn how_word(how: How) -> &'static str {
+pub(crate) fn how_word(how: Origin) -> &'static str {
     match how {
-        How::Compiled => "compiled",
-        How::Cached => "cached",
-        How::CachedAfterImport => "cached-after-import",
-        How::UpToDate => "up-to-date",
+        Origin::Compiled => "compiled",
+        Origin::Cached => "cached",
+        Origin::CachedAfterImport => "cached-after-import",
+        Origin::UpToDate => "up-to-date",
     }
 }
 

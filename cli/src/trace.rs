@@ -38,7 +38,7 @@ impl Trace {
             "ts": microseconds(begin), "dur": microseconds(report.duration),
             "args": {
                 "output": job.output,
-                "how": how_word(report.how),
+                "how": how_word(report.origin),
                 "why": report.why,
                 "bytes": report.result.as_ref().ok(),
                 "error": report.result.as_ref().err().map(ToString::to_string),

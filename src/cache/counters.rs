@@ -1,4 +1,4 @@
-//! What builds count: in memory while they run, added up in the cache after.
+//! Counts what builds do: in memory while they run, added up in the cache after.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -12,35 +12,43 @@ use serde::{Deserialize, Serialize};
 use super::publish;
 use super::store::Store;
 
-/// Which of its keys found an object.
+/// Says which of its keys found an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hit {
-    /// The first, before anything was read but hashes.
+pub(crate) enum Hit {
+    /// The first key, before anything was read but hashes.
     Primary,
-    /// The second, of the module as it is after its imports.
+    /// The second key, of the module as it is after its imports.
     AfterImport,
 }
 
-/// The counters of one build or of all of them.
+/// Adds up what one build has counted, or all of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Totals {
+    /// How many builds have ended.
     pub builds: u64,
+    /// How many objects were found by the content of their jobs' inputs.
     pub hits_primary: u64,
+    /// How many objects were found by the content of their modules after LLVM had
+    /// imported into them.
     pub hits_after_import: u64,
+    /// How many objects were looked for and not found.
     pub misses: u64,
-    /// Entries written.
+    /// How many entries were written.
     pub stores: u64,
-    /// Of objects that were not there yet.
+    /// The bytes of objects that were added, since they were not there yet.
     pub bytes_stored: u64,
+    /// The bytes of objects that were found.
     pub bytes_served: u64,
-    /// What the compiles took whose objects were found.
+    /// The wall time in seconds that the compiles took whose objects were found.
     pub seconds_saved: f64,
-    /// Files that could not be read or written.
+    /// How many files could not be read or written.
     pub errors: u64,
 }
 
 impl Totals {
+    /// Counts the objects that were found, by whichever key.
     pub fn hits(&self) -> u64 {
         self.hits_primary.saturating_add(self.hits_after_import)
     }
@@ -62,7 +70,7 @@ impl Totals {
     }
 }
 
-/// The counters of the build that runs.
+/// Counts for the build that runs, from any thread.
 #[derive(Default)]
 pub(super) struct Counters {
     hits_primary: AtomicU64,
@@ -131,10 +139,10 @@ impl Counters {
     }
 }
 
-/// Where the sums are.
+/// Names the file that has the sums.
 pub(super) const FILE: &str = "stats";
 
-/// What all builds have counted. A damaged file counts nothing.
+/// Reads what all builds have counted. A damaged file counts nothing.
 pub(super) fn read(store: &Store) -> io::Result<Totals> {
     match std::fs::read(store.part(FILE)) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),

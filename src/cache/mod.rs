@@ -1,4 +1,8 @@
-//! Objects of earlier builds, on disk, for builds to come.
+//! Keeps objects of earlier builds on disk for builds to come.
+//!
+//! [`Options::cache`](crate::Options::cache) has an engine use a cache, and
+//! [`Engine::finish`](crate::Engine::finish) gives its [`Summary`]. What tools do
+//! with one between builds is up to [`Store`].
 //!
 //! An *entry* says what a key stands for; the engine decides what keys and
 //! entries are. An *object* is a file's content, named by its hash. What is
@@ -10,7 +14,6 @@
 //!      └ nothing      └ false ─ compile ─ insert ─ store
 //! ```
 
-mod care;
 mod counters;
 mod policy;
 mod prune;
@@ -19,6 +22,7 @@ mod running;
 mod store;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -30,11 +34,12 @@ use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
-pub use care::{Cleared, Survey, Verified};
-pub use counters::{Hit, Totals};
+pub(crate) use counters::Hit;
+pub use counters::Totals;
 pub use policy::Policy;
 pub use prune::Pruned;
 pub use store::Store;
+pub use upkeep::{Cleared, Problem, Survey, Verified};
 
 use crate::digest::Digest;
 use crate::emit;
@@ -47,32 +52,36 @@ use store::{Shelf, Unread};
 pub(crate) struct Cache {
     store: Store,
     policy: Policy,
-    /// `None` when the directory cannot be written to.
+    /// The mark of this build; `None` when the directory cannot be written to.
     running: Option<Running>,
+    /// Why nothing is stored, if nothing is.
     read_only: Option<String>,
-    /// What this build uses must not look older.
+    /// When the build started: what it uses must not look older.
     started: SystemTime,
     counters: Counters,
     /// Devices that have refused to share blocks with the cache.
     no_clones: Mutex<HashSet<u64>>,
 }
 
-/// What a placed file may share with the cache.
+/// Says what a placed file may share with the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// Nothing: the user may write to it, and its time is that of the build.
+    /// It shares nothing: the user may write to it, and its time is that of the build.
     Own,
-    /// The inode, if possible: for files that are read and soon removed. It is
+    /// It shares the inode, if possible: for files that are read and soon removed. It is
     /// read-only, its modification time is the cache's and may change.
     Transient,
 }
 
-/// How a build ended for its cache.
+/// Says how a build ended for its cache.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Summary {
+    /// What this build has counted.
     pub totals: Totals,
     /// Why the first of the counted errors happened.
     pub first_error: Option<String>,
+    /// What was removed, if it was time to.
     pub pruned: Option<Pruned>,
 }
 
@@ -110,7 +119,7 @@ impl Cache {
         })
     }
 
-    /// `$BACKLTO_CACHE_DIR`, else where caches are kept.
+    /// Gives `$BACKLTO_CACHE_DIR`, else the place where users' caches are.
     pub(crate) fn default_directory() -> Option<PathBuf> {
         default_directory(|name| std::env::var_os(name))
     }
@@ -119,12 +128,12 @@ impl Cache {
         self.store.directory()
     }
 
-    /// Why nothing is stored, if nothing is.
+    /// Says why nothing is stored, if nothing is.
     pub(crate) fn read_only(&self) -> Option<&str> {
         self.read_only.as_deref()
     }
 
-    /// The content of the entry `key`.
+    /// Reads the content of the entry `key`.
     pub(crate) fn lookup(&self, key: &Digest) -> Option<Vec<u8>> {
         let found = self
             .store
@@ -148,7 +157,7 @@ impl Cache {
         }
     }
 
-    /// Adds an object. `None` when it could not be stored: no entry should name
+    /// Adds an object. Gives `None` when it could not be stored: no entry should name
     /// it then.
     pub(crate) fn insert(&self, object: &[u8]) -> Option<Digest> {
         if self.read_only.is_some() {
@@ -206,9 +215,7 @@ impl Cache {
         to: &Path,
         how: Placement,
     ) -> std::result::Result<bool, Unread> {
-        // Devices and pipes are written to, never replaced.
-        let replaceable =
-            std::fs::symlink_metadata(to).map_or(true, |m| m.is_file() || m.is_symlink());
+        let replaceable = emit::is_replaceable(to);
         let mut bytes = None;
         if replaceable && how == Placement::Transient {
             bytes = Some(store::read_object(file, digest, size)?);
@@ -285,7 +292,7 @@ impl Cache {
         self.counters.miss();
     }
 
-    /// What this build has counted so far.
+    /// Adds up what this build has counted so far.
     #[cfg(test)]
     pub(crate) fn totals(&self) -> Totals {
         self.counters.totals()
@@ -299,7 +306,7 @@ impl Cache {
         self.running = None;
         let mut pruned = None;
         if writable {
-            match self.store.prune(&self.policy, SystemTime::now(), false) {
+            match self.store.prune_at(&self.policy, SystemTime::now(), false) {
                 Ok(done) => pruned = done,
                 Err(e) => self.cannot("prune", &e),
             }
@@ -321,7 +328,7 @@ impl Cache {
         used || store::set_used(file, self.time_of_use()).is_ok()
     }
 
-    /// Now, unless the clock was set back while the build runs.
+    /// Gives the present time, or the build's start if the clock was set back.
     fn time_of_use(&self) -> SystemTime {
         SystemTime::now().max(self.started)
     }

@@ -1,4 +1,4 @@
-//! How large and how old the cache may get, in ld.lld's words.
+//! Reads, in ld.lld's words, how large and how old the cache may get.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,20 +6,36 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Kind};
 
-/// What `--thinlto-cache-policy` says; see LLVM's `CachePruning.h`, whose
-/// defaults these are.
+/// Says how large and how old a cache may get, as ld.lld's `--thinlto-cache-policy`
+/// does; see LLVM's `CachePruning.h`, whose defaults these are.
 ///
-/// A limit of zero is no limit.
+/// A limit of zero is no limit. A policy is read from text, and written as one that
+/// ld.lld reads too:
+///
+/// ```
+/// use backlto::cache::Policy;
+///
+/// let policy: Policy = "prune_after=2d:cache_size_bytes=20g".parse()?;
+/// assert_eq!((policy.expiration.as_secs(), policy.bytes), (172_800, 20 << 30));
+/// assert_eq!(
+///     policy.to_string(),
+///     "prune_interval=20m:prune_after=48h:cache_size=75%:cache_size_bytes=20g:cache_size_files=1000000"
+/// );
+/// # Ok::<(), backlto::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
-    /// Automatic pruning happens no more often than this.
+    /// The least time between two automatic prunings.
     pub interval: Duration,
-    /// What was not used for this long is removed.
+    /// The time after which what was not used is removed.
     pub expiration: Duration,
-    /// The cache's share of the space that would be free without it.
+    /// The cache's share, from 0 to 100, of the space that would be free without
+    /// it.
     pub percent: u64,
+    /// The most bytes that the cache may take.
     pub bytes: u64,
-    /// Objects; entries come on top, since ld.lld has none.
+    /// The most objects; entries come on top, since ld.lld has none.
     pub files: u64,
 }
 
@@ -37,13 +53,13 @@ impl Default for Policy {
 
 impl Policy {
     /// Whether anything could ever be removed.
-    pub fn limits_something(&self) -> bool {
+    pub(super) fn limits_something(&self) -> bool {
         !self.expiration.is_zero() || self.percent > 0 || self.bytes > 0 || self.files > 0
     }
 
-    /// The bytes that the cache may hold, when it holds `total` now and the
+    /// Gives the bytes that the cache may hold, when it holds `total` now and the
     /// file system has `free` left.
-    pub fn byte_limit(&self, total: u64, free: u64) -> u64 {
+    pub(super) fn byte_limit(&self, total: u64, free: u64) -> u64 {
         let available = total.saturating_add(free);
         let share = match self.percent {
             0 => u64::MAX,
@@ -58,7 +74,8 @@ impl Policy {
         share.min(bytes)
     }
 
-    pub fn has_expired(&self, used: SystemTime, now: SystemTime) -> bool {
+    /// Whether what was last used at `used` is too old at `now`.
+    pub(super) fn has_expired(&self, used: SystemTime, now: SystemTime) -> bool {
         // A time in the future has no age.
         let age = now.duration_since(used).unwrap_or_default();
         !self.expiration.is_zero() && age > self.expiration
@@ -69,7 +86,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Largest first, as [`Policy`]'s text form tries them. ld.lld knows no days,
+/// Has the units of times, largest first, as [`Policy`]'s text form tries them. ld.lld knows no days,
 /// so they are read and never written.
 const DURATIONS: [(char, u64); 3] = [('h', HOUR), ('m', MINUTE), ('s', 1)];
 const SIZES: [(char, u64); 3] = [('g', 1 << 30), ('m', 1 << 20), ('k', 1 << 10)];
@@ -77,6 +94,8 @@ const SIZES: [(char, u64); 3] = [('g', 1 << 30), ('m', 1 << 20), ('k', 1 << 10)]
 impl FromStr for Policy {
     type Err = Error;
 
+    /// Reads a list such as `prune_after=7d:cache_size_bytes=20g`, with
+    /// [`Kind::Flags`] and LLVM's words when it is none.
     fn from_str(text: &str) -> Result<Policy, Error> {
         parse(text).map_err(|reason| {
             Error::new(Kind::Flags, format!("invalid cache policy `{text}`"))
@@ -92,7 +111,7 @@ impl FromStr for Policy {
     }
 }
 
-/// Follows `parseCachePruningPolicy` in LLVM's `CachePruning.cpp`, messages
+/// Reads a policy. Follows `parseCachePruningPolicy` in LLVM's `CachePruning.cpp`, messages
 /// included.
 fn parse(text: &str) -> Result<Policy, String> {
     let mut policy = Policy::default();
@@ -153,7 +172,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("'{text}' is too large"))
 }
 
-/// As `StringRef::getAsInteger` with a radix of 0.
+/// Reads an integer as `StringRef::getAsInteger` does with a radix of 0.
 fn parse_integer(text: &str) -> Result<u64, String> {
     let (digits, radix) = match text.as_bytes() {
         [b'0', b'x' | b'X', ..] => (&text[2..], 16),
@@ -170,7 +189,7 @@ fn parse_integer(text: &str) -> Result<u64, String> {
     .ok_or_else(|| format!("'{text}' not an integer"))
 }
 
-/// In the same syntax, for ld.lld too.
+/// Writes the syntax that is read, for ld.lld too.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = |duration: &Duration| {

@@ -15,36 +15,67 @@ use super::policy::Policy;
 use super::running;
 use super::store::{self, Shelf, Store, Stored, Unread};
 
-/// What pruning did.
+/// Says what pruning removed and left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Pruned {
+    /// How many entries were removed.
     pub removed_entries: u64,
+    /// How many objects were removed.
     pub removed_objects: u64,
+    /// The bytes that those entries and objects took.
     pub removed_bytes: u64,
-    /// What is left.
+    /// How many entries are left.
     pub entries: u64,
+    /// How many objects are left.
     pub objects: u64,
+    /// The bytes that what is left takes.
     pub bytes: u64,
-    /// The cache is larger than it should be, because running builds use it.
+    /// Whether the cache is larger than it should be, because running builds use
+    /// it.
     pub kept_for_builds: bool,
 }
 
-/// Its modification time says when the cache was last pruned.
+/// Names the file whose modification time says when the cache was last pruned.
 pub(super) const TIMESTAMP: &str = "pruned";
 
-/// No build writes one file for longer.
+/// Bounds the time for which a build writes one file.
 const LONGEST_WRITE: Duration = Duration::from_secs(3600);
 
 impl Store {
-    /// Removes what `policy` does not allow for, least recently used first.
-    ///
-    /// Without `force` this happens once in the policy's interval, and not
-    /// while another process does it; `None` says that it did not happen.
+    /// Removes what `policy` does not allow for, least recently used first,
+    /// whenever the cache was last pruned. Gives `None` when the policy limits
+    /// nothing and when there is no cache.
     ///
     /// A build that asks for a file in the very moment in which it is removed
     /// does not find it. All else that a running build has used, or written,
     /// stays.
-    pub fn prune(
+    ///
+    /// # Errors
+    /// [`Kind::Environment`](crate::error::Kind::Environment) when the cache cannot
+    /// be read or a file cannot be removed.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// use backlto::cache::{Policy, Store};
+    ///
+    /// let policy: Policy = "prune_after=7d:cache_size_bytes=20g".parse()?;
+    /// let store = Store::at(&directory.path().join("cache"))?;
+    /// match store.prune(&policy)? {
+    ///     Some(pruned) => println!("{} bytes are free", pruned.removed_bytes),
+    ///     None => println!("there was nothing to do"),
+    /// }
+    /// # Ok::<(), backlto::Error>(())
+    /// ```
+    pub fn prune(&self, policy: &Policy) -> crate::Result<Option<Pruned>> {
+        self.prune_at(policy, SystemTime::now(), true)
+            .map_err(|e| self.cannot("prune", e))
+    }
+
+    /// Prunes as if it were `now`. Without `force` this happens once in the
+    /// policy's interval, and not while another process does it; `None` says that
+    /// it did not happen.
+    pub(super) fn prune_at(
         &self,
         policy: &Policy,
         now: SystemTime,

@@ -1,5 +1,5 @@
-//! Files get their names when they are whole, as in `emit.rs`; here the content
-//! may also be another file's, and mode bits differ.
+//! Gives cached files their names when they are whole, as `emit.rs` does with
+//! objects; here the content may also be another file's, and mode bits differ.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! Which builds use a cache at this moment.
+//! Knows which builds use a cache at this moment.
 //!
 //! Each holds a lock on a file of its own, whose modification time says when it
 //! started. A build that uses a cached file sees to it that the file's time is
@@ -18,14 +18,14 @@ use tempfile::NamedTempFile;
 
 use super::store;
 
-/// The mark of a running build. Dropping it ends the build, as does the end of
+/// Marks a running build. Dropping it ends the build, as does the end of
 /// the process.
 pub(super) struct Running {
     _locked: NamedTempFile,
     pub(super) started: SystemTime,
 }
 
-/// Where locks do not work, a mark counts for so long.
+/// Bounds the time for which a mark counts where locks do not work.
 const LONGEST_BUILD: Duration = Duration::from_secs(24 * 3600);
 
 impl Running {
@@ -54,7 +54,7 @@ impl Running {
     }
 }
 
-/// When each running build started. Removes the marks of builds that were
+/// Says when each running build started. Removes the marks of builds that were
 /// killed.
 pub(super) fn builds(directory: &Path, now: SystemTime) -> io::Result<Vec<SystemTime>> {
     let mut starts = Vec::new();

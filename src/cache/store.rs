@@ -28,7 +28,7 @@ use crate::digest::{Digest, Hasher};
 use crate::emit;
 use crate::error::{Error, Kind, Result};
 
-/// The two kinds of files that are cached.
+/// Tells the two kinds of files that are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shelf {
     Actions,
@@ -44,7 +44,7 @@ impl Shelf {
     }
 }
 
-/// A file found on a shelf.
+/// Describes a file found on a shelf.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) shelf: Shelf,
@@ -54,7 +54,7 @@ pub(super) struct Stored {
     pub(super) used: SystemTime,
 }
 
-/// Why a file gave nothing.
+/// Says why a file gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
     #[error("not there")]
@@ -65,7 +65,11 @@ pub(super) enum Unread {
     Failed(#[from] io::Error),
 }
 
-/// A cache directory, whoever uses it.
+/// Looks after a cache directory, whoever uses it.
+///
+/// [`survey`](Store::survey) counts, [`verify`](Store::verify) checks,
+/// [`prune`](Store::prune) and [`clear`](Store::clear) remove. Builds may use the
+/// cache at the same time.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
@@ -77,19 +81,19 @@ const TAG_TEXT: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55
 # This directory holds what backlto can compile again.
 # See https://bford.info/cachedir/
 ";
-/// Cached files are replaced, never changed.
+/// Has the mode of cached files, which are replaced, never changed.
 const READ_ONLY: u32 = 0o444;
-/// The start of every entry; then come its key, a checksum, the content.
+/// Starts every entry; then come its key, a checksum, the content.
 const MAGIC: &[u8; 16] = b"backlto entry 1\n";
 const HEADER: usize = MAGIC.len() + 32 + 32;
-/// No entry is longer; what is would only fill the memory.
+/// Bounds the bytes of an entry; what is longer would only fill the memory.
 const LONGEST_ENTRY: u64 = 64 << 20;
 
 impl Store {
-    /// The cache in `directory`, which need not exist.
+    /// Names the cache in `directory`, which need not exist.
     ///
     /// # Errors
-    /// When the working directory is needed to resolve it and is gone.
+    /// [`Kind::Environment`] when the working directory is needed to resolve it and is gone.
     pub fn at(directory: &Path) -> Result<Store> {
         // Workers change their working directories.
         let directory = std::path::absolute(directory).map_err(|e| {
@@ -102,11 +106,12 @@ impl Store {
         Ok(Store { directory })
     }
 
+    /// Gives the cache's directory, as an absolute path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// A file or directory of the format version.
+    /// Gives the path of a file or directory of the format version.
     pub(super) fn part(&self, name: &str) -> PathBuf {
         self.directory.join(VERSION).join(name)
     }
@@ -175,7 +180,7 @@ impl Store {
         }
     }
 
-    /// The content of the entry `key`, out of its open file.
+    /// Reads the content of the entry `key` out of its open file.
     pub(super) fn read_entry(
         &self,
         key: &Digest,
@@ -236,7 +241,7 @@ impl Store {
         remove(&self.path(shelf, name))
     }
 
-    /// Every file of `shelf` that has the right kind of name.
+    /// Finds every file of `shelf` that has the right kind of name.
     pub(super) fn files(&self, shelf: Shelf) -> io::Result<Vec<Stored>> {
         let mut found = Vec::new();
         self.visit(shelf, |directory, name, metadata| {
@@ -253,7 +258,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Temporary files that have not changed since `time`: nobody writes to
+    /// Removes temporary files that have not changed since `time`: nobody writes to
     /// them any more.
     pub(super) fn remove_leftovers(&self, shelf: Shelf, time: SystemTime) -> io::Result<()> {
         let mut found = Vec::new();
@@ -307,7 +312,7 @@ impl Store {
     }
 }
 
-/// The whole content of the open object `name`.
+/// Reads the whole content of the open object `name`.
 pub(super) fn read_object(
     mut file: &File,
     name: &Digest,
@@ -322,12 +327,12 @@ pub(super) fn read_object(
     }
 }
 
-/// Says when `file` was last used.
+/// Notes when `file` was last used.
 pub(super) fn set_used(file: &File, used: SystemTime) -> io::Result<()> {
     file.set_times(FileTimes::new().set_modified(used))
 }
 
-/// What stands before the content of an entry. The key is part of it, so that
+/// Makes what stands before the content of an entry. The key is part of it, so that
 /// a file under another entry's name is no entry.
 fn entry_header(key: &Digest, content: &[u8]) -> Vec<u8> {
     let mut checksum = Hasher::new();
@@ -343,7 +348,7 @@ fn is_first_part(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What is in `directory`, if it is there.
+/// Lists what is in `directory`, if it is there.
 pub(super) fn entries(directory: &Path) -> io::Result<Option<ReadDir>> {
     match std::fs::read_dir(directory) {
         Ok(entries) => Ok(Some(entries)),

@@ -1,26 +1,28 @@
-//! What clang prints, one message at a time.
+//! Takes apart what clang prints, one message at a time.
 
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Says how bad a [`Diagnostic`] is; the worst is the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {
     /// Text that clang gives no level: LLVM's own, or a closing count.
     Text,
-    /// More about the message before it.
+    /// Says more about the message before it.
     Note,
-    /// What an optimisation did, when asked for.
+    /// Says what an optimisation did, where flags ask for that.
     Remark,
-    /// The object is there all the same.
+    /// Warns; the object is there all the same.
     Warning,
-    /// There is no object.
+    /// Says why there is no object.
     Error,
 }
 
 /// One message of the compiler.
+///
+/// [`Observer::diagnostic`](crate::Observer::diagnostic) is told them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// How bad the message is.
     pub severity: Severity,
     /// The message as clang prints it, source lines and newline included. All of
     /// a job's make up [`JobReport::diagnostics`](crate::JobReport::diagnostics).
@@ -56,7 +58,7 @@ impl Diagnostic {
     }
 }
 
-/// The level that stands first in `line`, or after its first place ("file:1:2: ").
+/// Finds the level that stands first in `line`, or after its first place ("file:1:2: ").
 fn severity(line: &str) -> Option<Severity> {
     let line = without_colours(line);
     let starts = std::iter::once(0).chain(line.match_indices(": ").map(|(at, _)| at + 2));
@@ -66,7 +68,7 @@ fn severity(line: &str) -> Option<Severity> {
     })
 }
 
-/// `1 warning generated.`
+/// Whether `line` is a closing count: `1 warning generated.`
 fn is_count(line: &str) -> bool {
     line.starts_with(|c: char| c.is_ascii_digit()) && line.trim_end().ends_with(" generated.")
 }

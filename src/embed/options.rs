@@ -1,59 +1,71 @@
-//! Code generation without clang command lines. What is asked for becomes the
-//! flags that clang has for it, so that there is one way to an object.
+//! Asks for code without clang command lines. What is asked for becomes the flags
+//! that clang has for it, so that there is one way to an object.
 
-use crate::plan::Command;
+use crate::plan::CompilerCommand;
 
-/// How hard to optimise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Says how hard to optimise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OptLevel {
-    /// `-O0`
+    /// `-O0`: not at all.
     O0,
-    /// `-O1`
+    /// `-O1`: a little, for short compiles.
     O1,
-    /// `-O2`
+    /// `-O2`: for speed.
     #[default]
     O2,
-    /// `-O3`
+    /// `-O3`: for speed, whatever the size.
     O3,
-    /// `-Os`: for size
+    /// `-Os`: for speed, unless size suffers.
     Os,
-    /// `-Oz`: for size above all
+    /// `-Oz`: for size alone.
     Oz,
 }
 
-/// What code may assume of the address that it will run at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Says what code may assume of the address that it will run at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Relocation {
-    /// `-fno-pic`: the linker decides it.
+    /// `-fno-pic`: the linker decides the address.
     Static,
-    /// `-fPIC`: any, and symbols may be replaced at run time.
+    /// `-fPIC`: it runs at any address, and symbols may be replaced at run time.
     Pic,
-    /// `-fPIE`: any, in the main program.
+    /// `-fPIE`: it runs at any address, in the main program.
     Pie,
 }
 
-/// How far apart code and data may be (`-mcmodel=`). Not every target has all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // The names say it all; psABIs define them.
+/// Says how far apart code and data may be. Each target's psABI defines what its
+/// models mean; not every target has all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CodeModel {
+    /// `-mcmodel=tiny`
     Tiny,
+    /// `-mcmodel=small`
     Small,
+    /// `-mcmodel=kernel`
     Kernel,
+    /// `-mcmodel=medium`
     Medium,
+    /// `-mcmodel=large`
     Large,
 }
 
-/// The debugger whose habits debug information follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+/// Names the debugger whose habits debug information follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Debugger {
+    /// GNU's.
     Gdb,
+    /// LLVM's.
     Lldb,
+    /// AIX's.
     Dbx,
+    /// The PlayStation's.
     Sce,
 }
 
-/// What a back end needs to be told apart from the module. Functions that carry
+/// Tells a back end what it needs to know apart from the module. Functions that carry
 /// attributes of their own (`target-cpu`, `optsize`, …) keep to those.
 ///
 /// | field | clang's flag |
@@ -70,25 +82,38 @@ pub enum Debugger {
 ///
 /// What is not given is as clang has it by default. More fields may come: write
 /// `..CodegenOptions::default()`.
+///
+/// ```
+/// use backlto::embed::Relocation;
+/// use backlto::{CodegenOptions, CompilerCommand, Job};
+///
+/// let options = CodegenOptions {
+///     relocation: Some(Relocation::Pic),
+///     ..CodegenOptions::default()
+/// };
+/// assert_eq!(options.flags(), ["-O2", "-fPIC"]);
+/// let job = Job::new("main.o", CompilerCommand::from(options));
+/// assert!(job.command_line().starts_with(&["clang".into(), "-O2".into()]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodegenOptions {
     /// The target triple; the one that this LLVM was built for when not given.
     pub target: Option<String>,
-    /// How hard to optimise.
+    /// How hard to optimise; `-O2` by default.
     pub opt_level: OptLevel,
     /// LLVM's name for the processor, such as "x86-64-v3".
     pub cpu: Option<String>,
-    /// What it can do beyond that, or cannot: "+avx2", "-sse4a".
+    /// What the processor can do beyond that, or cannot: "+avx2", "-sse4a".
     pub features: Vec<String>,
     /// What code may assume of its address.
     pub relocation: Option<Relocation>,
     /// How far apart code and data may be.
     pub code_model: Option<CodeModel>,
-    /// A section for each function.
+    /// Whether each function gets a section of its own.
     pub function_sections: bool,
-    /// A section for each variable.
+    /// Whether each variable gets a section of its own.
     pub data_sections: bool,
-    /// Whose debug information.
+    /// The debugger whose habits debug information follows.
     pub debugger: Option<Debugger>,
     /// LLVM's own options. They are global to the process: see
     /// [`Engine`](crate::Engine) on what becomes of the host's.
@@ -96,7 +121,8 @@ pub struct CodegenOptions {
 }
 
 impl CodegenOptions {
-    /// The clang flags that say the same, without the compiler's name.
+    /// Gives the clang flags that stand for the options, without the compiler's
+    /// name.
     pub fn flags(&self) -> Vec<String> {
         let mut flags: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| flags.extend(words.iter().map(|word| (*word).to_owned()));
@@ -157,9 +183,14 @@ impl CodegenOptions {
     }
 }
 
-impl From<&CodegenOptions> for Command {
-    fn from(options: &CodegenOptions) -> Command {
-        let name = "clang".to_owned();
-        Command::Flags(std::iter::once(name).chain(options.flags()).collect())
+impl From<&CodegenOptions> for CompilerCommand {
+    fn from(options: &CodegenOptions) -> CompilerCommand {
+        CompilerCommand::flags(std::iter::once("clang".to_owned()).chain(options.flags()))
+    }
+}
+
+impl From<CodegenOptions> for CompilerCommand {
+    fn from(options: CodegenOptions) -> CompilerCommand {
+        CompilerCommand::from(&options)
     }
 }

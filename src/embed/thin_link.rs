@@ -1,24 +1,23 @@
-//! The thin link of modules in memory.
+//! Thin-links modules in memory.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::llvm;
-use crate::plan::Plan;
+use crate::plan::{CompilerCommand, Job, Plan};
 
 /// A module and the name by which indexes and jobs know it.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// Unique in its link. It need not be that of a file.
+    /// The name, unique in its link. It need not be that of a file.
     pub name: String,
-    /// ThinLTO bitcode.
+    /// The module itself: ThinLTO bitcode.
     pub bitcode: Arc<[u8]>,
 }
 
 impl Module {
-    /// `bitcode` under `name`.
+    /// Gives `bitcode` the name `name`.
     pub fn new(name: impl Into<String>, bitcode: impl Into<Arc<[u8]>>) -> Module {
         Module {
             name: name.into(),
@@ -27,8 +26,9 @@ impl Module {
     }
 }
 
-/// What the objects will be linked to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Says what the objects will be linked to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Linkage {
     /// A program: only what is [`used`](ThinLinkOptions::used) stays visible.
     #[default]
@@ -40,7 +40,7 @@ pub enum Linkage {
     Relocatable,
 }
 
-/// What the thin link is to know of what is around the modules.
+/// Tells the thin link what it is to know of what is around the modules.
 ///
 /// More fields may come: write `..ThinLinkOptions::default()`.
 #[derive(Clone, Debug, Default)]
@@ -51,12 +51,12 @@ pub struct ThinLinkOptions {
     /// what native objects and the run time call. One that is missing here may
     /// vanish.
     pub used: Vec<String>,
-    /// No class is derived from outside of the modules
+    /// Whether no class is derived from outside of the modules
     /// (`--lto-whole-program-visibility`).
     pub whole_program_visibility: bool,
 }
 
-/// The thin link of `modules`: the summary index of each, in their order.
+/// Thin-links `modules`: gives the summary index of each, in their order.
 ///
 /// Symbols are resolved as ld.lld does it, by LLVM's own LTO library: the first
 /// strong definition counts, else the largest common or the first weak one; one
@@ -64,7 +64,28 @@ pub struct ThinLinkOptions {
 /// process (`-mllvm`) are in force as they are.
 ///
 /// # Errors
-/// LLVM's: when a module is not ThinLTO bitcode, or two define one symbol.
+/// [`Kind::Input`] with LLVM's reason, when a module is not ThinLTO bitcode, when
+/// two define one symbol; [`Kind::Environment`] when the LLVM that is loaded is not
+/// the one built against.
+///
+/// ```
+/// use backlto::{Module, ThinLinkOptions};
+///
+/// let module = |name: &str, ir: &str| -> backlto::Result<Module> {
+///     Ok(Module::new(name, backlto::thin_lto_bitcode(name, ir.as_bytes())?))
+/// };
+/// let modules = [
+///     module("main", "declare i32 @f()\n define i32 @main() { %s = call i32 @f() ret i32 %s }")?,
+///     module("f", "define i32 @f() { ret i32 0 }")?,
+/// ];
+/// let around = ThinLinkOptions {
+///     used: vec!["main".to_owned()],
+///     ..ThinLinkOptions::default()
+/// };
+/// let indexes = backlto::thin_link(&modules, &around)?;
+/// assert_eq!(indexes.len(), modules.len());
+/// # Ok::<(), backlto::Error>(())
+/// ```
 pub fn thin_link(modules: &[Module], options: &ThinLinkOptions) -> Result<Vec<Vec<u8>>> {
     llvm::start()?;
     let modules: Vec<(&str, &[u8])> = modules
@@ -81,12 +102,23 @@ pub fn thin_link(modules: &[Module], options: &ThinLinkOptions) -> Result<Vec<Ve
     linked.map_err(|reason| Error::new(Kind::Input, "the thin link failed").because(reason))
 }
 
-/// ThinLTO bitcode of `source`: LLVM IR as text or as bitcode, with or without
-/// a summary. No pass is run, so a front end runs LLVM's ThinLTO pre-link
+/// Writes ThinLTO bitcode of `source`, which is LLVM IR as text or as bitcode, with
+/// or without a summary. `name` is for LLVM's messages. No pass is run, so a front end runs LLVM's ThinLTO pre-link
 /// pipeline before, if it wants the optimisations that come first.
 ///
 /// # Errors
-/// LLVM's, when it cannot read `source` or the module is not valid.
+/// [`Kind::Input`] with LLVM's reason, when it cannot read `source` or the module
+/// is not valid; [`Kind::Environment`] when the LLVM that is loaded is not the one
+/// built against.
+///
+/// ```
+/// let bitcode = backlto::thin_lto_bitcode("f.ll", b"define void @f() { ret void }")?;
+/// assert!(bitcode.starts_with(b"BC"));
+///
+/// let error = backlto::thin_lto_bitcode("f.ll", b"define").unwrap_err();
+/// assert!(error.to_string().starts_with("cannot read `f.ll`: "));
+/// # Ok::<(), backlto::Error>(())
+/// ```
 pub fn thin_lto_bitcode(name: &str, source: &[u8]) -> Result<Vec<u8>> {
     llvm::start()?;
     llvm::write_thin_lto(name, source)
@@ -94,26 +126,50 @@ pub fn thin_lto_bitcode(name: &str, source: &[u8]) -> Result<Vec<u8>> {
 }
 
 impl Plan {
-    /// A plan over `modules` and their `indexes`, all in memory, objects
-    /// included: a [`Job::new`](crate::Job::new) for each, with `command`.
-    pub fn in_memory(modules: &[Module], indexes: Vec<Vec<u8>>, command: &crate::Command) -> Plan {
-        let mut files: BTreeMap<PathBuf, Arc<[u8]>> = BTreeMap::new();
-        let mut jobs = Vec::with_capacity(modules.len());
-        for (module, index) in modules.iter().zip(indexes) {
-            let job = crate::Job::new(&module.name, command.clone());
-            files.insert(PathBuf::from(&module.name), Arc::clone(&module.bitcode));
-            files.extend(
-                job.index
-                    .iter()
-                    .map(|name| (name.into(), index.as_slice().into())),
-            );
-            jobs.push(job);
+    /// Makes a plan over `modules` and their `indexes`, all in memory, objects
+    /// included: a [`Job::new`] for each, with `command`.
+    ///
+    /// # Errors
+    /// [`Kind::Plan`] when there are not as many indexes as modules.
+    ///
+    /// ```
+    /// use backlto::{CompilerCommand, Module, Plan, ThinLinkOptions};
+    ///
+    /// let bitcode = backlto::thin_lto_bitcode("f.ll", b"define void @f() { ret void }")?;
+    /// let modules = [Module::new("f.o", bitcode)];
+    /// let indexes = backlto::thin_link(&modules, &ThinLinkOptions::default())?;
+    /// let command = CompilerCommand::flags(["clang", "-O2"]);
+    /// let plan = Plan::in_memory(&modules, indexes, &command)?;
+    /// assert_eq!(plan.jobs[0].output, "f.o.native.o");
+    /// assert_eq!(plan.files.len(), 2);
+    ///
+    /// assert!(Plan::in_memory(&modules, vec![], &command).is_err());
+    /// # Ok::<(), backlto::Error>(())
+    /// ```
+    pub fn in_memory(
+        modules: &[Module],
+        indexes: Vec<Vec<u8>>,
+        command: &CompilerCommand,
+    ) -> Result<Plan> {
+        if modules.len() != indexes.len() {
+            let (modules, indexes) = (modules.len(), indexes.len());
+            let message = format!("cannot plan {modules} modules with {indexes} indexes");
+            return Err(Error::new(Kind::Plan, message)
+                .hint("give each module the index that `thin_link` made for it"));
         }
-        Plan {
-            jobs,
-            files,
+        let mut plan = Plan {
             in_memory: true,
             ..Plan::default()
+        };
+        for (module, index) in modules.iter().zip(indexes) {
+            let job = Job::new(&module.name, command.clone());
+            let index_name = job.index.as_ref().map(PathBuf::from);
+            plan.files
+                .insert(PathBuf::from(&module.name), Arc::clone(&module.bitcode));
+            plan.files
+                .extend(index_name.map(|name| (name, index.into())));
+            plan.jobs.push(job);
         }
+        Ok(plan)
     }
 }

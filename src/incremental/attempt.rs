@@ -6,15 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::asm::{AsmFiles, Search};
-use super::record::{How, ObjectRecord};
+use super::record::ObjectRecord;
 use crate::cache::{Cache, Hit, Placement};
 use crate::dependency::{self, Dependency, Part};
 use crate::digest::Digest;
 use crate::flag_key::FlagsKey;
 use crate::identity;
 use crate::llvm::Watch;
-use crate::plan::Command;
+use crate::plan::CompilerCommand;
 use crate::prepare::Task;
+use crate::report::Origin;
 
 /// What the cache holds under a key: an object, and what clang said of it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ const VARIANTS: usize = 8;
 pub(crate) struct Found {
     pub(crate) size: u64,
     pub(crate) diagnostics: String,
-    pub(crate) how: How,
+    pub(crate) how: Origin,
     /// For the record, if the job has one.
     pub(crate) known: Option<ObjectRecord>,
 }
@@ -91,7 +92,7 @@ impl<'a> Attempt<'a> {
         let entry = self.entry(self.primary.as_ref()?)?;
         self.asm = AsmFiles::Known(entry.files.clone());
         self.shown = true;
-        let found = self.place(&entry, How::Cached);
+        let found = self.place(&entry, Origin::Cached);
         if found.is_none() {
             self.asm = AsmFiles::none();
             self.shown = false;
@@ -106,14 +107,14 @@ impl<'a> Attempt<'a> {
 
     /// What the record is to know of the object, now that it is there. `None` if
     /// it cannot be told what the object depends on.
-    pub(crate) fn known(&self, object: Digest, how: How) -> Option<ObjectRecord> {
+    pub(crate) fn known(&self, object: Digest, how: Origin) -> Option<ObjectRecord> {
         let mut made_of = self.made_of.clone()?;
         made_of.extend_from_slice(self.files()?);
         Some(ObjectRecord {
             made_of,
             flags: match &self.task.job.command {
-                Command::Flags(words) => words.to_vec(),
-                Command::Exact(_) => Vec::new(),
+                CompilerCommand::Flags(words) => words.to_vec(),
+                CompilerCommand::Exact(_) => Vec::new(),
             },
             object,
             how,
@@ -201,7 +202,7 @@ impl<'a> Attempt<'a> {
 
     /// Puts the object of `entry` where the job's belongs, unless it is damaged
     /// or one of the inputs has changed meanwhile.
-    fn place(&self, entry: &Entry, how: How) -> Option<Found> {
+    fn place(&self, entry: &Entry, how: Origin) -> Option<Found> {
         let cache = self.cache?;
         self.task
             .files()
@@ -216,7 +217,7 @@ impl<'a> Attempt<'a> {
             return None;
         }
         let hit = match how {
-            How::CachedAfterImport => Hit::AfterImport,
+            Origin::CachedAfterImport => Hit::AfterImport,
             _ => Hit::Primary,
         };
         cache.count_hit(hit, Duration::from_micros(entry.microseconds));
@@ -271,7 +272,7 @@ impl Watch for Attempt<'_> {
         if entry.module != self.task.job.module && !entry.diagnostics.is_empty() {
             return true;
         }
-        self.found = self.place(&entry, How::CachedAfterImport);
+        self.found = self.place(&entry, Origin::CachedAfterImport);
         if let (Some(_), Some(cache)) = (&self.found, self.cache) {
             self.keep_primary(cache, entry);
         }

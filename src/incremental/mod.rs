@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use rayon::prelude::*;
 
-pub use self::record::{How, ObjectRecord, Record};
+pub use self::record::{ObjectRecord, Record};
 use crate::dependency::{self, Dependency, Part};
 use crate::error::Result;
 use crate::files::Files;

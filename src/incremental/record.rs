@@ -12,20 +12,7 @@ use crate::dependency::Dependency;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::plan::Job;
-
-/// How an object came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// LLVM compiled it.
-    Compiled,
-    /// The cache had it.
-    Cached,
-    /// The cache had it, as the imported code showed.
-    CachedAfterImport,
-    /// It was there.
-    UpToDate,
-}
+use crate::report::Origin;
 
 /// What is known of an object.
 #[derive(Clone, Debug)]
@@ -40,7 +27,7 @@ pub struct ObjectRecord {
     /// Its content, as it was left on disk.
     pub object: Digest,
     /// How it came to be.
-    pub how: How,
+    pub how: Origin,
     /// How long that took.
     pub duration: Duration,
     /// Why it was built; empty when nothing was known of an earlier build.
@@ -145,7 +132,7 @@ struct StoredObject {
     /// The number of one of `flags`.
     flags: usize,
     object: Digest,
-    how: How,
+    how: Origin,
     microseconds: u64,
     why: Vec<String>,
 }

@@ -456,7 +456,10 @@ fn a_record_that_is_damaged_does_no_harm() {
 fn explain_knows_what_was_never_built() {
     let built = Built::new(Thin);
     let text = built.explain("aa.o");
-    assert!(text.contains("object       aa.thinlto-native.o ("), "{text}");
+    assert!(
+        text.contains("object       aa.thinlto-native.o ("),
+        "{text}"
+    );
     assert!(text.contains("built        compiled in "), "{text}");
     assert!(
         text.contains("because      nothing is known of an earlier build"),

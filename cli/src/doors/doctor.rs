@@ -172,7 +172,7 @@ fn job(directory: &Path, module: &str, flags: &Arc<[String]>) -> Job {
         module: module.to_owned(),
         index: Some(index_name(module)),
         output: native_name(module),
-        command: backlto::Command::Flags(Arc::clone(flags)),
+        command: backlto::CompilerCommand::Flags(Arc::clone(flags)),
         post: None,
     }
 }

@@ -70,10 +70,10 @@ fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
     };
     line("object", &format!("{} ({})", name.display(), known.object));
     let how = match known.how {
-        How::Compiled => "compiled",
-        How::Cached => "taken from the cache",
-        How::CachedAfterImport => "taken from the cache, since the imported code was known",
-        How::UpToDate => "up to date",
+        Origin::Compiled => "compiled",
+        Origin::Cached => "taken from the cache",
+        Origin::CachedAfterImport => "taken from the cache, since the imported code was known",
+        Origin::UpToDate => "up to date",
     };
     line(
         "built",
@@ -97,7 +97,7 @@ fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
             .for_each(|why| line("now", &format!("stale: {why}"))),
         Err(e) => line("now", &format!("cannot be built: {e}")),
     }
-    if let backlto::Command::Flags(now) = &job.command
+    if let backlto::CompilerCommand::Flags(now) = &job.command
         && now[..] != known.flags[..]
     {
         line("flags now", &shell_words(now));

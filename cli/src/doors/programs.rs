@@ -13,7 +13,7 @@ use crate::tools::CLANG;
 use backlto::error::{Error, Kind, Result};
 use backlto::files::Files;
 use backlto::incremental::Record;
-use backlto::{Command, Job, Plan};
+use backlto::{CompilerCommand, Job, Plan};
 
 /// What `PLAN.json` holds.
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,7 @@ pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcom
                     module: input.clone(),
                     index: Some(index_name(input)),
                     output: native_name(input),
-                    command: Command::Flags(Arc::clone(&flags)),
+                    command: CompilerCommand::Flags(Arc::clone(&flags)),
                     post: None,
                 });
                 objects.push(native_name(input));

@@ -11,7 +11,7 @@ use super::state::TreeState;
 use crate::linker::{index_name, native_name};
 use crate::session::{Failure, Outcome, Session};
 use backlto::error::{Error, Kind, Result};
-use backlto::{Command, Job, Plan};
+use backlto::{CompilerCommand, Job, Plan};
 
 /// How the objects of a tree are compiled.
 pub(crate) struct Backends<'a> {
@@ -85,7 +85,7 @@ impl Backends<'_> {
             module: object.to_owned(),
             index: Some(index_name(object)),
             output: native_name(object),
-            command: Command::Flags(flags.for_clang.clone()),
+            command: CompilerCommand::Flags(flags.for_clang.clone()),
             post: self.post.cloned(),
         }
     }

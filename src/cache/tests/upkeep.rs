@@ -1,7 +1,7 @@
 //! What stays in a cache and what goes, and who counts.
 
 use super::*;
-use crate::cache::care::Problem;
+use crate::cache::Problem;
 
 fn policy(text: &str) -> Policy {
     text.parse().expect(text)
@@ -56,7 +56,7 @@ fn left(store: &Store, names: &[Digest]) -> Vec<usize> {
 
 fn prune(store: &Store, policy: &Policy) -> Pruned {
     store
-        .prune(policy, SystemTime::now(), true)
+        .prune_at(policy, SystemTime::now(), true)
         .unwrap()
         .expect("it was forced")
 }
@@ -106,7 +106,7 @@ fn entries_go_with_the_objects_of_their_time() {
 fn without_limits_nothing_goes() {
     let (_directory, store, _) = with_objects(&[SystemTime::UNIX_EPOCH]);
     assert_eq!(
-        store.prune(&only(""), SystemTime::now(), true).unwrap(),
+        store.prune_at(&only(""), SystemTime::now(), true).unwrap(),
         None
     );
 }
@@ -195,11 +195,11 @@ fn times_in_the_future_are_set_right() {
     let (_directory, store, names) = with_objects(&[in_future(9999), ago(100)]);
     let now = SystemTime::now();
     let week = policy("prune_after=168h");
-    store.prune(&week, now, true).unwrap();
+    store.prune_at(&week, now, true).unwrap();
     assert_eq!(used(&store, Shelf::Objects, &names[0]), now);
     assert_eq!(left(&store, &names), [1, 2]);
     let later = now + Duration::from_secs(8 * 24 * 3600);
-    store.prune(&week, later, true).unwrap();
+    store.prune_at(&week, later, true).unwrap();
     assert_eq!(left(&store, &names), [0; 0]);
 }
 
@@ -224,7 +224,7 @@ fn pruning_waits_for_the_interval() {
     let now = SystemTime::now();
     let minute = only("prune_after=1h:prune_interval=1m");
     let after = |seconds| now + Duration::from_secs(seconds);
-    let prune = |time, force| store.prune(&minute, time, force).unwrap().is_some();
+    let prune = |time, force| store.prune_at(&minute, time, force).unwrap().is_some();
     assert!(prune(now, false), "it never was");
     assert!(!prune(after(60), false));
     assert!(prune(after(60), true));
@@ -232,7 +232,7 @@ fn pruning_waits_for_the_interval() {
     assert!(prune(after(121), false));
     assert!(prune(now, false), "the clock was set back");
     let always = only("prune_after=1h:prune_interval=0s");
-    assert!(store.prune(&always, after(1), false).unwrap().is_some());
+    assert!(store.prune_at(&always, after(1), false).unwrap().is_some());
 
     let busy = File::open(store.part(prune::TIMESTAMP)).unwrap();
     rustix::fs::flock(&busy, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -310,7 +310,7 @@ fn inserting_and_pruning_at_once_never_gives_a_wrong_byte() {
                 .map(|_| {
                     let few = only("cache_size_files=3");
                     store
-                        .prune(&few, SystemTime::now(), true)
+                        .prune_at(&few, SystemTime::now(), true)
                         .unwrap()
                         .unwrap()
                         .removed_objects
@@ -454,7 +454,7 @@ fn clear_leaves_what_is_not_ours_and_refuses_while_a_build_runs() {
     assert_eq!(store.survey().unwrap().entries, 0);
     assert_eq!(
         store
-            .prune(&Policy::default(), SystemTime::now(), true)
+            .prune_at(&Policy::default(), SystemTime::now(), true)
             .unwrap(),
         None
     );

@@ -1,4 +1,4 @@
-//! What is done with a cache between builds: look at it, check it, empty it.
+//! Looks after a cache between builds: counts what is there, checks it, empties it.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,47 +13,82 @@ use super::running;
 use super::store::{self, Shelf, Store, Stored, Unread};
 use crate::error::{Error, Kind, Result};
 
-/// What a cache holds.
+/// Says what a cache holds and has done.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Survey {
+    /// The cache's directory, as an absolute path.
     pub directory: PathBuf,
+    /// How many keys are known: what stands for a job.
     pub entries: u64,
+    /// How many objects are there, which entries share.
     pub objects: u64,
+    /// The bytes of entries and objects together.
     pub bytes: u64,
+    /// How many builds use the cache at this moment.
     pub running_builds: usize,
     /// What builds have counted since the cache was made or cleared.
     pub counters: Totals,
 }
 
-/// What [`Store::verify`] found.
+/// Says what [`Store::verify`] has read and found.
 #[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct Verified {
+    /// How many entries were read, the damaged ones included.
     pub entries: u64,
+    /// How many objects were read, the damaged ones included.
     pub objects: u64,
+    /// The bytes of both together.
     pub bytes: u64,
+    /// The files that are not what they should be.
     pub problems: Vec<Problem>,
 }
 
-/// A cached file that is not what it should be.
+/// Names a cached file that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Problem {
+    /// The file's path.
     pub file: PathBuf,
+    /// What is wrong with the file, such as "damaged".
     pub reason: String,
+    /// Whether the file was removed.
     pub removed: bool,
 }
 
-/// What [`Store::clear`] removed.
+/// Says what [`Store::clear`] removed.
 #[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct Cleared {
+    /// How many entries and objects were removed.
     pub files: u64,
+    /// The bytes that they took.
     pub bytes: u64,
 }
 
 impl Store {
-    /// Counts what is there.
+    /// Counts what is in the cache. A cache that does not exist holds nothing.
     ///
     /// # Errors
-    /// When a directory cannot be read.
+    /// [`Kind::Environment`] when a directory cannot be read.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// use backlto::cache::Store;
+    /// use backlto::{CacheOptions, Engine, Options};
+    ///
+    /// let options = Options {
+    ///     cache: Some(CacheOptions::new(directory.path())),
+    ///     ..Options::default()
+    /// };
+    /// // A build that compiles nothing.
+    /// Engine::new(&options)?.finish();
+    ///
+    /// let survey = Store::at(directory.path())?.survey()?;
+    /// assert_eq!((survey.objects, survey.counters.builds), (0, 1));
+    /// # Ok::<(), backlto::Error>(())
+    /// ```
     pub fn survey(&self) -> Result<Survey> {
         let look = || -> io::Result<Survey> {
             let entries = self.files(Shelf::Actions)?;
@@ -74,7 +109,8 @@ impl Store {
     /// Reads every file and removes those that are damaged.
     ///
     /// # Errors
-    /// When a directory cannot be read. Damaged files are no error here.
+    /// [`Kind::Environment`] when a directory cannot be read. Damaged files are no
+    /// error here.
     pub fn verify(&self) -> Result<Verified> {
         let files = self
             .files(Shelf::Actions)
@@ -120,7 +156,8 @@ impl Store {
     /// meanwhile finds less, no more than that.
     ///
     /// # Errors
-    /// When builds are running that use the cache, or a file cannot be removed.
+    /// [`Kind::Environment`] when builds are running that use the cache, or a file
+    /// cannot be removed.
     pub fn clear(&self) -> Result<Cleared> {
         let now = SystemTime::now();
         let builds = running::builds(&self.part("running"), now);
@@ -157,7 +194,11 @@ impl Store {
         Ok(cleared)
     }
 
-    fn cannot(&self, what: &str, reason: impl std::fmt::Display) -> Error {
+    pub(super) fn cannot(
+        &self,
+        what: &str,
+        reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
         let message = format!("cannot {what} the cache `{}`", self.directory().display());
         Error::new(Kind::Environment, message).because(reason)
     }
