@@ -10,7 +10,7 @@ use super::key::{self, FlagsKey};
 use super::record::{How, JobRecord};
 use crate::cache::{Cache, Hit, Placement};
 use crate::digest::Digest;
-use crate::llvm::Watch;
+use crate::execute::Watch;
 use crate::plan::Command;
 use crate::prepare::Task;
 
