@@ -19,10 +19,17 @@
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/CrashRecoveryContext.h"
+#include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/TimeProfiler.h"
 #include "llvm/Support/VirtualFileSystem.h"
 #include "llvm/Support/VirtualOutputBackends.h"
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <unistd.h>
 
 using namespace llvm;
 using namespace backlto;
@@ -146,16 +153,83 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
   return Ok;
 }
 
+/// Breaks the compile of a module as the environment asks for, so that tests
+/// can see what becomes of the others: `BACKLTO_FAULT=KIND:NAME` breaks that of
+/// any module whose name ends in NAME. `BACKLTO_FAULT_HERE` does the same, but
+/// is not handed on to worker processes.
+static void injectFault(StringRef Module) {
+  for (const char *Variable : {"BACKLTO_FAULT", "BACKLTO_FAULT_HERE"}) {
+    const char *Value = getenv(Variable);
+    if (!Value)
+      continue;
+    auto [Kind, Name] = StringRef(Value).split(':');
+    if (!Module.ends_with(Name))
+      continue;
+    if (Kind == "segv")
+      raise(SIGSEGV);
+    if (Kind == "throw")
+      throw std::runtime_error("a fault that was asked for");
+    if (Kind == "fatal")
+      report_fatal_error("a fault that was asked for");
+    if (Kind == "hang")
+      for (;;)
+        pause();
+    if (Kind == "heap") {
+      // The allocator notices while it holds its lock, and aborts.
+      for (int Round = 0; Round < 1000; ++Round) {
+        constexpr size_t Size = 100000;
+        auto *Block = static_cast<char *>(malloc(Size));
+        memset(Block, 0xff, Size + 64);
+      }
+      abort();
+    }
+  }
+}
+
+namespace {
+
+/// All that one compile owns. It is not on the stack: after a crash it is left
+/// alone, since to free any of it could mean to wait for a lock that the compile
+/// held.
+struct Compile {
+  ObjectBuffer Object;
+  std::string Messages;
+  JobErrs Errs{Messages};
+  ActiveJob Job;
+  CrashRecoveryContext Recovery;
+  bool Ok = false;
+  bool Threw = false;
+
+  explicit Compile(const BackltoCompileRequest &Request)
+      : Job(Request, Errs) {}
+};
+
+} // namespace
+
+/// What is left to do after a crash, without an allocation in C++.
+static BackltoStatus crashed(const Compile &Broken, int *Signal,
+                             const Sink &Diagnostics, const Sink &Error) {
+  noteCrash();
+  if (Broken.Recovery.RetCode != BackltoStatusFatal) {
+    // A signal may have come in the middle of writing a message.
+    *Signal = Broken.Recovery.RetCode - 128;
+    return BackltoStatusCrash;
+  }
+  if (!Broken.Messages.empty())
+    Diagnostics(Broken.Messages);
+  Error(fatalText());
+  return BackltoStatusFatal;
+}
+
 BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
-                             uint64_t *BackendNanoseconds,
+                             uint64_t *BackendNanoseconds, int *Signal,
                              BackltoSink ObjectSink, void *ObjectCtx,
                              BackltoSink Diagnostics, void *DiagnosticsCtx,
                              BackltoSink Error, void *ErrorCtx) {
-  ObjectBuffer Object;
-  std::string Messages;
-  JobErrs Errs(Messages);
-  ActiveJob Job(*Request, Errs);
-  bool Ok = false;
+  Sink ErrorOut{Error, ErrorCtx}, DiagnosticsOut{Diagnostics, DiagnosticsCtx};
+  // Touched now: the first use of a thread's own memory may allocate it.
+  forgetFatalText();
+  auto *Current = new Compile(*Request);
 
   // The profiler is the thread's own. Spans shorter than this are not worth a
   // place.
@@ -163,20 +237,26 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
   if (Request->TimeTrace)
     timeTraceProfilerInitialize(GranularityInMicroseconds, "backlto");
 
-  // Destructors between a crash and here do not run: what they own leaks.
-  CrashRecoveryContext Recovery;
-  bool Threw = false;
-  bool Recovered = !Recovery.RunSafely([&] {
+  bool Survived = Current->Recovery.RunSafely([&] {
     try {
-      Ok = compile(*Request, Object, Messages, Job);
+      injectFault(toRef(Request->Module.Name));
+      Current->Ok =
+          compile(*Request, Current->Object, Current->Messages, Current->Job);
     } catch (const std::exception &E) {
-      Threw = true;
-      Job.Failure = E.what();
+      Current->Threw = true;
+      Current->Job.Failure = E.what();
+    } catch (...) {
+      Current->Threw = true;
+      Current->Job.Failure = "an exception of an unknown kind";
     }
   });
+  if (!Survived)
+    return crashed(*Current, Signal, DiagnosticsOut, ErrorOut);
+  std::unique_ptr<Compile> Owned(Current);
+  const ActiveJob &Job = Owned->Job;
   if (Request->TimeTrace) {
-    // After a crash spans are still open, which the profiler cannot write.
-    if (!Recovered && !Threw) {
+    // After an exception spans are still open, which the profiler cannot write.
+    if (!Owned->Threw) {
       SmallString<0> Trace;
       raw_svector_ostream OS(Trace);
       timeTraceProfilerWrite(OS);
@@ -185,22 +265,21 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
     timeTraceProfilerCleanup();
   }
   *BackendNanoseconds = Job.BackendNanoseconds;
-  if (!Messages.empty())
-    Sink{Diagnostics, DiagnosticsCtx}(Messages);
+  if (!Owned->Messages.empty())
+    DiagnosticsOut(Owned->Messages);
   if (!Job.Failure.empty())
-    Sink{Error, ErrorCtx}(Job.Failure);
-  if (Threw)
+    ErrorOut(Job.Failure);
+  if (Owned->Threw) {
+    // What it was in the middle of is unknown.
+    noteCrash();
     return BackltoStatusFatal;
-  if (Recovered) {
-    if (Recovery.RetCode == BackltoStatusFatal)
-      return BackltoStatusFatal;
-    Sink{Error, ErrorCtx}("signal " + std::to_string(Recovery.RetCode - 128));
-    return BackltoStatusCrash;
   }
   if (Job.Stopped)
     return BackltoStatusStopped;
   // clang exits with success after some failures, and leaves no bytes.
-  if (!Ok || !Job.Failure.empty() || !Object.Kept || Object.Bytes.empty())
+  const ObjectBuffer &Object = Owned->Object;
+  if (!Owned->Ok || !Job.Failure.empty() || !Object.Kept ||
+      Object.Bytes.empty())
     return BackltoStatusError;
   Sink{ObjectSink, ObjectCtx}({Object.Bytes.data(), Object.Bytes.size()});
   return BackltoStatusOk;

@@ -61,12 +61,16 @@ void BackltoInitialize(void);
 /// once; a host with handlers of its own must not.
 void BackltoContainCrashes(void);
 
+/// True once LLVM has stopped in the middle of anything in this process, on a
+/// signal, a fatal error or an exception.
+bool BackltoHasCrashed(void);
+
 /// True when any LLVM option of the process was given a value by its command
 /// line, or by BackltoSetLLVMOptions.
 bool BackltoLLVMOptionsGiven(void);
 
-/// Resets every `-mllvm` option of the process to its default, then sets
-/// those in `Args`. No job may be running. `Sink` gets LLVM's message when an
+/// Sets the `-mllvm` options `Args`, once in the life of a process: there is no
+/// way to undo all that they do. No job may be running. `Sink` gets LLVM's message when an
 /// argument is not known.
 BackltoStatus BackltoSetLLVMOptions(const char *const *Args, size_t Count,
                                     BackltoSink Sink, void *Ctx);
@@ -193,8 +197,11 @@ typedef struct {
 /// LLVM's reason for a failure that clang has no message for to `Error`.
 /// `BackendNanoseconds` gets the CPU time of LLVM's ThinLTO backend itself
 /// (import, optimiser, code generation); the rest of the call is set-up.
+/// `Signal` gets the number of the signal after BackltoStatusCrash; then there
+/// are no messages. After a crash or a fatal error the thread must not enter C++
+/// again, nor end.
 BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
-                             uint64_t *BackendNanoseconds,
+                             uint64_t *BackendNanoseconds, int *Signal,
                              BackltoSink Object, void *ObjectCtx,
                              BackltoSink Diagnostics, void *DiagnosticsCtx,
                              BackltoSink Error, void *ErrorCtx);

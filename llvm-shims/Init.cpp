@@ -12,7 +12,10 @@
 #include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/TargetSelect.h"
+#include <atomic>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 
 using namespace llvm;
 using namespace backlto;
@@ -29,18 +32,29 @@ const char *BackltoLoadedLLVMVersion() {
   return Version.c_str();
 }
 
+static std::atomic<bool> Crashed = false;
+
+void backlto::noteCrash() { Crashed = true; }
+bool BackltoHasCrashed() { return Crashed; }
+
+/// Longer texts are cut: some hold a whole instruction.
+static thread_local char FatalText[2048];
+static thread_local size_t FatalLength;
+
+StringRef backlto::fatalText() { return {FatalText, FatalLength}; }
+void backlto::forgetFatalText() { FatalLength = 0; }
+
 /// `report_fatal_error` ends the process unless its handler does not return.
 /// Where a crash would be recovered from, it therefore leaves the same way;
 /// elsewhere LLVM's own ending (message, exit status) is the right one.
 static void onFatalError(void *, const char *Reason, bool) {
-  ActiveJob *Job = ActiveJob::current();
   CrashRecoveryContext *Recovery = CrashRecoveryContext::GetCurrent();
   if (!Recovery) {
     fprintf(stderr, "LLVM ERROR: %s\n", Reason);
     return;
   }
-  if (Job)
-    Job->Failure = Reason;
+  FatalLength = strnlen(Reason, sizeof(FatalText));
+  memcpy(FatalText, Reason, FatalLength);
   Recovery->HandleExit(BackltoStatusFatal);
 }
 
@@ -53,6 +67,15 @@ void BackltoInitialize() {
 
 void BackltoContainCrashes() {
   CrashRecoveryContext::Enable();
+  // A thread that has used up its stack has none left for a handler. Those of
+  // LLVM do not ask for the alternate one, which the engine's threads have.
+  for (int Signal : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP}) {
+    struct sigaction Action;
+    if (sigaction(Signal, nullptr, &Action) == 0) {
+      Action.sa_flags |= SA_ONSTACK;
+      sigaction(Signal, &Action, nullptr);
+    }
+  }
   install_fatal_error_handler(onFatalError);
   install_bad_alloc_error_handler(onFatalError);
 }
@@ -66,15 +89,15 @@ bool BackltoLLVMOptionsGiven() {
 
 BackltoStatus BackltoSetLLVMOptions(const char *const *Args, size_t Count,
                                     BackltoSink Out, void *Ctx) {
-  // lld does the same between two links in one process (lld::elf::link).
-  cl::ResetAllOptionOccurrences();
-  // The name is clang's (ExecuteCompilerInvocation), so that the message is.
-  SmallVector<const char *, 16> Argv = {"clang (LLVM option parsing)"};
-  Argv.append(Args, Args + Count);
-  std::string Text;
-  raw_string_ostream OS(Text);
-  if (cl::ParseCommandLineOptions(Argv.size(), Argv.data(), "", &OS))
-    return BackltoStatusOk;
-  Sink{Out, Ctx}(Text);
-  return BackltoStatusError;
+  return guarded(Sink{Out, Ctx}, [&] {
+    // The name is clang's (ExecuteCompilerInvocation), so that the message is.
+    SmallVector<const char *, 16> Argv = {"clang (LLVM option parsing)"};
+    Argv.append(Args, Args + Count);
+    std::string Text;
+    raw_string_ostream OS(Text);
+    if (cl::ParseCommandLineOptions(Argv.size(), Argv.data(), "", &OS))
+      return BackltoStatusOk;
+    Sink{Out, Ctx}(Text);
+    return BackltoStatusError;
+  });
 }

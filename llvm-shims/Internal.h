@@ -44,20 +44,49 @@ inline BackltoStatus fail(const Sink &Out, llvm::Error E) {
   return BackltoStatusError;
 }
 
+/// Remembers that LLVM stopped in the middle of something in this process:
+/// locks may be held for ever, and memory may be spoilt.
+void noteCrash();
+
+/// The text of the last fatal error on this thread, in memory of its own: after
+/// a crash nothing may be allocated.
+llvm::StringRef fatalText();
+void forgetFatalText();
+
+/// Runs `Act`. An exception of C++ becomes an error for `Out`: none may reach
+/// Rust.
+template <typename Fn> BackltoStatus guarded(const Sink &Out, Fn Act) {
+  try {
+    return Act();
+  } catch (const std::exception &E) {
+    Out(E.what());
+  } catch (...) {
+    Out("an exception of an unknown kind");
+  }
+  return BackltoStatusError;
+}
+
+/// The same for what returns a value and has nobody to tell: `Otherwise` stands
+/// for an exception.
+template <typename T, typename Fn> T guarded(T Otherwise, Fn Act) {
+  try {
+    return Act();
+  } catch (...) {
+    return Otherwise;
+  }
+}
+
 /// Runs `Read`, and turns a crash of LLVM's reader on damaged bytes into an
 /// error for `Out`.
 template <typename Fn> BackltoStatus contained(const Sink &Out, Fn Read) {
   BackltoStatus Status = BackltoStatusError;
-  llvm::CrashRecoveryContext Recovery;
-  bool Survived = Recovery.RunSafely([&] {
-    try {
-      Status = Read();
-    } catch (const std::exception &E) {
-      Out(E.what());
-    }
-  });
-  if (Survived)
+  // Not on the stack: after a crash its destructor, which frees, must not run.
+  auto *Recovery = new llvm::CrashRecoveryContext;
+  if (Recovery->RunSafely([&] { Status = guarded(Out, Read); })) {
+    delete Recovery;
     return Status;
+  }
+  noteCrash();
   Out("LLVM crashed while it read this");
   return BackltoStatusCrash;
 }

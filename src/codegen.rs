@@ -2,32 +2,24 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::digest::Digest;
 use crate::emit;
 use crate::error::{Error, Kind, Result};
+use crate::execute::{CompileJob, Executor, Failure, Input, Watch};
 use crate::incremental::attempt::{Attempt, Found};
-use crate::llvm::{self, CompileFailure, CompileInput};
+use crate::files::InputFile;
 use crate::prepare::Task;
 use crate::report::{JobReport, Origin};
 
-/// Whether LLVM ever stopped in the middle of a compile in this process.
-static CRASHED: AtomicBool = AtomicBool::new(false);
-
-/// Whether LLVM ever stopped in the middle of a compile in this process. It may
-/// then hold locks for ever.
-pub(crate) fn has_crashed() -> bool {
-    CRASHED.load(Ordering::Relaxed)
-}
-
-/// Compiles `task` and writes its object, unless the cache has it.
-pub(crate) fn run(task: &Task) -> JobReport {
+/// Has `executor` compile `task` and writes its object, unless the cache has it.
+pub(crate) fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
     let start = Instant::now();
     let mut report = match Aside::of(task) {
-        Ok(None) => run_to(task, task),
-        Ok(Some(aside)) => run_to(task, &aside.task),
+        Ok(None) => run_to(task, task, executor),
+        Ok(Some(aside)) => run_to(task, &aside.task, executor),
         Err(e) => JobReport::not_run(e),
     };
     report.duration = start.elapsed();
@@ -66,11 +58,11 @@ impl Aside {
 
 /// Makes the object of `task` and puts it where that of `placed` belongs: the
 /// two differ in nothing else.
-fn run_to(task: &Task, placed: &Task) -> JobReport {
+fn run_to(task: &Task, placed: &Task, executor: &mut dyn Executor) -> JobReport {
     let mut attempt = Attempt::new(placed);
     let mut report = match attempt.look_up() {
         Some(found) => from_cache(found),
-        None => compile(task, placed, &mut attempt),
+        None => compile(task, placed, &mut attempt, executor),
     };
     if task.in_memory && report.object.is_none() && report.result.is_ok() {
         match read_back(&placed.job.output_path()) {
@@ -97,27 +89,44 @@ fn from_cache(found: Found) -> JobReport {
     }
 }
 
-fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
-    let start = Instant::now();
-    let input = CompileInput {
-        invocation: &task.flags.invocation,
-        module: (&task.job.module, task.module.bytes()),
+/// What an executor needs of `task`.
+fn job_of(task: &Task, wants_bitcode: bool) -> CompileJob {
+    let input = |name: &str, file: &Arc<InputFile>| Input {
+        name: name.to_owned(),
+        content: file.clone(),
+    };
+    CompileJob {
+        flags: Arc::clone(&task.flags),
+        directory: task.job.directory.clone(),
+        module: input(&task.job.module, &task.module),
         index: task
             .index
             .as_ref()
-            .map(|file| (task.job.index.as_deref().unwrap_or_default(), file.bytes())),
+            .map(|file| input(task.job.index.as_deref().unwrap_or_default(), file)),
         imports: task
             .imports
             .iter()
-            .map(|(name, file)| (name.as_str(), file.bytes()))
+            .map(|(name, file)| input(name, file))
             .collect(),
-        output: &task.job.output,
+        output: task.job.output.clone(),
         time_trace: task.time_trace,
-    };
-    let compiled = llvm::compile(&input, Some(attempt));
+        wants_bitcode,
+    }
+}
+
+fn compile(
+    task: &Task,
+    placed: &Task,
+    attempt: &mut Attempt<'_>,
+    executor: &mut dyn Executor,
+) -> JobReport {
+    let start = Instant::now();
+    let job = Arc::new(job_of(task, attempt.wants_bitcode()));
+    let compiled = executor.compile(&job, attempt);
     // Others may still import from it, but most of it was for this job.
     task.module.release_memory();
-    if let Some(found) = attempt.found() {
+    // What was found counts only if the compile ended there, and well.
+    if let (Ok(None), Some(found)) = (&compiled.object, attempt.found()) {
         return from_cache(found);
     }
     let mut diagnostics = compiled.diagnostics;
@@ -127,6 +136,7 @@ fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
         .try_for_each(|file| file.check_unchanged())
         .and_then(|()| compiled.object.map_err(|failure| explain(task, failure)));
     let written = object.and_then(|object| {
+        let object = object.unwrap_or_default();
         attempt.keep(&object, &diagnostics, start.elapsed());
         let output = placed.job.output_path();
         let object = match &task.job.post {
@@ -149,6 +159,7 @@ fn compile(task: &Task, placed: &Task, attempt: &mut Attempt<'_>) -> JobReport {
         Ok((object, known)) => (Ok(object.len() as u64), Some(object), known),
         Err(e) => (Err(e), None, None),
     };
+    diagnostics.extend(compiled.warning);
     JobReport {
         diagnostics,
         result,
@@ -176,6 +187,7 @@ fn post_process(task: &Task, command: &[String], path: &Path, messages: &mut Str
     };
     let output = Command::new(&words[0])
         .args(&words[1..])
+        .current_dir(&task.job.directory)
         .output()
         .map_err(|e| failed(format!("cannot run `{}`: {e}", words[0])))?;
     for text in [&output.stdout, &output.stderr] {
@@ -187,22 +199,33 @@ fn post_process(task: &Task, command: &[String], path: &Path, messages: &mut Str
     }
 }
 
-fn explain(task: &Task, failure: CompileFailure) -> Error {
+fn explain(task: &Task, failure: Failure) -> Error {
     let message = format!("failed to compile `{}`", task.module.path().display());
+    let crash = |cause: String| Error::new(Kind::Crash, message.clone()).because(cause);
+    let environment = |cause: &str| Error::new(Kind::Environment, message.clone()).because(cause);
+    let bug = "if clang crashes on this command too, it is a bug of LLVM or the bitcode is \
+               damaged; `-v` prints the command";
     match failure {
-        CompileFailure::Reported(reason) => Error::new(Kind::Codegen, message).because(reason),
-        CompileFailure::Fatal(reason) => {
-            CRASHED.store(true, Ordering::Relaxed);
-            Error::new(Kind::Crash, message).because(format!("LLVM gave up: {reason}"))
+        Failure::Reported(reason) => Error::new(Kind::Codegen, message).because(reason),
+        Failure::Fatal(reason) => crash(format!("LLVM gave up: {reason}")),
+        Failure::Crash(signal) => crash(format!("LLVM crashed (signal {signal})")).hint(bug),
+        Failure::Lost(how) => crash(format!("the process that compiled it ended: {how}")),
+        Failure::Options(words) => {
+            let options = task.flags.llvm_options.join(" -mllvm ");
+            Error::new(Kind::Flags, format!("cannot set `-mllvm {options}`"))
+                .said_by_compiler(words)
         }
-        CompileFailure::Crash(reason) => {
-            CRASHED.store(true, Ordering::Relaxed);
-            Error::new(Kind::Crash, message)
-                .because(format!("LLVM crashed ({reason})"))
-                .hint(
-                    "if clang crashes on this command too, it is a bug of LLVM or the bitcode is \
-                     damaged; `-v` prints the command",
-                )
+        Failure::Directory(reason) => {
+            let directory = task.job.directory.display();
+            let text = format!("cannot enter directory `{directory}`");
+            Error::new(Kind::Environment, text).because(reason)
         }
+        Failure::Unsafe => crash("LLVM has crashed in this process over another module".to_owned())
+            .hint("start a new process, or give `Options::helper` for those that are left"),
+        Failure::OtherOptions => environment(
+            "this process has other options of LLVM (`-mllvm`) in force, which last for its life",
+        )
+        .hint("give `Options::helper`, or compile it in another process"),
+        Failure::NoProcess(reason) => environment(&reason),
     }
 }

@@ -45,6 +45,7 @@ pub mod digest;
 pub mod embed;
 pub mod emit;
 pub mod error;
+mod execute;
 pub mod files;
 mod flag_key;
 mod flags;
@@ -56,6 +57,7 @@ mod prepare;
 mod report;
 mod schedule;
 mod sys;
+pub mod worker;
 
 /// Holds the examples of README.md, which are run as they stand there.
 #[cfg(doctest)]
@@ -101,6 +103,13 @@ pub struct Options {
     pub cache: Option<CacheOptions>,
     /// Whether LLVM traces its time in each compile, for [`JobReport::time_trace`].
     pub time_trace: bool,
+    /// A program for worker processes, which calls [`worker::serve`] when it is
+    /// started with the argument `worker`, as backlto itself does.
+    ///
+    /// They compile what this process must not: jobs that need other options of
+    /// LLVM (`-mllvm`) than its first ones, and all that is left once LLVM has
+    /// crashed in it. Without a program, such jobs fail.
+    pub helper: Option<PathBuf>,
 }
 
 /// Says where objects are cached.
@@ -176,10 +185,11 @@ impl Observer for Silent {}
 /// Compiles plans with its workers, several plans at a time if several threads ask.
 ///
 /// A host may use the same LLVM. Its handlers stay ([`own_process`] is for
-/// programs). Its LLVM options stay in force, for its own work and for jobs, up
-/// to the first job whose flags have options of LLVM's (`-mllvm`): then all of
-/// the process are reset. A host should not set any while a plan runs. While its
-/// own are in force nothing is cached, since no key knows them.
+/// programs). Its LLVM options stay in force, for its own work and for jobs whose
+/// flags have none (`-mllvm`). A process has one set of them for its life: the
+/// host's, if it has set any, else that of the first job. Jobs with another set go
+/// to worker processes ([`Options::helper`]). While a host's own are in force
+/// nothing is cached, since no key knows them.
 pub struct Engine {
     pool: schedule::Pool,
     readers: rayon::ThreadPool,
@@ -208,13 +218,14 @@ impl Engine {
             Some(cache) => Some(Cache::open(&cache.directory, cache.policy.parse()?)?),
             None => None,
         };
-        let readers = rayon::ThreadPoolBuilder::new()
-            .num_threads(workers.get())
-            .build()
-            .map_err(|e| Error::new(error::Kind::Environment, "cannot start threads").because(e))?;
+        let helper = options.helper.clone();
+        let hire = move || {
+            let executor = execute::Dispatch::new(helper.clone())?;
+            Ok(Box::new(executor) as Box<dyn execute::Executor>)
+        };
         Ok(Engine {
-            pool: schedule::Pool::new(workers)?,
-            readers,
+            pool: schedule::Pool::new(workers, Box::new(hire)),
+            readers: readers(workers)?,
             cancelled: Arc::default(),
             cache: cache.map(Arc::new),
             time_trace: options.time_trace,
@@ -363,6 +374,23 @@ impl Engine {
     }
 }
 
+/// Threads that read inputs: one for each core, at most `limit`, or as many as the
+/// system gives.
+fn readers(limit: NonZeroUsize) -> Result<rayon::ThreadPool> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut count = limit.get().min(cores);
+    loop {
+        match rayon::ThreadPoolBuilder::new().num_threads(count).build() {
+            Ok(pool) => return Ok(pool),
+            Err(_) if count > 1 => count /= 2,
+            Err(e) => {
+                let text = "cannot start threads";
+                return Err(Error::new(error::Kind::Environment, text).because(e));
+            }
+        }
+    }
+}
+
 /// Says where objects of earlier builds are kept when nobody says otherwise:
 /// `$BACKLTO_CACHE_DIR`, else `backlto` in `$XDG_CACHE_HOME` or `~/.cache`.
 pub fn default_cache_directory() -> Option<PathBuf> {
@@ -386,6 +414,7 @@ pub fn shares_inputs() -> bool {
 /// against.
 pub fn own_process() -> Result<()> {
     llvm::start()?;
+    sys::separate_heaps();
     llvm::contain_crashes();
     sys::guard_mappings();
     Ok(())
@@ -394,7 +423,7 @@ pub fn own_process() -> Result<()> {
 /// Ends the process. After a crash of LLVM in a job, its clean-up at exit could
 /// wait for ever for a lock that the job held, so it is left out.
 pub fn exit(status: i32) -> ! {
-    if codegen::has_crashed() {
+    if llvm::has_crashed() {
         sys::exit_now(status);
     }
     std::process::exit(status);

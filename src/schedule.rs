@@ -1,11 +1,10 @@
-//! The pool: workers that take tasks of every run of the process, longest
-//! first, and never two at once that need different process-wide state.
+//! The pool: workers that take tasks of every run, longest first.
+//!
+//! Where a task is compiled is its worker's [`Executor`]'s business.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,15 +14,11 @@ use crossbeam::deque::{Steal, Stealer, Worker};
 use jobserver::{Acquired, Client};
 
 use crate::codegen;
-use crate::error::{Error, Kind, Result};
-use crate::llvm;
+use crate::error::{Error, Kind};
+use crate::execute::Executor;
 use crate::prepare::Task;
 use crate::report::JobReport;
 use crate::sys;
-
-/// LLVM recurses deeply on large functions. clang runs on the main thread's
-/// 8 MiB; address space that is not touched costs nothing.
-const STACK_SIZE: usize = 64 << 20;
 
 /// How soon to ask a jobserver again that had nothing to give.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -41,22 +36,14 @@ pub(crate) enum Event {
     },
 }
 
-/// What all running tasks of the process have in common.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Common {
-    /// `-mllvm` options are global to the process.
-    llvm_options: Vec<String>,
-    /// The working directory, where threads cannot have their own.
-    directory: Option<PathBuf>,
-}
-
-/// Tasks of one run that can run at the same time.
+/// Tasks of one run.
 struct Batch {
-    common: Common,
     /// Long tasks go before all others, whatever run they belong to.
     long: bool,
-    /// One queue for each worker, longest task first.
+    /// Queues, longest task first. Each worker has one that it looks at first.
     hands: Vec<Stealer<Task>>,
+    /// How many tasks nobody has taken yet.
+    left: AtomicUsize,
     events: Sender<Event>,
     cancelled: Arc<AtomicBool>,
 }
@@ -64,7 +51,8 @@ struct Batch {
 impl Batch {
     /// Deals `tasks` out like cards: each hand holds its longest task first.
     fn deal(tasks: Vec<Task>, workers: usize) -> Vec<Stealer<Task>> {
-        let hands: Vec<Worker<Task>> = (0..workers).map(|_| Worker::new_fifo()).collect();
+        let count = workers.min(tasks.len());
+        let hands: Vec<Worker<Task>> = (0..count).map(|_| Worker::new_fifo()).collect();
         for (task, hand) in tasks.into_iter().zip(hands.iter().cycle()) {
             hand.push(task);
         }
@@ -78,22 +66,25 @@ impl Batch {
             self.hands
                 .iter()
                 .cycle()
-                .skip(worker)
+                .skip(worker % self.hands.len())
                 .take(self.hands.len())
         };
-        loop {
+        while self.is_left() {
             let stolen: Steal<Task> = hands().map(Stealer::steal).collect();
-            if !stolen.is_retry() {
-                return stolen.success();
+            match stolen {
+                Steal::Retry => {}
+                Steal::Empty => return None,
+                Steal::Success(task) => {
+                    self.left.fetch_sub(1, Ordering::Relaxed);
+                    return Some(task);
+                }
             }
         }
+        None
     }
 
-    /// Ends every task that is left with `error`.
-    fn fail(&self, error: &Error) {
-        while let Some(task) = self.next(0) {
-            self.finish(task.number, 0, JobReport::not_run(error.clone()));
-        }
+    fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0
     }
 
     fn finish(&self, number: usize, worker: usize, report: JobReport) {
@@ -106,284 +97,246 @@ impl Batch {
     }
 }
 
-/// What is in force in the process, for all pools.
-struct InForce {
-    common: Option<Common>,
-    /// Tasks that rely on it now.
-    running: usize,
-}
+/// The batches that have tasks left: long ones first, else in order of arrival.
+/// Never changed, only replaced.
+type Queue = Arc<[Arc<Batch>]>;
 
-static IN_FORCE: Mutex<InForce> = Mutex::new(InForce {
-    common: None,
-    running: 0,
-});
-
-/// Signalled when there may be something to do for a waiting worker.
-static CHANGED: Condvar = Condvar::new();
-
-fn in_force() -> MutexGuard<'static, InForce> {
-    IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl InForce {
-    /// Reserves the process for a task with `common`; false when others that
-    /// need something else still run.
-    fn enter(&mut self, common: &Common) -> Result<bool> {
-        if self.common.as_ref() != Some(common) {
-            if self.running > 0 {
-                return Ok(false);
-            }
-            self.common = None;
-            llvm::set_llvm_options(&common.llvm_options)?;
-            if let Some(directory) = &common.directory {
-                enter_directory(directory)?;
-            }
-            self.common = Some(common.clone());
-        }
-        self.running += 1;
-        Ok(true)
-    }
-}
-
-fn enter_directory(directory: &Path) -> Result<()> {
-    sys::enter(directory).map_err(|e| {
-        Error::new(
-            Kind::Environment,
-            format!("cannot enter directory `{}`", directory.display()),
-        )
-        .because(e)
-    })
-}
+/// Makes the executor of a new worker.
+pub(crate) type Hire = Box<dyn Fn() -> std::io::Result<Box<dyn Executor>> + Send + Sync>;
 
 /// Worker threads and what they have to do.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    hire: Hire,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Shared {
     workers: usize,
-    /// Whether each worker has a working directory of its own.
-    own_directories: bool,
     /// Where each worker but the first gets leave to work, when a make or cargo
     /// above us counts its jobs.
     jobserver: Option<Client>,
-    /// Long batches first, else in order of arrival.
-    batches: Mutex<Vec<Arc<Batch>>>,
+    /// Held by the worker that asks the jobserver, so that one at a time does.
+    asking: Mutex<()>,
+    queue: Mutex<Queue>,
+    /// Counts replacements of the queue by which there is more to do. A worker
+    /// looks at its own copy, without a lock, until this changes.
+    version: AtomicUsize,
+    /// Signalled then, and when the pool closes.
+    changed: Condvar,
     closed: AtomicBool,
+    /// Workers that have a task.
+    busy: AtomicUsize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pool {
-    pub(crate) fn new(workers: NonZeroUsize) -> Result<Pool> {
-        let shared = Arc::new(Shared {
-            workers: workers.get(),
-            own_directories: threads_can_have_directories(),
-            jobserver: sys::jobserver(),
-            batches: Mutex::default(),
-            closed: AtomicBool::new(false),
-        });
-        let mut pool = Pool {
-            shared: Arc::clone(&shared),
-            threads: Vec::new(),
-        };
-        for number in 0..workers.get() {
-            let shared = Arc::clone(&shared);
-            let thread = std::thread::Builder::new()
-                .name(format!("backend-{number}"))
-                .stack_size(STACK_SIZE)
-                .spawn(move || shared.work(number))
-                .map_err(|e| {
-                    Error::new(Kind::Environment, "cannot start a worker thread").because(e)
-                })?;
-            pool.threads.push(thread);
+    /// A pool of at most `workers`, which start when there are tasks for them.
+    pub(crate) fn new(workers: NonZeroUsize, hire: Hire) -> Pool {
+        Pool {
+            shared: Arc::new(Shared {
+                workers: workers.get(),
+                jobserver: sys::jobserver(),
+                asking: Mutex::default(),
+                queue: Mutex::new(Arc::new([])),
+                version: AtomicUsize::new(0),
+                changed: Condvar::new(),
+                closed: AtomicBool::new(false),
+                busy: AtomicUsize::new(0),
+            }),
+            hire,
+            threads: Mutex::default(),
         }
-        Ok(pool)
     }
 
-    /// Adds the tasks of one run. Each tells `events` when it starts and ends. Once `cancelled` is set, tasks that
-    /// have not started end without being run.
+    /// Adds the tasks of one run. Each tells `events` when it starts and ends. Once
+    /// `cancelled` is set, tasks that have not started end without being run.
     ///
     /// Long tasks of any run go first. The others go run by run, so that what
     /// follows the backends of one run overlaps with the backends of the next.
     pub(crate) fn submit(
         &self,
-        tasks: Vec<Task>,
+        mut tasks: Vec<Task>,
         events: &Sender<Event>,
         cancelled: &Arc<AtomicBool>,
     ) {
+        let workers = self.shared.workers;
         let total: u64 = tasks.iter().map(|task| task.cost).sum();
         // A task that would take a twentieth of a worker's share, or longer,
         // could be the one that all others wait for.
-        let long = total / self.shared.workers as u64 / 20;
-        let mut batches = BTreeMap::<(bool, Common), Vec<Task>>::new();
-        for task in tasks {
-            let common = Common {
-                llvm_options: task.flags.llvm_options.clone(),
-                directory: (!self.shared.own_directories).then(|| task.job.directory.clone()),
-            };
-            let short = task.cost <= long;
-            batches.entry((short, common)).or_default().push(task);
-        }
-        {
-            let _changing = in_force();
-            let mut queue = self.shared.batches();
-            for ((short, common), mut tasks) in batches {
-                tasks.sort_by_key(|task| (std::cmp::Reverse(task.cost), task.number));
-                queue.push(Arc::new(Batch {
-                    common,
-                    long: !short,
-                    hands: Batch::deal(tasks, self.shared.workers),
-                    events: events.clone(),
-                    cancelled: Arc::clone(cancelled),
-                }));
+        let bound = total / workers as u64 / 20;
+        tasks.sort_by_key(|task| (std::cmp::Reverse(task.cost), task.number));
+        let short = tasks.split_off(tasks.partition_point(|task| task.cost > bound));
+        let batches = [(true, tasks), (false, short)].map(|(long, tasks)| {
+            Arc::new(Batch {
+                long,
+                left: AtomicUsize::new(tasks.len()),
+                hands: Batch::deal(tasks, workers),
+                events: events.clone(),
+                cancelled: Arc::clone(cancelled),
+            })
+        });
+        let waiting = self.shared.add(&batches);
+        if let Err(error) = self.start_workers(waiting) {
+            for batch in &batches {
+                while let Some(task) = batch.next(0) {
+                    batch.finish(task.number, 0, JobReport::not_run(error.clone()));
+                }
             }
-            // Stable: arrival decides among equals.
-            queue.sort_by_key(|batch| !batch.long);
         }
-        CHANGED.notify_all();
+    }
+
+    /// Starts workers for `waiting` tasks beside those that are there, as far as
+    /// there may be more. What the system does not give is done without, unless it
+    /// gives none.
+    fn start_workers(&self, waiting: usize) -> crate::error::Result<()> {
+        let mut threads = lock(&self.threads);
+        let wanted = self.shared.busy.load(Ordering::Relaxed) + waiting;
+        while threads.len() < wanted.min(self.shared.workers) {
+            match self.start_worker(threads.len()) {
+                Ok(thread) => threads.push(thread),
+                Err(_) if !threads.is_empty() => break,
+                Err(e) => {
+                    let text = "cannot start a worker thread";
+                    return Err(Error::new(Kind::Environment, text).because(e));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start_worker(&self, number: usize) -> std::io::Result<JoinHandle<()>> {
+        let mut executor = (self.hire)()?;
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || shared.work(number, &mut *executor))
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         {
-            let _changing = in_force();
+            let _queue = lock(&self.shared.queue);
             self.shared.closed.store(true, Ordering::Relaxed);
         }
-        CHANGED.notify_all();
-        for thread in self.threads.drain(..) {
+        self.shared.changed.notify_all();
+        let threads = self.threads.get_mut();
+        for thread in threads.unwrap_or_else(PoisonError::into_inner).drain(..) {
             // Panics are caught where jobs run.
             let _ = thread.join();
         }
     }
 }
 
-/// Asked on a thread of its own, which gives up what it shares.
-fn threads_can_have_directories() -> bool {
-    std::thread::spawn(|| sys::own_working_directory().is_ok())
-        .join()
-        .unwrap_or(false)
-}
-
-/// A bug of ours must not leave a run waiting for a report.
-fn compile(task: &Task) -> JobReport {
-    std::panic::catch_unwind(AssertUnwindSafe(|| codegen::run(task))).unwrap_or_else(|_| {
+/// Runs `task`. A bug of ours must not leave a run waiting for a report.
+fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
+    let run = AssertUnwindSafe(|| codegen::run(task, executor));
+    std::panic::catch_unwind(run).unwrap_or_else(|_| {
         let text = format!("a worker panicked over `{}`", task.module.path().display());
         JobReport::not_run(Error::new(Kind::Crash, text))
     })
 }
 
-/// A task that may run now.
-struct Turn {
-    task: Task,
-    batch: Arc<Batch>,
-    /// Goes back to the jobserver with the turn.
-    _leave: Option<Acquired>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let last = {
-            let mut state = in_force();
-            state.running -= 1;
-            state.running == 0
-        };
-        // Others may wait for options of their own.
-        if last {
-            CHANGED.notify_all();
-        }
-    }
-}
-
 impl Shared {
-    fn batches(&self) -> MutexGuard<'_, Vec<Arc<Batch>>> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Puts `new` in line and wakes workers. Returns how many tasks wait.
+    fn add(&self, new: &[Arc<Batch>]) -> usize {
+        let mut queue = lock(&self.queue);
+        let mut all: Vec<Arc<Batch>> = queue
+            .iter()
+            .chain(new)
+            .filter(|batch| batch.is_left())
+            .cloned()
+            .collect();
+        // Stable: arrival decides among equals.
+        all.sort_by_key(|batch| !batch.long);
+        let waiting = all
+            .iter()
+            .map(|batch| batch.left.load(Ordering::Relaxed))
+            .sum();
+        *queue = all.into();
+        self.version.fetch_add(1, Ordering::Release);
+        self.changed.notify_all();
+        waiting
     }
 
-    fn work(&self, worker: usize) {
-        // Tried on another thread before: it works here too.
-        if self.own_directories && sys::own_working_directory().is_err() {
-            return;
-        }
-        while let Some(Turn { task, batch, .. }) = self.next(worker).as_ref() {
-            let number = task.number;
-            if batch.cancelled.load(Ordering::Relaxed) {
-                let error = Error::new(Kind::Cancelled, "cancelled");
-                batch.finish(number, worker, JobReport::not_run(error));
+    fn work(&self, worker: usize, executor: &mut dyn Executor) {
+        let mut seen = 0;
+        let mut queue: Queue = Arc::new([]);
+        while !self.closed.load(Ordering::Relaxed) {
+            if self.version.load(Ordering::Acquire) != seen {
+                let current = lock(&self.queue);
+                seen = self.version.load(Ordering::Acquire);
+                queue = Arc::clone(&current);
+            }
+            if !queue.iter().any(|batch| batch.is_left()) {
+                // Nothing of a run is held on to while there is nothing to do.
+                queue = Arc::new([]);
+                self.wait(seen);
                 continue;
             }
-            let _ = batch.events.send(Event::Started { number, worker });
-            let entered = match self.own_directories {
-                true => enter_directory(&task.job.directory),
-                false => Ok(()),
+            let Some(_leave) = self.leave(worker, &queue, seen) else {
+                continue;
             };
-            let report = match entered {
-                Ok(()) => compile(task),
-                Err(e) => JobReport::not_run(e),
-            };
-            batch.finish(number, worker, report);
+            // From here on the worker counts as one that is not to be had.
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            if let Some((batch, task)) = queue
+                .iter()
+                .find_map(|batch| Some((batch, batch.next(worker)?)))
+            {
+                let number = task.number;
+                if batch.cancelled.load(Ordering::Relaxed) {
+                    let error = Error::new(Kind::Cancelled, "cancelled");
+                    batch.finish(number, worker, JobReport::not_run(error));
+                } else {
+                    let _ = batch.events.send(Event::Started { number, worker });
+                    let report = run(&task, executor);
+                    drop(task);
+                    batch.finish(number, worker, report);
+                }
+            }
+            self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits for a task; `None` when the pool closes.
-    fn next(&self, worker: usize) -> Option<Turn> {
-        let mut state = in_force();
-        loop {
-            if self.closed.load(Ordering::Relaxed) {
-                return None;
-            }
-            if !self.batches().is_empty() {
-                match self.leave(worker) {
-                    Some(leave) => {
-                        if let Some(turn) = self.take(worker, leave, &mut state) {
-                            return Some(turn);
-                        }
-                    }
-                    None => {
-                        state = CHANGED
-                            .wait_timeout(state, ASK_AGAIN)
-                            .map_or_else(|e| e.into_inner().0, |(state, _)| state);
-                        continue;
-                    }
-                }
-            }
-            state = CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Waits until there is more than there was at version `seen`.
+    fn wait(&self, seen: usize) {
+        let mut queue = lock(&self.queue);
+        if queue.iter().all(|batch| !batch.is_left()) {
+            *queue = Arc::new([]);
+        }
+        while self.version.load(Ordering::Relaxed) == seen && !self.closed.load(Ordering::Relaxed) {
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Leave to run one task: `Some(None)` for a worker that needs none, `None`
-    /// when there is none to be had now.
-    fn leave(&self, worker: usize) -> Option<Option<Acquired>> {
-        match &self.jobserver {
-            // The process itself was started with leave for one.
-            Some(client) if worker > 0 => client.try_acquire().ok()?.map(Some),
-            _ => Some(None),
-        }
-    }
-
-    fn take(&self, worker: usize, leave: Option<Acquired>, state: &mut InForce) -> Option<Turn> {
-        let mut batches = self.batches();
-        let mut at = 0;
-        while let Some(batch) = batches.get(at) {
-            match state.enter(&batch.common) {
-                Ok(true) => match batch.next(worker) {
-                    Some(task) => {
-                        let batch = Arc::clone(batch);
-                        return Some(Turn {
-                            task,
-                            batch,
-                            _leave: leave,
-                        });
-                    }
-                    None => {
-                        state.running -= 1;
-                        batches.remove(at);
-                    }
-                },
-                Ok(false) => at += 1,
-                Err(e) => {
-                    batch.fail(&e);
-                    batches.remove(at);
+    /// when there is nothing left to ask for, or something new to look at.
+    fn leave(&self, worker: usize, queue: &Queue, seen: usize) -> Option<Option<Acquired>> {
+        // The process itself was started with leave for one.
+        let Some(client) = self.jobserver.as_ref().filter(|_| worker > 0) else {
+            return Some(None);
+        };
+        let turn = lock(&self.asking);
+        while !self.closed.load(Ordering::Relaxed)
+            && self.version.load(Ordering::Acquire) == seen
+            && queue.iter().any(|batch| batch.is_left())
+        {
+            match client.try_acquire() {
+                Ok(Some(leave)) => return Some(Some(leave)),
+                Ok(None) => std::thread::sleep(ASK_AGAIN),
+                // A jobserver that has gone gives no more leave: the first worker
+                // does what is left.
+                Err(_) => {
+                    drop(turn);
+                    self.wait(seen);
+                    return None;
                 }
             }
         }

@@ -212,6 +212,56 @@ pub(crate) fn guard_mappings() {
     });
 }
 
+/// A stack for signal handlers of the calling thread, which may have used up its
+/// own. It goes with the value.
+pub(crate) struct AlternateStack {
+    /// `None` where the system has none to give: handlers then run as before.
+    memory: Option<MmapMut>,
+}
+
+impl AlternateStack {
+    pub(crate) fn new() -> AlternateStack {
+        // LLVM's handler jumps out at once; the state of wide registers that the
+        // system saves there takes the most.
+        const SIZE: usize = 64 << 10;
+        let memory = MmapMut::map_anon(SIZE).ok().filter(|memory| {
+            let stack = libc::stack_t {
+                ss_sp: memory.as_ptr().cast_mut().cast(),
+                ss_flags: 0,
+                ss_size: SIZE,
+            };
+            // SAFETY: the memory is the thread's own as long as it is in use.
+            unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) == 0 }
+        });
+        AlternateStack { memory }
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        if self.memory.is_some() {
+            let none = libc::stack_t {
+                ss_sp: std::ptr::null_mut(),
+                ss_flags: libc::SS_DISABLE,
+                ss_size: 0,
+            };
+            // SAFETY: only makes the system forget the memory, before it goes.
+            unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
+        }
+    }
+}
+
+/// Has each thread take memory from a heap of its own, so that none waits for the
+/// lock of a heap whose thread has crashed. By default glibc shares eight for
+/// each core.
+pub(crate) fn separate_heaps() {
+    // SAFETY: only sets a limit, as documented.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, libc::c_int::MAX);
+    }
+}
+
 /// Gives the calling thread a working directory of its own, as far as the
 /// system allows (containers may forbid it). After `Ok`, [`enter`] changes it
 /// for this thread alone.
@@ -250,6 +300,12 @@ pub(crate) fn in_directory<T: Send>(directory: &Path, act: impl FnOnce() -> T + 
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Has the system end this process when the one that started it ends.
+pub(crate) fn end_with_parent() {
+    // Where that is not to be had, the end of its socket tells, if later.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }
 
 /// Ends the process without running anybody's clean-up.

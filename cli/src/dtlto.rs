@@ -119,7 +119,7 @@ impl LinkJob {
             module: self.module().to_owned(),
             index: index.map(str::to_owned),
             output: self.outputs[0].clone(),
-            command: Command::Flags(flags),
+            command: CompilerCommand::Flags(flags),
             post: None,
         }
     }

@@ -25,6 +25,12 @@ use backlto::{CacheOptions, Options};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+/// After a crash of LLVM, the thread it came in may hold the lock of a heap of
+/// glibc's for ever, which others would wait for. This allocator is LLVM's in no
+/// part, and its threads do not wait for each other: Rust code goes on.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Every ThinLTO back end of a build, in one process.
 #[derive(Parser)]
 #[command(name = "backlto", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
@@ -150,6 +156,9 @@ enum Door {
     },
     /// Check that everything that builds need is there and fits
     Doctor,
+    /// Compile for another backlto, which must not do it itself
+    #[command(hide = true)]
+    Worker,
     /// Write man pages and completions for bash, zsh and fish
     #[command(hide = true)]
     Manual {
@@ -242,6 +251,7 @@ fn main() {
             workers: cli.common.jobs,
             cache: cache(&cli.common),
             time_trace: cli.common.trace_llvm,
+            helper: std::env::current_exe().ok(),
         },
         cache_is_optional,
         json: cli.common.json,
@@ -275,6 +285,7 @@ fn main() {
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => doors::explain::run(&object),
             Door::Doctor => doors::doctor::run(&settings),
+            Door::Worker => backlto::worker::serve().map_err(Failure::from),
             Door::Manual { directory } => manual(&directory).map_err(|e| {
                 let text = format!("cannot write to `{}`", directory.display());
                 Error::new(error::Kind::Output, text).because(e).into()

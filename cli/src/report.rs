@@ -11,11 +11,11 @@ use serde_json::json;
 
 use crate::console;
 use crate::summary::Summary;
-use crate::text::{how_word, shell_words};
+use crate::text::shell_words;
 use crate::trace::Trace;
 use backlto::cache::Summary as CacheSummary;
 use backlto::error::Error;
-use backlto::{How, Job, JobReport, Observer};
+use backlto::{Job, JobReport, Observer, Origin};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -249,7 +249,7 @@ impl Observer for Follower<'_> {
         if reporter.json {
             reporter.event(json!({
                 "event": "finished", "job": number, "worker": worker, "group": self.group,
-                "module": job.module, "output": job.output, "how": how_word(report.origin),
+                "module": job.module, "output": job.output, "how": report.origin.as_str(),
                 "why": report.why, "job_seconds": report.duration.as_secs_f64(),
                 "bytes": report.result.as_ref().ok(), "diagnostics": report.diagnostics,
                 "error": report.result.as_ref().err().map(ToString::to_string),

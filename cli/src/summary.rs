@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use backlto::cache::Summary as CacheSummary;
-use backlto::{How, JobReport};
+use backlto::{JobReport, Origin};
 
 /// The counts of a run so far.
 pub(crate) struct Summary {

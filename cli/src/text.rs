@@ -1,6 +1,4 @@
-//! How command lines and outcomes are written, for people and for programs.
-
-use backlto::How;
+//! How command lines are written, for people and for shells.
 
 /// `args` as a shell would read them, with no more quotes than a person would
 /// write.
@@ -15,16 +13,6 @@ pub(crate) fn shell_words(args: &[String]) -> String {
         })
         .collect();
     words.join(" ")
-}
-
-/// The word for `how` in JSON and traces.
-pub(crate) fn how_word(how: Origin) -> &'static str {
-    match how {
-        Origin::Compiled => "compiled",
-        Origin::Cached => "cached",
-        Origin::CachedAfterImport => "cached-after-import",
-        Origin::UpToDate => "up-to-date",
-    }
 }
 
 #[cfg(test)]

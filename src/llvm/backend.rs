@@ -10,6 +10,7 @@ use super::ffi;
 use super::ffi::{Buffer, RawStatus, Slice};
 use super::invocation::Invocation;
 use super::sink::{Collector, collect};
+use crate::execute::{CompileJob, Compiled, Failure, Input, Watch};
 
 /// What one compile reads.
 pub(crate) struct CompileInput<'a> {
@@ -26,39 +27,18 @@ pub(crate) struct CompileInput<'a> {
     pub(crate) time_trace: bool,
 }
 
-/// Looks at a compile once its module has everything that it imports.
-pub(crate) trait Watch {
-    /// Whether [`Watch::imported`] has a use for the bitcode.
-    fn wants_bitcode(&self) -> bool;
-    /// A text of assembly in the module.
-    fn assembly(&mut self, text: &[u8]);
-    /// What the optimiser is about to get, as bitcode; `None` when the module
-    /// and the flags do not decide alone what comes of it. False when the
-    /// object is not needed. Called once, after all assembly.
-    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool;
-}
-
-/// How one compile ended.
-pub(crate) struct Compiled {
-    /// The object, or why there is none; empty when [`Watch::imported`] did not
-    /// want it.
-    pub(crate) object: Result<Vec<u8>, CompileFailure>,
-    /// Everything clang would have printed.
-    pub(crate) diagnostics: String,
-    /// CPU time of import, optimiser and code generation.
-    pub(crate) backend_cpu: Duration,
-    /// LLVM's time trace, a JSON text, if one was asked for.
-    pub(crate) time_trace: Option<String>,
-}
-
-/// Why a compile gave no object.
-pub(crate) enum CompileFailure {
-    /// clang's messages say it, or the text does when it is not empty.
-    Reported(String),
-    /// LLVM called `report_fatal_error`.
-    Fatal(String),
-    /// LLVM crashed on a signal.
-    Crash(String),
+impl<'a> CompileInput<'a> {
+    /// What `job` reads.
+    pub(crate) fn of(job: &'a CompileJob) -> CompileInput<'a> {
+        CompileInput {
+            invocation: &job.flags.invocation,
+            module: job.module.parts(),
+            index: job.index.as_ref().map(Input::parts),
+            imports: job.imports.iter().map(Input::parts).collect(),
+            output: &job.output,
+            time_trace: job.time_trace,
+        }
+    }
 }
 
 /// A watcher for C++, which no panic may reach.
@@ -106,11 +86,20 @@ unsafe extern "C" fn on_imported(ctx: *mut c_void, ptr: *const u8, len: usize) -
 
 /// Compiles one module in a context of its own. `watch` is told what LLVM has
 /// imported, if LLVM's ThinLTO backend runs at all.
-pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -> Compiled {
-    let mut watched = watch.map(|watch| Watched {
+///
+/// When LLVM crashes, `last_words` is told why, and after a fatal error what
+/// clang has printed; then the thread sleeps for ever. Neither C++ nor what it
+/// owns is touched again: the compile may hold locks of the C++ heap.
+pub(crate) fn compile(
+    input: &CompileInput<'_>,
+    watch: &mut dyn Watch,
+    last_words: &dyn Fn(Failure, String),
+) -> Compiled {
+    let wants_bitcode = watch.wants_bitcode();
+    let mut watched = Watched {
         watch,
         panicked: false,
-    });
+    };
     let imports: Vec<Buffer> = input
         .imports
         .iter()
@@ -132,19 +121,16 @@ pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -
         imports: imports.as_ptr(),
         import_count: imports.len(),
         output_path: Slice::new(input.output.as_bytes()),
-        imported: watched.is_some().then_some(on_imported),
-        wants_bitcode: watched
-            .as_ref()
-            .is_some_and(|watched| watched.watch.wants_bitcode()),
-        asm_text: watched.is_some().then_some(on_assembly),
-        imported_ctx: watched.as_mut().map_or(std::ptr::null_mut(), |watched| {
-            std::ptr::from_mut(watched).cast()
-        }),
+        imported: Some(on_imported),
+        wants_bitcode,
+        asm_text: Some(on_assembly),
+        imported_ctx: std::ptr::from_mut(&mut watched).cast(),
         time_trace: input.time_trace.then_some(collect),
         time_trace_ctx: time_trace.context(),
     };
 
     let mut backend_nanoseconds = 0;
+    let mut signal = 0;
     let mut object = Collector::default();
     let mut diagnostics = Collector::default();
     let mut error = Collector::default();
@@ -155,6 +141,7 @@ pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -
         ffi::BackltoCompile(
             &raw const request,
             &raw mut backend_nanoseconds,
+            &raw mut signal,
             collect,
             object.context(),
             collect,
@@ -163,30 +150,32 @@ pub(crate) fn compile(input: &CompileInput<'_>, watch: Option<&mut dyn Watch>) -
             error.context(),
         )
     };
-    let error = error.into_text();
-    assert!(
-        !watched.is_some_and(|watched| watched.panicked),
-        "a watcher of the compile panicked"
-    );
     let object = match status {
-        RawStatus::OK => Ok(object.into_bytes()),
-        RawStatus::STOPPED => Ok(Vec::new()),
-        RawStatus::FATAL => Err(CompileFailure::Fatal(error)),
-        RawStatus::CRASH => Err(CompileFailure::Crash(error)),
-        _ => Err(CompileFailure::Reported(error)),
+        RawStatus::CRASH => {
+            last_words(Failure::Crash(signal), String::new());
+            stop()
+        }
+        RawStatus::FATAL => {
+            last_words(Failure::Fatal(error.into_text()), diagnostics.into_text());
+            stop()
+        }
+        RawStatus::OK => Ok(Some(object.into_bytes())),
+        RawStatus::STOPPED => Ok(None),
+        _ => Err(Failure::Reported(error.into_text())),
     };
-    if matches!(
-        object,
-        Err(CompileFailure::Fatal(_) | CompileFailure::Crash(_))
-    ) {
-        // The compile stopped in the middle: its context may hold half-built
-        // values that cannot be freed safely.
-        std::mem::forget(context);
-    }
+    assert!(!watched.panicked, "a watcher of the compile panicked");
     Compiled {
         object,
         diagnostics: diagnostics.into_text(),
+        warning: None,
         backend_cpu: Duration::from_nanos(backend_nanoseconds),
         time_trace: input.time_trace.then(|| time_trace.into_text()),
+    }
+}
+
+/// Ends a thread without ending it, which would run destructors of C++.
+fn stop() -> ! {
+    loop {
+        std::thread::park();
     }
 }

@@ -118,6 +118,7 @@ unsafe extern "C" {
     pub(super) fn BackltoLoadedLLVMVersion() -> *const c_char;
     pub(super) fn BackltoInitialize();
     pub(super) fn BackltoContainCrashes();
+    pub(super) fn BackltoHasCrashed() -> bool;
     pub(super) fn BackltoLLVMOptionsGiven() -> bool;
     pub(super) fn BackltoSetLLVMOptions(
         args: *const *const c_char,
@@ -170,6 +171,7 @@ unsafe extern "C" {
     pub(super) fn BackltoCompile(
         request: *const CompileRequest,
         backend_nanoseconds: *mut u64,
+        signal: *mut i32,
         object: Sink,
         object_ctx: *mut c_void,
         diagnostics: Sink,

@@ -1,13 +1,12 @@
 //! LLVM's process-wide state: targets, handlers and `-mllvm` options.
 
 use std::ffi::CStr;
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
 use super::BUILT_VERSION;
 use super::ffi;
 use super::sink::{CStrings, Collector, collect};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 
 /// The version of the LLVM library loaded by this process.
 fn loaded_version() -> &'static str {
@@ -21,7 +20,7 @@ fn loaded_version() -> &'static str {
 ///
 /// Fails when the loaded LLVM is of another major version than the one built
 /// against: the C++ interfaces of two majors do not mix.
-pub(crate) fn start() -> Result<()> {
+pub(crate) fn start() -> crate::error::Result<()> {
     let major = |version: &str| version.split('.').next().map(str::to_owned);
     if major(loaded_version()) != major(BUILT_VERSION) {
         return Err(Error::new(
@@ -47,42 +46,84 @@ pub(crate) fn contain_crashes() {
     CONTAINED.call_once(|| unsafe { ffi::BackltoContainCrashes() });
 }
 
-/// Whether a job has ever set `-mllvm` options in this process.
-static OPTIONS_SET: AtomicBool = AtomicBool::new(false);
-
-/// Whether the options in force are those of a program that embeds this library.
-pub(crate) fn options_of_host() -> bool {
-    // SAFETY: only reads what LLVM has registered; no job changes it before it
-    // says so in `OPTIONS_SET`.
-    !OPTIONS_SET.load(Ordering::Acquire) && unsafe { ffi::BackltoLLVMOptionsGiven() }
+/// Whether LLVM ever stopped in the middle of something in this process. It may
+/// then hold locks for ever, and what it makes is not to be trusted.
+pub(crate) fn has_crashed() -> bool {
+    // SAFETY: only reads an atomic flag.
+    unsafe { ffi::BackltoHasCrashed() }
 }
 
-/// Resets all `-mllvm` options and sets `options`. What a host has set stays as
-/// long as no job asks for any.
-///
-/// They are global to the process: the scheduler calls this between two groups
-/// of jobs, when none is running.
-pub(crate) fn set_llvm_options(options: &[String]) -> Result<()> {
-    let describe = |reason: &str| {
-        Error::new(
-            Kind::Flags,
-            format!("cannot set `-mllvm {}`", options.join(" -mllvm ")),
-        )
-        .because(reason.trim_end())
-    };
-    if options.is_empty() && !OPTIONS_SET.load(Ordering::Acquire) {
+/// The `-mllvm` options of the process: one set for its life. LLVM can reset its
+/// options, but not all that they have done: some have callbacks, some are looked
+/// at once.
+static OPTIONS: Mutex<Option<Options>> = Mutex::new(None);
+
+struct Options {
+    set: Vec<String>,
+    /// LLVM's words, if it did not accept them.
+    rejected: Option<String>,
+}
+
+/// What came of a request for a set of `-mllvm` options.
+pub(crate) enum Adopted {
+    /// They are in force.
+    InForce,
+    /// Others are, for good.
+    Others,
+    /// LLVM does not accept them, in its own words.
+    Rejected(String),
+}
+
+/// Whether any option has a value that no job gave it: then it is from a program
+/// that embeds this library.
+pub(crate) fn options_of_host() -> bool {
+    let options = OPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    given_by_host(options.as_ref())
+}
+
+fn given_by_host(options: Option<&Options>) -> bool {
+    // SAFETY: only reads what LLVM has registered; the caller holds the lock
+    // under which jobs change it.
+    options.is_none_or(|options| options.set.is_empty())
+        && unsafe { ffi::BackltoLLVMOptionsGiven() }
+}
+
+/// Sets `options`, if they are the first that a job of this process asks for.
+/// Those of a host are a set of their own, which jobs without any share.
+pub(crate) fn adopt_options(options: &[String]) -> Adopted {
+    let mut current = OPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    if current.is_none() {
+        if !options.is_empty() && given_by_host(None) {
+            return Adopted::Others;
+        }
+        *current = Some(Options {
+            set: options.to_owned(),
+            rejected: set_options(options).err(),
+        });
+    }
+    match &*current {
+        Some(current) if current.set == options => match &current.rejected {
+            None => Adopted::InForce,
+            Some(text) => Adopted::Rejected(text.clone()),
+        },
+        _ => Adopted::Others,
+    }
+}
+
+fn set_options(options: &[String]) -> Result<(), String> {
+    if options.is_empty() {
         return Ok(());
     }
-    OPTIONS_SET.store(true, Ordering::Release);
-    let args = CStrings::new(options).map_err(|reason| describe(&reason))?;
+    let args = CStrings::new(options)?;
     let mut text = Collector::default();
-    // SAFETY: the strings outlive the call and no job runs (see above).
+    // SAFETY: the strings outlive the call, and no job runs: each asks for its
+    // options first, and this is the first to ask.
     let status =
         unsafe { ffi::BackltoSetLLVMOptions(args.as_ptr(), args.len(), collect, text.context()) };
-    if status != ffi::RawStatus::OK {
-        return Err(describe("").said_by_compiler(text.into_text()));
+    match status {
+        ffi::RawStatus::OK => Ok(()),
+        _ => Err(text.into_text()),
     }
-    Ok(())
 }
 
 /// Whether jobs read the plan's mapped buffers (see `llvm-shims/Seams.cpp`).

@@ -1,6 +1,6 @@
 //! A clang command line, mapped once by clang's own driver library.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use super::ffi;
@@ -8,7 +8,12 @@ use super::ffi::Slice;
 use super::sink::{CStrings, Collector, ListCollector, collect, collect_entry};
 
 /// What clang makes of one command line; jobs share it.
-pub(crate) struct Invocation(NonNull<ffi::Invocation>);
+pub(crate) struct Invocation {
+    mapped: NonNull<ffi::Invocation>,
+    /// What it was made of, to make it again in another process.
+    args: Vec<String>,
+    directory: PathBuf,
+}
 
 // SAFETY: the C++ object is never changed after it is made; every compile
 // works on a copy of its own (llvm-shims/Backend.cpp).
@@ -39,7 +44,17 @@ impl Invocation {
                 messages.context(),
             )
         };
-        (NonNull::new(mapped).map(Invocation), messages.into_text())
+        let invocation = NonNull::new(mapped).map(|mapped| Invocation {
+            mapped,
+            args: args.to_owned(),
+            directory: directory.to_owned(),
+        });
+        (invocation, messages.into_text())
+    }
+
+    /// The command line that was mapped, and where.
+    pub(crate) fn origin(&self) -> (&[String], &Path) {
+        (&self.args, &self.directory)
     }
 
     /// The cc1 command line.
@@ -58,7 +73,7 @@ impl Invocation {
     }
 
     pub(super) fn as_ptr(&self) -> *const ffi::Invocation {
-        self.0.as_ptr()
+        self.mapped.as_ptr()
     }
 
     fn list(
@@ -74,7 +89,10 @@ impl Invocation {
 
 impl Drop for Invocation {
     fn drop(&mut self) {
-        // SAFETY: made by BackltoMapCommandLine and freed only here.
-        unsafe { ffi::BackltoFreeInvocation(self.0.as_ptr()) }
+        // To free memory of C++ may take a lock that a crash has left behind.
+        if !super::has_crashed() {
+            // SAFETY: made by BackltoMapCommandLine and freed only here.
+            unsafe { ffi::BackltoFreeInvocation(self.mapped.as_ptr()) }
+        }
     }
 }

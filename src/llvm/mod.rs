@@ -11,12 +11,14 @@ mod invocation;
 mod sink;
 mod thin_link;
 
-pub(crate) use backend::{CompileFailure, CompileInput, Watch, compile};
+pub(crate) use backend::{CompileInput, compile};
 pub(crate) use bitcode::{
     ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, read_module_info,
     write_thin_archive,
 };
-pub(crate) use init::{contain_crashes, options_of_host, seams_active, set_llvm_options, start};
+pub(crate) use init::{
+    Adopted, adopt_options, contain_crashes, has_crashed, options_of_host, seams_active, start,
+};
 pub(crate) use invocation::Invocation;
 pub(crate) use thin_link::{ThinLink, thin_link, write_thin_lto};
 

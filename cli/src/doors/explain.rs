@@ -10,7 +10,8 @@ use crate::session::{Outcome, absolute};
 use crate::text::shell_words;
 use backlto::dependency::{Dependency, Part};
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental::{How, ObjectRecord, Record};
+use backlto::Origin;
+use backlto::incremental::{ObjectRecord, Record};
 use backlto::{Job, incremental};
 
 /// Prints what is known of `object`: an object, or the module that it is made

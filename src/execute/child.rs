@@ -1,0 +1,152 @@
+//! Compiles in worker processes, which run [`crate::worker::serve`].
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use super::wire::{self, End, Reply, Request};
+use super::{CompileJob, Compiled, Failure, Input, Shown, Watch};
+
+/// The worker processes of one worker of a pool: one for each set of `-mllvm`
+/// options, which is for the life of a process. They end with it.
+pub(crate) struct Children {
+    program: PathBuf,
+    running: HashMap<Vec<String>, Process>,
+}
+
+struct Process {
+    child: Child,
+    /// The process's standard input. Its other streams are those of this process,
+    /// as for a compile here.
+    socket: BufReader<UnixStream>,
+}
+
+impl Process {
+    /// Starts `program`. No code runs between fork and exec: handlers that libraries
+    /// have for forks take locks that a crash may have left behind.
+    fn start(program: &PathBuf) -> io::Result<Process> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new(program)
+            .arg("worker")
+            .stdin(OwnedFd::from(theirs))
+            // A fault for the process that was started by hand alone.
+            .env_remove("BACKLTO_FAULT_HERE")
+            .spawn()?;
+        Ok(Process {
+            child,
+            socket: BufReader::new(ours),
+        })
+    }
+
+    /// Has it compile `job`.
+    fn compile(&mut self, job: &CompileJob, watch: &mut dyn Watch) -> io::Result<Compiled> {
+        let inputs = [&job.module].into_iter().chain(&job.index);
+        let bodies: Vec<&[u8]> = inputs
+            .chain(&job.imports)
+            .map(|input: &Input| input.content.bytes())
+            .collect();
+        wire::send(self.socket.get_mut(), &Request::of(job), &bodies)?;
+        loop {
+            let Some((reply, bodies)) = wire::receive(&mut self.socket)? else {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            };
+            let mut bodies = bodies.into_iter();
+            match reply {
+                Reply::Shown { has_bitcode } => {
+                    let bitcode = if has_bitcode { bodies.next() } else { None };
+                    let shown = Shown {
+                        bitcode,
+                        assembly: bodies.collect(),
+                    };
+                    let wanted = u8::from(shown.to(watch));
+                    self.socket.get_mut().write_all(&[wanted])?;
+                }
+                Reply::Ended {
+                    end,
+                    diagnostics,
+                    backend_cpu,
+                    time_trace,
+                } => {
+                    return Ok(Compiled {
+                        object: match end {
+                            End::Object => Ok(bodies.next()),
+                            End::Stopped => Ok(None),
+                            End::Failed(failure) => Err(failure),
+                        },
+                        diagnostics,
+                        warning: None,
+                        backend_cpu,
+                        time_trace,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Why it no longer answers.
+    fn end(&mut self, error: &io::Error) -> Failure {
+        // It may have ended, or have sent what makes no sense.
+        if error.kind() != io::ErrorKind::UnexpectedEof
+            && error.kind() != io::ErrorKind::BrokenPipe
+            && error.kind() != io::ErrorKind::ConnectionReset
+        {
+            return Failure::Lost(error.to_string());
+        }
+        match self.child.wait() {
+            Ok(status) => match status.signal() {
+                Some(signal) => Failure::Crash(signal),
+                None => Failure::Lost(status.to_string()),
+            },
+            Err(e) => Failure::Lost(e.to_string()),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has nothing to tidy up. That it has ended already is no error.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Children {
+    pub(super) fn new(program: PathBuf) -> Children {
+        Children {
+            program,
+            running: HashMap::new(),
+        }
+    }
+
+    /// Ends the process for `llvm_options`: the next job gets a fresh one.
+    pub(super) fn forget(&mut self, llvm_options: &[String]) {
+        self.running.remove(llvm_options);
+    }
+
+    pub(super) fn compile(&mut self, job: &CompileJob, watch: &mut dyn Watch) -> Compiled {
+        let options = &job.flags.llvm_options;
+        let mut process = match self.running.remove(options) {
+            Some(process) => process,
+            None => match Process::start(&self.program) {
+                Ok(process) => process,
+                Err(e) => {
+                    let text = format!("cannot run `{}`: {e}", self.program.display());
+                    return Failure::NoProcess(text).into();
+                }
+            },
+        };
+        let compiled = match process.compile(job, watch) {
+            Ok(compiled) => compiled,
+            Err(e) => return process.end(&e).into(),
+        };
+        // It ends itself after a crash.
+        if !matches!(&compiled.object, Err(failure) if failure.is_crash()) {
+            self.running.insert(options.clone(), process);
+        }
+        compiled
+    }
+}

@@ -1,0 +1,311 @@
+//! Compiles in this process.
+//!
+//! Each executor has a thread that runs LLVM's code and nothing else. The one
+//! that waits for it, the pool's worker, never runs C++: when a compile crashes
+//! and takes a lock of the C++ heap with it, others that run C++ may wait for
+//! ever, while workers go on. A crashed thread says so and then sleeps for ever;
+//! those that were busy beside it are left alone too, and what they make is not
+//! used.
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{CompileJob, Compiled, Failure, STACK_SIZE, Shown, Watch};
+use crate::llvm::{self, Adopted, CompileInput};
+use crate::sys;
+
+/// What became of a job that this process was given.
+pub(super) enum Attempted {
+    Done(Box<Compiled>),
+    /// The job crashed this process.
+    Crashed(Failure),
+    /// Another job did, now or earlier.
+    Unsafe,
+    /// Other `-mllvm` options are in force.
+    OtherOptions,
+}
+
+/// A thread for compiles, seen from the worker that waits for it.
+pub(crate) struct Local(Arc<Exchange>);
+
+/// Where worker and thread meet. One of the two always waits for the other.
+struct Exchange {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+enum State {
+    /// The thread waits for a job.
+    Idle,
+    /// The thread is to take this.
+    Job(Arc<CompileJob>),
+    /// The thread works.
+    Busy,
+    /// The worker is to look at this.
+    Shown(Box<Shown>),
+    /// Whether the object is needed.
+    Answer(bool),
+    /// The worker is to take this.
+    Ended(Attempted),
+    /// The thread is to end.
+    Closed,
+}
+
+/// Those of all pools: a crash concerns everybody.
+static ALL: Mutex<Vec<Arc<Exchange>>> = Mutex::new(Vec::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Exchange {
+    fn put(&self, state: State) {
+        *lock(&self.state) = state;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `take` finds something in the state.
+    fn wait<T>(&self, mut take: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(found) = take(&mut state) {
+                return found;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Local {
+    /// Starts the thread; `None` in a process that has crashed.
+    pub(super) fn start() -> std::io::Result<Option<Local>> {
+        if llvm::has_crashed() {
+            return Ok(None);
+        }
+        let exchange = Arc::new(Exchange {
+            state: Mutex::new(State::Idle),
+            changed: Condvar::new(),
+        });
+        let theirs = Arc::clone(&exchange);
+        std::thread::Builder::new()
+            .name("backend".to_owned())
+            .stack_size(STACK_SIZE)
+            .spawn(move || serve(&theirs))?;
+        lock(&ALL).push(Arc::clone(&exchange));
+        Ok(Some(Local(exchange)))
+    }
+
+    pub(super) fn compile(&self, job: &Arc<CompileJob>, watch: &mut dyn Watch) -> Attempted {
+        if llvm::has_crashed() {
+            return Attempted::Unsafe;
+        }
+        self.0.put(State::Job(Arc::clone(job)));
+        enum News {
+            Shown(Box<Shown>),
+            Ended(Attempted),
+        }
+        loop {
+            let news = self.0.wait(|state| {
+                match state {
+                    State::Ended(Attempted::Crashed(_)) => {}
+                    // What was made beside a crash may be wrong.
+                    _ if llvm::has_crashed() => return Some(News::Ended(Attempted::Unsafe)),
+                    State::Shown(_) | State::Ended(_) => {}
+                    _ => return None,
+                }
+                match std::mem::replace(state, State::Busy) {
+                    State::Shown(shown) => Some(News::Shown(shown)),
+                    State::Ended(attempted) => {
+                        *state = State::Idle;
+                        Some(News::Ended(attempted))
+                    }
+                    _ => None,
+                }
+            });
+            match news {
+                News::Shown(shown) => self.0.put(State::Answer(shown.to(watch))),
+                News::Ended(attempted) => return attempted,
+            }
+        }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        lock(&ALL).retain(|other| !Arc::ptr_eq(other, &self.0));
+        // The thread ends by itself, if it ever can.
+        self.0.put(State::Closed);
+    }
+}
+
+/// What the thread does.
+fn serve(exchange: &Exchange) {
+    let own_directory = sys::own_working_directory().is_ok();
+    let _stack = sys::AlternateStack::new();
+    loop {
+        let job = exchange.wait(|state| match state {
+            State::Job(job) => {
+                let job = Arc::clone(job);
+                *state = State::Busy;
+                Some(Some(job))
+            }
+            State::Closed => Some(None),
+            _ => None,
+        });
+        let Some(job) = job else {
+            return;
+        };
+        // A bug of ours must not leave a worker waiting.
+        let act = AssertUnwindSafe(|| attempt(&job, own_directory, exchange));
+        let attempted = std::panic::catch_unwind(act).unwrap_or_else(|_| {
+            let failure = Failure::Reported("a thread panicked over it".to_owned());
+            Attempted::Done(Box::new(failure.into()))
+        });
+        drop(job);
+        let closed = {
+            let mut state = lock(&exchange.state);
+            let closed = matches!(*state, State::Closed);
+            if !closed {
+                *state = State::Ended(attempted);
+            }
+            closed
+        };
+        if closed {
+            return;
+        }
+        exchange.changed.notify_all();
+    }
+}
+
+fn attempt(job: &CompileJob, own_directory: bool, exchange: &Exchange) -> Attempted {
+    let failed = |failure: Failure| Attempted::Done(Box::new(failure.into()));
+    match llvm::adopt_options(&job.flags.llvm_options) {
+        Adopted::InForce => {}
+        Adopted::Others => return Attempted::OtherOptions,
+        Adopted::Rejected(text) => return failed(Failure::Options(text)),
+    }
+    let entered = match own_directory {
+        true => sys::enter(&job.directory).map(|()| None),
+        false => SharedDirectory::enter(&job.directory).map(Some),
+    };
+    if let Err(e) = &entered {
+        return failed(Failure::Directory(e.to_string()));
+    }
+    let mut relay = Relay {
+        exchange,
+        assembly: Vec::new(),
+        wants_bitcode: job.wants_bitcode,
+    };
+    Attempted::Done(Box::new(llvm::compile(
+        &CompileInput::of(job),
+        &mut relay,
+        &|failure, _| say_crash(exchange, failure),
+    )))
+}
+
+/// Tells everybody of a crash. Nothing here allocates: this thread may hold the
+/// lock that it would wait for.
+fn say_crash(exchange: &Exchange, failure: Failure) {
+    {
+        let mut state = lock(&exchange.state);
+        // What is there is `Busy`, or `Closed`, and owns nothing.
+        if matches!(*state, State::Busy) {
+            *state = State::Ended(Attempted::Crashed(failure));
+        } else {
+            std::mem::forget(failure);
+        }
+    }
+    exchange.changed.notify_all();
+    for other in lock(&ALL).iter() {
+        // Taken, so that nobody is between a look at the crash and the wait.
+        drop(lock(&other.state));
+        other.changed.notify_all();
+    }
+}
+
+/// Has the worker look at what was imported.
+struct Relay<'a> {
+    exchange: &'a Exchange,
+    assembly: Vec<Vec<u8>>,
+    wants_bitcode: bool,
+}
+
+impl Watch for Relay<'_> {
+    fn wants_bitcode(&self) -> bool {
+        self.wants_bitcode
+    }
+
+    fn assembly(&mut self, text: &[u8]) {
+        self.assembly.push(text.to_owned());
+    }
+
+    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool {
+        let shown = Box::new(Shown {
+            assembly: std::mem::take(&mut self.assembly),
+            bitcode: bitcode.map(<[u8]>::to_owned),
+        });
+        {
+            let mut state = lock(&self.exchange.state);
+            if !matches!(*state, State::Busy) {
+                return true;
+            }
+            *state = State::Shown(shown);
+        }
+        self.exchange.changed.notify_all();
+        self.exchange.wait(|state| match state {
+            State::Answer(wanted) => {
+                let wanted = *wanted;
+                *state = State::Busy;
+                Some(wanted)
+            }
+            // Nobody waits for the object any more.
+            State::Closed => Some(false),
+            _ => None,
+        })
+    }
+}
+
+/// The process's working directory, where threads cannot have their own: those
+/// who need another wait.
+struct SharedDirectory;
+
+struct Users {
+    directory: Option<PathBuf>,
+    count: usize,
+}
+
+static USERS: Mutex<Users> = Mutex::new(Users {
+    directory: None,
+    count: 0,
+});
+static LEFT: Condvar = Condvar::new();
+
+impl SharedDirectory {
+    fn enter(directory: &Path) -> std::io::Result<SharedDirectory> {
+        let mut users = lock(&USERS);
+        while users.count > 0 && users.directory.as_deref() != Some(directory) {
+            users = LEFT.wait(users).unwrap_or_else(PoisonError::into_inner);
+        }
+        if users.count == 0 {
+            users.directory = None;
+            sys::enter(directory)?;
+            users.directory = Some(directory.to_owned());
+        }
+        users.count += 1;
+        Ok(SharedDirectory)
+    }
+}
+
+impl Drop for SharedDirectory {
+    fn drop(&mut self) {
+        let mut users = lock(&USERS);
+        users.count -= 1;
+        if users.count == 0 {
+            LEFT.notify_all();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A process that compiles for another one, which must not do it itself: it has
+//! seen LLVM crash, or its LLVM has other options in force.
+
+use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use crate::error::{Error, Kind, Result};
+use crate::execute::wire::{self, Request};
+use crate::execute::{Compiled, Failure, STACK_SIZE, Shown, Watch};
+use crate::llvm::{self, Adopted, CompileInput, Invocation};
+use crate::sys;
+
+/// Compiles what comes in by standard input, which is the socket of the process
+/// that has started this one, until it closes that. A program that is to be
+/// [`Options::helper`](crate::Options::helper) calls it when its first argument is
+/// `worker`, after [`own_process`](crate::own_process).
+///
+/// # Errors
+/// When standard input is no such socket.
+pub fn serve() -> Result<()> {
+    sys::end_with_parent();
+    let failed = |e| Error::new(Kind::Environment, "cannot compile for another process").because(e);
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let serving = std::thread::Builder::new()
+        .name("backend".to_owned())
+        .stack_size(STACK_SIZE)
+        .spawn(move || {
+            let _stack = sys::AlternateStack::new();
+            serve_jobs(BufReader::new(UnixStream::from(socket)))
+        })
+        .map_err(failed)?;
+    match serving.join() {
+        Ok(served) => served.map_err(failed),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn serve_jobs(mut socket: BufReader<UnixStream>) -> io::Result<()> {
+    let mut mapped: Option<(Request, Invocation)> = None;
+    while let Some((request, inputs)) = wire::receive::<Request>(&mut socket)? {
+        if inputs.len() != request.bodies() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "inputs missing"));
+        }
+        // Jobs with one flag set tend to come together.
+        let same = mapped.as_ref().is_some_and(|(last, _)| {
+            last.args == request.args && last.mapped_in() == request.mapped_in()
+        });
+        let invocation = match mapped.take() {
+            Some((_, invocation)) if same => Ok(invocation),
+            _ => map(&request),
+        };
+        let compiled = match invocation {
+            Ok(invocation) => {
+                let compiled = compile(&request, &invocation, &inputs, &mut socket);
+                mapped = Some((request, invocation));
+                compiled
+            }
+            Err(failure) => failure.into(),
+        };
+        wire::send_compiled(socket.get_mut(), compiled)?;
+    }
+    Ok(())
+}
+
+fn map(request: &Request) -> std::result::Result<Invocation, Failure> {
+    let (invocation, messages) = Invocation::map(&request.args, &request.mapped_in());
+    // The other process has mapped it before.
+    invocation.ok_or(Failure::Reported(messages))
+}
+
+fn compile(
+    request: &Request,
+    invocation: &Invocation,
+    inputs: &[Vec<u8>],
+    socket: &mut BufReader<UnixStream>,
+) -> Compiled {
+    match llvm::adopt_options(&request.llvm_options) {
+        Adopted::InForce => {}
+        Adopted::Others => return Failure::OtherOptions.into(),
+        Adopted::Rejected(text) => return Failure::Options(text).into(),
+    }
+    if let Err(e) = sys::enter(request.directory()) {
+        return Failure::Directory(e.to_string()).into();
+    }
+    let mut bytes = inputs.iter().map(Vec::as_slice);
+    // There are as many as there are names.
+    let mut named = |name| (name, bytes.next().unwrap_or_default());
+    let module = named(request.module.as_str());
+    let index = request.index.as_deref().map(&mut named);
+    let input = CompileInput {
+        invocation,
+        module,
+        index,
+        imports: request.imports.iter().map(|name| named(name)).collect(),
+        output: &request.output,
+        time_trace: request.time_trace,
+    };
+    let last_words = socket.get_ref().try_clone();
+    let mut asker = Asker {
+        socket,
+        assembly: Vec::new(),
+        wants_bitcode: request.wants_bitcode,
+    };
+    llvm::compile(&input, &mut asker, &|failure, diagnostics| {
+        if let Ok(socket) = &last_words {
+            let compiled = Compiled {
+                diagnostics,
+                ..failure.into()
+            };
+            // If nobody listens, nobody minds.
+            let _ = wire::send_compiled(&mut &*socket, compiled);
+        }
+        sys::exit_now(1)
+    })
+}
+
+/// Asks the other process whether the object is needed.
+struct Asker<'a> {
+    socket: &'a mut BufReader<UnixStream>,
+    assembly: Vec<Vec<u8>>,
+    wants_bitcode: bool,
+}
+
+impl Asker<'_> {
+    fn ask(&mut self, shown: &Shown) -> io::Result<bool> {
+        wire::send_shown(self.socket.get_mut(), shown)?;
+        let mut answer = [0];
+        self.socket.read_exact(&mut answer)?;
+        Ok(answer[0] != 0)
+    }
+}
+
+impl Watch for Asker<'_> {
+    fn wants_bitcode(&self) -> bool {
+        self.wants_bitcode
+    }
+
+    fn assembly(&mut self, text: &[u8]) {
+        self.assembly.push(text.to_owned());
+    }
+
+    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool {
+        let shown = Shown {
+            assembly: std::mem::take(&mut self.assembly),
+            bitcode: bitcode.map(<[u8]>::to_owned),
+        };
+        // Without the other process, the object is not needed either.
+        self.ask(&shown).unwrap_or(false)
+    }
+}
