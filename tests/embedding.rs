@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use backlto::embed::{CodeModel, Debugger, OptLevel, Relocation};
 use backlto::{
-    CacheOptions, CodegenOptions, CompilerCommand, Engine, How, Job, JobReport, Linkage, Module,
-    Observer, Options, Plan, Severity, Silent, ThinLinkOptions, thin_link, thin_lto_bitcode,
+    CacheOptions, CodegenOptions, CompilerCommand, Engine, Job, JobReport, Linkage, Module,
+    Observer, Options, Origin, Plan, Severity, Silent, ThinLinkOptions, thin_link,
+    thin_lto_bitcode,
 };
 use common::{CLANG, DEMO, LLD, Tree, succeed};
 
@@ -22,8 +23,8 @@ fn one_worker() -> Options {
     }
 }
 
-fn flags(words: &[&str]) -> Command {
-    CompilerCommand::Flags(words.iter().map(|word| (*word).to_owned()).collect())
+fn flags(words: &[&str]) -> CompilerCommand {
+    CompilerCommand::flags(words.iter().copied())
 }
 
 /// The modules of `tree`, read into memory.
@@ -184,7 +185,7 @@ fn modules_in_memory_become_the_objects_that_clang_writes() {
         ..ThinLinkOptions::default()
     };
     let indexes = thin_link(&modules, &options).expect("a thin link");
-    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let before = tree.files();
     for job in &plan.jobs {
         // Nothing of that name is on disk.
@@ -219,7 +220,7 @@ fn what_is_in_memory_comes_before_what_is_on_disk() {
         .run(&plan, &Silent)
         .expect_err("the file on disk is none");
     assert!(
-        errors[0].to_string().contains("not LLVM bitcode"),
+        errors.first().to_string().contains("not LLVM bitcode"),
         "{errors:?}"
     );
 }
@@ -229,20 +230,17 @@ fn objects_in_memory_come_from_the_cache_too() {
     let tree = Tree::demo(&["-O2"]);
     let modules = modules(&tree, &DEMO);
     let indexes = thin_link(&modules, &ThinLinkOptions::default()).expect("a thin link");
-    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let cache = tempfile::tempdir().expect("a directory");
     let options = Options {
-        cache: Some(CacheOptions {
-            directory: cache.path().to_owned(),
-            policy: String::new(),
-        }),
+        cache: Some(CacheOptions::new(cache.path())),
         ..one_worker()
     };
-    let run = |how: How| -> Vec<_> {
+    let run = |origin: Origin| -> Vec<_> {
         let engine = Engine::new(&options).expect("an engine");
         let reports = run(&engine, &plan, &Silent);
         assert!(
-            reports.iter().all(|report| report.how == how),
+            reports.iter().all(|report| report.origin == origin),
             "{reports:?}"
         );
         reports
@@ -260,7 +258,7 @@ fn a_program_may_finish_an_object_in_memory() {
     let tree = Tree::demo(&["-O2"]);
     let modules = modules(&tree, &["rng"]);
     let indexes = thin_link(&modules, &ThinLinkOptions::default()).expect("a thin link");
-    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let whole = objects(&plan, &one_worker());
     let post = ["sh", "-c", "printf tail >> \"$1\"", "sh", "{}"].map(str::to_owned);
     plan.jobs[0].post = Some(Arc::new(post));
@@ -437,7 +435,7 @@ fn an_observer_is_told_everything_in_order() {
         ..ThinLinkOptions::default()
     };
     let indexes = thin_link(&modules, &options).expect("a thin link");
-    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let witness = Witness::default();
     let engine = Engine::new(&one_worker()).expect("an engine");
     let reports = run(&engine, &plan, &witness);
@@ -481,7 +479,7 @@ fn a_cancelled_run_ends_and_says_which_jobs_did_not() {
     let tree = Tree::demo(&["-O2"]);
     let modules = modules(&tree, &DEMO);
     let indexes = thin_link(&modules, &ThinLinkOptions::default()).expect("a thin link");
-    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     for copy in 1..30 {
         for number in 0..DEMO.len() {
             let job = plan.jobs[number].clone();

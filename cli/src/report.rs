@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::trace::Trace;
 use backlto::cache::Summary;
 use backlto::error::Error;
-use backlto::{How, Job, JobReport, Observer};
+use backlto::{Job, JobReport, Observer, Origin};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,10 +97,10 @@ impl Count {
             Ok(bytes) => {
                 self.objects += 1;
                 self.bytes += bytes;
-                match report.how {
+                match report.origin {
                     Origin::Compiled => self.compiled += 1,
                     Origin::UpToDate => self.up_to_date += 1,
-                    Origin::Cached | Origin::CachedAfterImport => {}
+                    _ => {}
                 }
             }
             Err(_) => self.failed += 1,
@@ -329,16 +329,6 @@ impl Count {
     }
 }
 
-/// The word for `how` in JSON and traces.
-pub(crate) fn how_word(how: How) -> &'static str {
-    match how {
-        Origin::Compiled => "compiled",
-        Origin::Cached => "cached",
-        Origin::CachedAfterImport => "cached-after-import",
-        Origin::UpToDate => "up-to-date",
-    }
-}
-
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
@@ -388,14 +378,14 @@ impl Observer for Follower<'_> {
         let label = (self.label)(job);
         let reporter = self.reporter;
         if let Some(mut trace) = reporter.trace()
-            && report.how != Origin::UpToDate
+            && report.origin != Origin::UpToDate
         {
             trace.job(worker, job, report);
         }
         if reporter.json {
             reporter.event(&json!({
                 "event": "finished", "job": number, "worker": worker, "group": self.group,
-                "module": job.module, "output": job.output, "how": how_word(report.how),
+                "module": job.module, "output": job.output, "how": report.origin.as_str(),
                 "why": report.why, "job_seconds": report.duration.as_secs_f64(),
                 "bytes": report.result.as_ref().ok(), "diagnostics": report.diagnostics,
                 "error": report.result.as_ref().err().map(ToString::to_string),

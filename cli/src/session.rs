@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::linker::Linker;
 use crate::report::{self, Reporter, Verbosity};
 use backlto::cache::Summary;
-use backlto::error::{Error, Kind, Result};
+use backlto::error::{Error, Errors, Kind, Result};
 use backlto::incremental::contents::Contents;
 use backlto::incremental::record::Record;
 use backlto::{Engine, Job, Options, Plan};
@@ -100,8 +100,7 @@ impl Session {
         let observer = self.reporter.follow(plan.jobs.len(), group, label);
         let reports = self
             .engine
-            .run_recorded(plan, record, contents, &observer)
-            .map_err(Failure::Unsaid)?;
+            .run_recorded(plan, record, contents, &observer)?;
         match reports.iter().any(|report| report.result.is_err()) {
             true => Err(Failure::Said),
             false => Ok(()),
@@ -168,14 +167,14 @@ pub(crate) fn lock<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Resul
 }
 
 fn lock_one(directory: &Path) -> Result<File> {
-    let failed = |e: &dyn std::fmt::Display| {
+    let failed = |e: std::io::Error| {
         Error::new(
-            Kind::Input,
+            Kind::Environment,
             format!("cannot work in `{}`", directory.display()),
         )
         .because(e)
     };
-    let file = File::open(directory).map_err(|e| failed(&e))?;
+    let file = File::open(directory).map_err(failed)?;
     // A file system without locks answers otherwise: then nobody can be waited
     // for.
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
@@ -184,7 +183,7 @@ fn lock_one(directory: &Path) -> Result<File> {
             "waiting for another backlto in `{}`",
             directory.display()
         ));
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(&e))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
     }
     Ok(file)
 }
@@ -198,12 +197,18 @@ pub(crate) enum Failure {
     /// The user has already been told.
     Said,
     /// The user must be told this.
-    Unsaid(Vec<Error>),
+    Unsaid(Errors),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Unsaid(vec![error])
+        Failure::Unsaid(error.into())
+    }
+}
+
+impl From<Errors> for Failure {
+    fn from(errors: Errors) -> Failure {
+        Failure::Unsaid(errors)
     }
 }
 

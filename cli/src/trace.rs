@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::report::how_word;
 use backlto::error::Result;
 use backlto::{Job, JobReport};
 
@@ -38,7 +37,7 @@ impl Trace {
             "ts": microseconds(begin), "dur": microseconds(report.duration),
             "args": {
                 "output": job.output,
-                "how": how_word(report.how),
+                "how": report.origin.as_str(),
                 "why": report.why,
                 "bytes": report.result.as_ref().ok(),
                 "error": report.result.as_ref().err().map(ToString::to_string),

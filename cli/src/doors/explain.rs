@@ -9,7 +9,7 @@ use crate::linker::native_name;
 use crate::report::shell_words;
 use crate::session::{Outcome, absolute};
 use backlto::error::{Error, Kind, Result};
-use backlto::incremental::record::{How, JobRecord, Record};
+use backlto::incremental::record::{JobRecord, Record};
 use backlto::{Job, incremental};
 
 /// Prints what is known of `object`: an object, or the module that it is made
@@ -66,15 +66,13 @@ fn describe(name: &Path, known: &JobRecord, job: Option<&Job>) -> String {
         let _ = writeln!(text, "{what:<10} {value}");
     };
     line("object", &format!("{} ({})", name.display(), known.object));
-    let how = match known.how {
-        Origin::Compiled => "compiled",
-        Origin::Cached => "taken from the cache",
-        Origin::CachedAfterImport => "taken from the cache, since the imported code was known",
-        Origin::UpToDate => "up to date",
-    };
     line(
         "built",
-        &format!("{how} in {:.1} ms", known.duration.as_secs_f64() * 1e3),
+        &format!(
+            "{} in {:.1} ms",
+            known.how,
+            known.duration.as_secs_f64() * 1e3
+        ),
     );
     known.why.iter().for_each(|why| line("because", why));
     line("module", &known.module.to_string());

@@ -10,7 +10,7 @@ use super::flags::BackendFlags;
 use super::steps::State;
 use crate::linker::{index_name, native_name};
 use crate::session::{Failure, Outcome, Session};
-use backlto::error::{Error, Kind, Result};
+use backlto::error::{Error, Errors, Kind, Result};
 use backlto::{CompilerCommand, Job, Plan};
 
 /// How the objects of a tree are compiled.
@@ -114,10 +114,7 @@ impl Backends<'_> {
                 Err(e) => errors.push(e),
             }
         }
-        if errors.is_empty() {
-            return Ok(flags);
-        }
-        Err(Failure::Unsaid(errors))
+        Errors::of(errors).map_or(Ok(flags), |errors| Err(errors.into()))
     }
 }
 
