@@ -4,11 +4,13 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backlto::embed::{CodeModel, Debugger, OptLevel, Relocation};
+use backlto::error::Kind;
 use backlto::{
     CacheOptions, CodegenOptions, CompilerCommand, Engine, Job, JobReport, Linkage, Module,
     Observer, Options, Origin, Plan, Severity, Silent, ThinLinkOptions, thin_link,
@@ -194,6 +196,59 @@ fn modules_in_memory_become_the_objects_that_clang_writes() {
     assert!(objects(&plan, &Options::default()) == expected);
     assert!(plan.jobs.iter().all(|job| !job.output_path().exists()));
     assert!(tree.files() == before);
+}
+
+#[test]
+fn modules_and_indexes_that_do_not_pair_up_are_refused() {
+    let modules = ["a", "b"].map(|name| Module::new(name, &b"BC"[..]));
+    for count in [0, 1, 3] {
+        let error = Plan::in_memory(&modules, vec![Vec::new(); count], &flags(&[CLANG]))
+            .expect_err("they do not pair up");
+        assert_eq!(error.kind(), Kind::Plan);
+        let text = format!("cannot plan 2 modules with {count} indexes");
+        assert_eq!(error.to_string(), text);
+        assert!(error.advice().is_some());
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_plan_is_one_error_value() {
+    let tree = Tree::new();
+    let job = |name: &str| Job {
+        directory: tree.path().to_owned(),
+        ..Job::new(name, flags(&[CLANG, "-O2"]))
+    };
+    let plan = Plan {
+        jobs: vec![job("one.o"), job("two.o")],
+        ..Plan::default()
+    };
+    let engine = Engine::new(&one_worker()).expect("an engine");
+    let run = || engine.run(&plan, &Silent);
+    let errors = run().expect_err("there are no files");
+    assert_eq!(errors.len(), 2);
+    for (error, name) in errors.iter().zip(["one.o", "two.o"]) {
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(
+            error
+                .message()
+                .contains(&tree.file(name).display().to_string())
+        );
+        let reason = error.source().expect("the system's reason");
+        let reason = reason.downcast_ref::<std::io::Error>();
+        assert_eq!(
+            reason.map(std::io::Error::kind),
+            Some(std::io::ErrorKind::NotFound)
+        );
+    }
+    assert_eq!(errors.to_string().lines().count(), 2);
+    // `?` in a function with one error keeps them all.
+    let one = || -> backlto::Result<()> { run().map(drop).map_err(Into::into) };
+    assert!(
+        one()
+            .expect_err("both")
+            .to_string()
+            .ends_with(&errors.to_string())
+    );
 }
 
 #[test]
@@ -495,7 +550,7 @@ fn a_cancelled_run_ends_and_says_which_jobs_did_not() {
     assert_eq!(reports.len(), plan.jobs.len());
     let cancelled = |report: &&JobReport| {
         let kind = report.result.as_ref().err().map(backlto::Error::kind);
-        kind == Some(backlto::error::Kind::Cancelled)
+        kind == Some(Kind::Cancelled)
     };
     let count = reports.iter().filter(cancelled).count();
     assert_eq!(count + observer.1.load(Ordering::Relaxed), reports.len());
