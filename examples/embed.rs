@@ -1,4 +1,4 @@
-//! Two modules of LLVM IR become objects, in memory all the way: what a front end
+//! Makes objects of two modules of LLVM IR, in memory all the way, as a front end
 //! without clang does. The objects are written to the directory given, if any.
 
 use backlto::{CodegenOptions, Engine, Job, JobReport, Module, Options, Plan, ThinLinkOptions};
@@ -11,6 +11,7 @@ const MAIN: &str = "declare i32 @answer()
     }";
 const ANSWER: &str = "define i32 @answer() { ret i32 42 }";
 
+/// Prints how each job ends.
 struct Progress;
 
 impl backlto::Observer for Progress {
@@ -19,7 +20,7 @@ impl backlto::Observer for Progress {
     }
 }
 
-/// The objects and their names.
+/// Makes the objects; each comes with its name.
 pub(crate) fn objects() -> backlto::Result<Vec<(String, Vec<u8>)>> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let module = |name: &str, text: &str| -> backlto::Result<Module> {
@@ -39,11 +40,9 @@ pub(crate) fn objects() -> backlto::Result<Vec<(String, Vec<u8>)>> {
         target: Some(target),
         ..Default::default()
     };
-    let plan = Plan::in_memory(&modules, indexes, &(&options).into());
+    let plan = Plan::in_memory(&modules, indexes, &options.into())?;
     let engine = Engine::new(&Options::default())?;
-    let reports = engine
-        .run(&plan, &Progress)
-        .map_err(|mut errors| errors.remove(0))?;
+    let reports = engine.run(&plan, &Progress)?;
     let objects = reports.into_iter().zip(plan.jobs).map(|(report, job)| {
         report.result?;
         Ok((job.output, report.object.unwrap_or_default()))

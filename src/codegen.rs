@@ -9,8 +9,8 @@ use crate::digest::Digest;
 use crate::emit;
 use crate::error::{Error, Kind, Result};
 use crate::execute::{CompileJob, Executor, Failure, Input, Watch};
-use crate::incremental::attempt::{Attempt, Found};
 use crate::files::InputFile;
+use crate::incremental::attempt::{Attempt, Found};
 use crate::prepare::Task;
 use crate::report::{JobReport, Origin};
 

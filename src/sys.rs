@@ -5,8 +5,8 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use memmap2::{Mmap, MmapMut, UncheckedAdvice};
 
@@ -18,8 +18,8 @@ use crate::digest::Hasher;
 /// SIGBUS. With [`guard_mappings`] they read as zeroes instead and
 /// [`Mapping::was_truncated`] tells.
 pub(crate) struct Mapping {
-    /// `None` for what has no content, such as /dev/null.
-    map: Option<(Mmap, &'static Guarded)>,
+    map: Mmap,
+    guard: &'static Guarded,
 }
 
 impl Mapping {
@@ -27,46 +27,36 @@ impl Mapping {
         // SAFETY: the file may change under the map. Rust never keeps
         // references to interpreted content across a check, LLVM bounds-checks
         // what it reads, and callers compare the file's stamp before they use
-        // a result (`input.rs`).
+        // a result (`files.rs`).
         let map = unsafe { Mmap::map(file)? };
         let guard = Guarded::register(map.as_ptr() as usize, map.len());
-        Ok(Mapping {
-            map: Some((map, guard)),
-        })
+        Ok(Mapping { map, guard })
     }
 
-    /// A mapping of nothing.
-    pub(crate) fn empty() -> Mapping {
-        Mapping { map: None }
-    }
-
+    /// The content of the file.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.map.as_ref().map_or(&[], |(map, _)| map)
+        &self.map
     }
 
     /// Lets go of the memory behind the map until it is read again.
     pub(crate) fn release_pages(&self) {
-        if let Some((map, _)) = self.map.as_ref().filter(|(map, _)| !map.is_empty()) {
+        if !self.map.is_empty() {
             // SAFETY: the map is read-only and of a file, so what is dropped
             // comes back from there. It is only advice: a refusal changes
             // nothing.
-            let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+            let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
         }
     }
 
     /// True once a page of the map turned out to be gone.
     pub(crate) fn was_truncated(&self) -> bool {
-        self.map
-            .as_ref()
-            .is_some_and(|(_, guard)| guard.hit.load(Ordering::Relaxed))
+        self.guard.hit.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if let Some((_, guard)) = &self.map {
-            guard.release();
-        }
+        self.guard.release();
     }
 }
 
@@ -91,19 +81,23 @@ struct Guarded {
 
 static GUARDED: AtomicPtr<Guarded> = AtomicPtr::new(std::ptr::null_mut());
 
+/// The nodes that no mapping has now. The handler does not look here.
+static FREE: Mutex<Vec<&'static Guarded>> = Mutex::new(Vec::new());
+
+fn free_nodes() -> MutexGuard<'static, Vec<&'static Guarded>> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Guarded {
     fn register(start: usize, len: usize) -> &'static Guarded {
         // A map of an empty file has no pages to lose.
         let end = start + len.max(1);
-        for node in Guarded::all() {
-            let free = node
-                .end
-                .compare_exchange(0, end, Ordering::AcqRel, Ordering::Relaxed);
-            if free.is_ok() {
-                node.hit.store(false, Ordering::Relaxed);
-                node.start.store(start, Ordering::Release);
-                return node;
-            }
+        let free = free_nodes().pop();
+        if let Some(node) = free {
+            node.hit.store(false, Ordering::Relaxed);
+            node.end.store(end, Ordering::Release);
+            node.start.store(start, Ordering::Release);
+            return node;
         }
         let node: &'static mut Guarded = Box::leak(Box::new(Guarded {
             start: AtomicUsize::new(start),
@@ -121,9 +115,10 @@ impl Guarded {
         }
     }
 
-    fn release(&self) {
+    fn release(&'static self) {
         self.start.store(usize::MAX, Ordering::Release);
         self.end.store(0, Ordering::Release);
+        free_nodes().push(self);
     }
 
     fn all() -> impl Iterator<Item = &'static Guarded> {

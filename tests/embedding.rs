@@ -4,14 +4,17 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backlto::embed::{CodeModel, Debugger, OptLevel, Relocation};
+use backlto::error::Kind;
 use backlto::{
-    CacheOptions, CodegenOptions, CompilerCommand, Engine, How, Job, JobReport, Linkage, Module,
-    Observer, Options, Plan, Severity, Silent, ThinLinkOptions, thin_link, thin_lto_bitcode,
+    CacheOptions, CodegenOptions, CompilerCommand, Engine, Job, JobReport, Linkage, Module,
+    Observer, Options, Origin, Plan, Severity, Silent, ThinLinkOptions, thin_link,
+    thin_lto_bitcode,
 };
 use common::{CLANG, DEMO, LLD, Tree, succeed};
 
@@ -22,8 +25,8 @@ fn one_worker() -> Options {
     }
 }
 
-fn flags(words: &[&str]) -> Command {
-    CompilerCommand::Flags(words.iter().map(|word| (*word).to_owned()).collect())
+fn flags(words: &[&str]) -> CompilerCommand {
+    CompilerCommand::flags(words.iter().copied())
 }
 
 /// The modules of `tree`, read into memory.
@@ -184,7 +187,7 @@ fn modules_in_memory_become_the_objects_that_clang_writes() {
         ..ThinLinkOptions::default()
     };
     let indexes = thin_link(&modules, &options).expect("a thin link");
-    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let before = tree.files();
     for job in &plan.jobs {
         // Nothing of that name is on disk.
@@ -193,6 +196,59 @@ fn modules_in_memory_become_the_objects_that_clang_writes() {
     assert!(objects(&plan, &Options::default()) == expected);
     assert!(plan.jobs.iter().all(|job| !job.output_path().exists()));
     assert!(tree.files() == before);
+}
+
+#[test]
+fn modules_and_indexes_that_do_not_pair_up_are_refused() {
+    let modules = ["a", "b"].map(|name| Module::new(name, &b"BC"[..]));
+    for count in [0, 1, 3] {
+        let error = Plan::in_memory(&modules, vec![Vec::new(); count], &flags(&[CLANG]))
+            .expect_err("they do not pair up");
+        assert_eq!(error.kind(), Kind::Plan);
+        let text = format!("cannot plan 2 modules with {count} indexes");
+        assert_eq!(error.to_string(), text);
+        assert!(error.advice().is_some());
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_plan_is_one_error_value() {
+    let tree = Tree::new();
+    let job = |name: &str| Job {
+        directory: tree.path().to_owned(),
+        ..Job::new(name, flags(&[CLANG, "-O2"]))
+    };
+    let plan = Plan {
+        jobs: vec![job("one.o"), job("two.o")],
+        ..Plan::default()
+    };
+    let engine = Engine::new(&one_worker()).expect("an engine");
+    let run = || engine.run(&plan, &Silent);
+    let errors = run().expect_err("there are no files");
+    assert_eq!(errors.len(), 2);
+    for (error, name) in errors.iter().zip(["one.o", "two.o"]) {
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(
+            error
+                .message()
+                .contains(&tree.file(name).display().to_string())
+        );
+        let reason = error.source().expect("the system's reason");
+        let reason = reason.downcast_ref::<std::io::Error>();
+        assert_eq!(
+            reason.map(std::io::Error::kind),
+            Some(std::io::ErrorKind::NotFound)
+        );
+    }
+    assert_eq!(errors.to_string().lines().count(), 2);
+    // `?` in a function with one error keeps them all.
+    let one = || -> backlto::Result<()> { run().map(drop).map_err(Into::into) };
+    assert!(
+        one()
+            .expect_err("both")
+            .to_string()
+            .ends_with(&errors.to_string())
+    );
 }
 
 #[test]
@@ -219,7 +275,7 @@ fn what_is_in_memory_comes_before_what_is_on_disk() {
         .run(&plan, &Silent)
         .expect_err("the file on disk is none");
     assert!(
-        errors[0].to_string().contains("not LLVM bitcode"),
+        errors.first().to_string().contains("not LLVM bitcode"),
         "{errors:?}"
     );
 }
@@ -229,20 +285,17 @@ fn objects_in_memory_come_from_the_cache_too() {
     let tree = Tree::demo(&["-O2"]);
     let modules = modules(&tree, &DEMO);
     let indexes = thin_link(&modules, &ThinLinkOptions::default()).expect("a thin link");
-    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let cache = tempfile::tempdir().expect("a directory");
     let options = Options {
-        cache: Some(CacheOptions {
-            directory: cache.path().to_owned(),
-            policy: String::new(),
-        }),
+        cache: Some(CacheOptions::new(cache.path())),
         ..one_worker()
     };
-    let run = |how: How| -> Vec<_> {
+    let run = |origin: Origin| -> Vec<_> {
         let engine = Engine::new(&options).expect("an engine");
         let reports = run(&engine, &plan, &Silent);
         assert!(
-            reports.iter().all(|report| report.how == how),
+            reports.iter().all(|report| report.origin == origin),
             "{reports:?}"
         );
         reports
@@ -260,7 +313,7 @@ fn a_program_may_finish_an_object_in_memory() {
     let tree = Tree::demo(&["-O2"]);
     let modules = modules(&tree, &["rng"]);
     let indexes = thin_link(&modules, &ThinLinkOptions::default()).expect("a thin link");
-    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let whole = objects(&plan, &one_worker());
     let post = ["sh", "-c", "printf tail >> \"$1\"", "sh", "{}"].map(str::to_owned);
     plan.jobs[0].post = Some(Arc::new(post));
@@ -437,7 +490,7 @@ fn an_observer_is_told_everything_in_order() {
         ..ThinLinkOptions::default()
     };
     let indexes = thin_link(&modules, &options).expect("a thin link");
-    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     let witness = Witness::default();
     let engine = Engine::new(&one_worker()).expect("an engine");
     let reports = run(&engine, &plan, &witness);
@@ -481,7 +534,7 @@ fn a_cancelled_run_ends_and_says_which_jobs_did_not() {
     let tree = Tree::demo(&["-O2"]);
     let modules = modules(&tree, &DEMO);
     let indexes = thin_link(&modules, &ThinLinkOptions::default()).expect("a thin link");
-    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"]));
+    let mut plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
     for copy in 1..30 {
         for number in 0..DEMO.len() {
             let job = plan.jobs[number].clone();
@@ -497,7 +550,7 @@ fn a_cancelled_run_ends_and_says_which_jobs_did_not() {
     assert_eq!(reports.len(), plan.jobs.len());
     let cancelled = |report: &&JobReport| {
         let kind = report.result.as_ref().err().map(backlto::Error::kind);
-        kind == Some(backlto::error::Kind::Cancelled)
+        kind == Some(Kind::Cancelled)
     };
     let count = reports.iter().filter(cancelled).count();
     assert_eq!(count + observer.1.load(Ordering::Relaxed), reports.len());

@@ -46,6 +46,8 @@ pub struct backlto_thin_link_options {
 // SAFETY: it does start with its size, and all may be zero.
 unsafe impl Grows for backlto_thin_link_options {}
 
+/// Copies the modules of a list of C's.
+///
 /// # Safety
 /// `modules` are `count`, as the header wants them.
 pub(crate) unsafe fn modules(modules: *const backlto_module, count: usize) -> Result<Vec<Module>> {

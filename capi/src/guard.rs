@@ -1,9 +1,9 @@
-//! Errors, and what crosses the border: text, lists, structs that grow.
+//! Takes errors, text, lists and structs that grow across the border to C.
 
 use std::ffi::{CStr, CString, c_char};
 use std::panic::AssertUnwindSafe;
 
-use backlto::error::{Error, Kind};
+use backlto::error::{Error, Errors, Kind};
 
 /// What went wrong.
 pub struct backlto_error {
@@ -43,43 +43,52 @@ pub enum backlto_kind {
 
 impl From<Error> for backlto_error {
     fn from(error: Error) -> backlto_error {
-        let kind = match error.kind() {
-            Kind::Plan => backlto_kind::BACKLTO_KIND_PLAN,
-            Kind::Input => backlto_kind::BACKLTO_KIND_INPUT,
-            Kind::Flags => backlto_kind::BACKLTO_KIND_FLAGS,
-            Kind::Codegen => backlto_kind::BACKLTO_KIND_CODEGEN,
-            Kind::Crash => backlto_kind::BACKLTO_KIND_CRASH,
-            Kind::Post => backlto_kind::BACKLTO_KIND_POST,
-            Kind::Output => backlto_kind::BACKLTO_KIND_OUTPUT,
-            Kind::Link => backlto_kind::BACKLTO_KIND_LINK,
-            Kind::Cancelled => backlto_kind::BACKLTO_KIND_CANCELLED,
-            Kind::Environment => backlto_kind::BACKLTO_KIND_ENVIRONMENT,
-            _ => backlto_kind::BACKLTO_KIND_BUG,
-        };
-        let mut message = error.to_string();
-        if let Some(advice) = error.advice() {
-            message = format!("{message} ({advice})");
-        }
         backlto_error {
-            kind,
-            message: c_text(&message),
+            kind: kind_of(&error),
+            message: c_text(&with_advice(&error)),
         }
     }
 }
 
-impl backlto_error {
-    /// All of `errors`, a line each, with the kind of the first.
-    pub(crate) fn all_of(errors: Vec<Error>) -> backlto_error {
-        let errors: Vec<backlto_error> = errors.into_iter().map(Into::into).collect();
-        let lines: Vec<_> = errors.iter().map(|e| e.message.to_string_lossy()).collect();
+impl From<Errors> for backlto_error {
+    /// Makes one error of all, a line each, with the kind of the first.
+    fn from(errors: Errors) -> backlto_error {
+        let kind = kind_of(errors.first());
+        let lines: Vec<String> = errors.iter().map(with_advice).collect();
         backlto_error {
-            kind: errors
-                .first()
-                .map_or(backlto_kind::BACKLTO_KIND_BUG, |e| e.kind),
+            kind,
             message: c_text(&lines.join("\n")),
         }
     }
+}
 
+/// Gives the number that C knows the kind of `error` by.
+fn kind_of(error: &Error) -> backlto_kind {
+    match error.kind() {
+        Kind::Plan => backlto_kind::BACKLTO_KIND_PLAN,
+        Kind::Input => backlto_kind::BACKLTO_KIND_INPUT,
+        Kind::Flags => backlto_kind::BACKLTO_KIND_FLAGS,
+        Kind::Codegen => backlto_kind::BACKLTO_KIND_CODEGEN,
+        Kind::Crash => backlto_kind::BACKLTO_KIND_CRASH,
+        Kind::Post => backlto_kind::BACKLTO_KIND_POST,
+        Kind::Output => backlto_kind::BACKLTO_KIND_OUTPUT,
+        Kind::Link => backlto_kind::BACKLTO_KIND_LINK,
+        Kind::Cancelled => backlto_kind::BACKLTO_KIND_CANCELLED,
+        Kind::Environment => backlto_kind::BACKLTO_KIND_ENVIRONMENT,
+        _ => backlto_kind::BACKLTO_KIND_BUG,
+    }
+}
+
+/// Gives the text of `error`, and what to do next.
+fn with_advice(error: &Error) -> String {
+    match error.advice() {
+        Some(advice) => format!("{error} ({advice})"),
+        None => error.to_string(),
+    }
+}
+
+impl backlto_error {
+    /// Says that a call makes no sense.
     pub(crate) fn argument(message: &str) -> backlto_error {
         backlto_error {
             kind: backlto_kind::BACKLTO_KIND_ARGUMENT,
@@ -90,7 +99,7 @@ impl backlto_error {
 
 pub(crate) type Result<T> = std::result::Result<T, backlto_error>;
 
-/// `text` for C, which has no NUL inside.
+/// Makes a string for C of `text`; NULs inside become U+FFFD.
 pub(crate) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }
@@ -121,10 +130,11 @@ pub(crate) unsafe fn guard<T>(
     }
 }
 
-/// The same, for what C holds by a pointer: null after an error.
+/// Runs `act` as [`guard`] does, and moves what it gives to the heap, for C to hold
+/// by a pointer: null after an error.
 ///
 /// # Safety
-/// As for [`guard`].
+/// `error` is null or writable.
 pub(crate) unsafe fn guard_new<T>(
     error: *mut *mut backlto_error,
     act: impl FnOnce() -> Result<T>,
@@ -145,19 +155,19 @@ pub(crate) unsafe fn free<T>(pointer: *mut T) {
     }
 }
 
-/// What `pointer` points to.
+/// Borrows what `pointer` points to; `what` names it in the error for null.
 ///
 /// # Safety
-/// It is null or valid for as long as `'a`.
+/// `pointer` is null or valid for as long as `'a`.
 pub(crate) unsafe fn required<'a, T>(pointer: *const T, what: &str) -> Result<&'a T> {
     // SAFETY: promised by the caller.
     unsafe { pointer.as_ref() }.ok_or_else(|| backlto_error::argument(&format!("{what} is NULL")))
 }
 
-/// The text at `pointer`, if it is not null.
+/// Copies the text at `pointer`, if that is not null.
 ///
 /// # Safety
-/// It is null or ends with NUL.
+/// `pointer` is null or to a text that ends with NUL.
 pub(crate) unsafe fn text(pointer: *const c_char) -> Result<Option<String>> {
     if pointer.is_null() {
         return Ok(None);
@@ -170,10 +180,12 @@ pub(crate) unsafe fn text(pointer: *const c_char) -> Result<Option<String>> {
     }
 }
 
-/// The texts of a list that ends with a null pointer; none when it is null.
+/// Copies the texts of a list that ends with a null pointer; none when the list is
+/// null.
 ///
 /// # Safety
-/// As said.
+/// `list` is null, or its pointers up to the first null one are to texts that end
+/// with NUL.
 pub(crate) unsafe fn texts(list: *const *const c_char) -> Result<Vec<String>> {
     let mut all = Vec::new();
     if list.is_null() {
@@ -199,6 +211,8 @@ pub struct backlto_bytes {
 }
 
 impl backlto_bytes {
+    /// Borrows the bytes.
+    ///
     /// # Safety
     /// They are readable for as long as `'a`.
     pub(crate) unsafe fn get<'a>(self) -> &'a [u8] {
@@ -209,6 +223,7 @@ impl backlto_bytes {
         unsafe { std::slice::from_raw_parts(self.data, self.size) }
     }
 
+    /// Lends `bytes` to C.
     pub(crate) fn of(bytes: &[u8]) -> backlto_bytes {
         backlto_bytes {
             data: bytes.as_ptr(),
@@ -217,10 +232,10 @@ impl backlto_bytes {
     }
 }
 
-/// A struct that starts with its size and whose fields may all be zero.
+/// Marks a struct that starts with its size and whose fields may all be zero.
 ///
 /// # Safety
-/// Both are so, and it is `repr(C)`.
+/// The struct does, its fields may, and it is `repr(C)`.
 pub(crate) unsafe trait Grows: Copy {}
 
 /// Copies a struct of a caller who may know fewer fields; null counts as all zero.

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use backlto::embed::{CodeModel, OptLevel, Relocation};
-use backlto::{CodegenOptions, Command, Job, Plan};
+use backlto::{CodegenOptions, CompilerCommand, Job, Plan};
 
 use crate::guard::{
     Grows, Result, backlto_bytes, backlto_error, free, grown, guard, required, text, texts,
@@ -86,6 +86,8 @@ pub struct backlto_job {
 // SAFETY: it does start with its size, and all may be zero.
 unsafe impl Grows for backlto_job {}
 
+/// Reads what C has instead of flags.
+///
 /// # Safety
 /// `codegen` is as the header wants it.
 unsafe fn options(codegen: *const backlto_codegen) -> Result<CodegenOptions> {
@@ -137,6 +139,8 @@ unsafe fn options(codegen: *const backlto_codegen) -> Result<CodegenOptions> {
     })
 }
 
+/// Reads a job of C's.
+///
 /// # Safety
 /// `job` is as the header wants it.
 unsafe fn job(job: *const backlto_job) -> Result<Job> {
@@ -156,8 +160,8 @@ unsafe fn job(job: *const backlto_job) -> Result<Job> {
     };
     let module = module.ok_or_else(|| backlto_error::argument("a job has no module"))?;
     let command = match flags.is_empty() {
-        true => Command::from(&options),
-        false => Command::Flags(flags.into()),
+        true => options.into(),
+        false => CompilerCommand::flags(flags),
     };
     let mut job = Job::new(module, command);
     job.index = index.or(job.index).filter(|_| !given.no_index);

@@ -124,6 +124,8 @@ impl From<JobReport> for Report {
     }
 }
 
+/// Reads C's options.
+///
 /// # Safety
 /// `options` are as the header wants them.
 unsafe fn options(options: *const backlto_engine_options) -> Result<Options> {
@@ -134,8 +136,8 @@ unsafe fn options(options: *const backlto_engine_options) -> Result<Options> {
     Ok(Options {
         workers: given.workers.try_into().ok(),
         cache: directory.map(|directory| CacheOptions {
-            directory: directory.into(),
             policy: policy.unwrap_or_default(),
+            ..CacheOptions::new(directory)
         }),
         ..Options::default()
     })
@@ -200,8 +202,7 @@ pub unsafe extern "C" fn backlto_run(
         guard_new(error, || {
             let (engine, plan) = (required(engine, "engine")?, required(plan, "plan")?);
             let observer = grown(observer)?;
-            let reports = engine.0.run(&plan.0, &observer);
-            let reports = reports.map_err(backlto_error::all_of)?;
+            let reports = engine.0.run(&plan.0, &observer)?;
             Ok(backlto_reports(
                 reports.into_iter().map(Into::into).collect(),
             ))
@@ -209,6 +210,8 @@ pub unsafe extern "C" fn backlto_run(
     }
 }
 
+/// Finds the report of a job.
+///
 /// # Safety
 /// See the crate.
 unsafe fn report<'a>(reports: *const backlto_reports, job: usize) -> Option<&'a Report> {

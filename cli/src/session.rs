@@ -14,7 +14,7 @@ use crate::console;
 use crate::linker::Linker;
 use crate::report::{Reporter, Verbosity};
 use backlto::cache::Summary;
-use backlto::error::{Error, Kind, Result};
+use backlto::error::{Error, Errors, Kind, Result};
 use backlto::files::Files;
 use backlto::incremental::Record;
 use backlto::{Engine, Job, Options, Plan};
@@ -113,10 +113,7 @@ impl Session {
         label: &dyn Fn(&Job) -> String,
     ) -> Outcome {
         let observer = self.reporter.follow(plan.jobs.len(), group, label);
-        let reports = self
-            .engine
-            .run_recorded(plan, record, files, &observer)
-            .map_err(Failure::Errors)?;
+        let reports = self.engine.run_recorded(plan, record, files, &observer)?;
         match reports.iter().any(|report| report.result.is_err()) {
             true => Err(Failure::Reported),
             false => Ok(()),
@@ -191,14 +188,14 @@ pub(crate) fn lock<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Resul
 }
 
 fn lock_one(directory: &Path) -> Result<File> {
-    let failed = |e: &dyn std::fmt::Display| {
+    let failed = |e: std::io::Error| {
         Error::new(
-            Kind::Input,
+            Kind::Environment,
             format!("cannot work in `{}`", directory.display()),
         )
         .because(e)
     };
-    let file = File::open(directory).map_err(|e| failed(&e))?;
+    let file = File::open(directory).map_err(failed)?;
     // A file system without locks answers otherwise: then nobody can be waited
     // for.
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
@@ -207,7 +204,7 @@ fn lock_one(directory: &Path) -> Result<File> {
             "waiting for another backlto in `{}`",
             directory.display()
         ));
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(&e))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
     }
     Ok(file)
 }
@@ -221,12 +218,18 @@ pub(crate) enum Failure {
     /// It failed, and the user has been told why.
     Reported,
     /// It failed because of these, which the user has not been told.
-    Errors(Vec<Error>),
+    Errors(Errors),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Errors(vec![error])
+        Failure::Errors(error.into())
+    }
+}
+
+impl From<Errors> for Failure {
+    fn from(errors: Errors) -> Failure {
+        Failure::Errors(errors)
     }
 }
 

@@ -190,7 +190,7 @@ impl Count {
                 match report.origin {
                     Origin::Compiled => self.compiled += 1,
                     Origin::UpToDate => self.up_to_date += 1,
-                    Origin::Cached | Origin::CachedAfterImport => {}
+                    _ => {}
                 }
             }
             Err(_) => self.failed += 1,

@@ -19,8 +19,8 @@ pub(crate) use child::Children;
 pub(crate) use dispatch::Dispatch;
 pub(crate) use local::Local;
 
-use crate::flags::MappedFlags;
 use crate::files::InputFile;
+use crate::flags::MappedFlags;
 
 /// LLVM recurses deeply on large functions. clang runs on the main thread's
 /// 8 MiB; address space that is not touched costs nothing.

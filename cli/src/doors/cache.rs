@@ -2,13 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::session::{Failure, Outcome};
 use backlto::cache::{Cleared, Policy, Pruned, Store, Survey, Verified};
-use backlto::error::{Error, Kind, Result};
+use backlto::error::{Error, Errors, Kind, Result};
 
 /// What to do with the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -63,10 +62,7 @@ pub(crate) fn run(request: &Request) -> Outcome {
             print(stats_text(&stats), json(&stats))?;
         }
         Task::Prune => {
-            let pruned = store.prune(&policy, SystemTime::now(), true).map_err(|e| {
-                let message = format!("cannot prune the cache `{}`", store.directory().display());
-                Error::new(Kind::Environment, message).because(e)
-            })?;
+            let pruned = store.prune(&policy)?;
             print(pruned_text(pruned.as_ref()), json(&pruned))?;
         }
         Task::Clear => {
@@ -76,10 +72,10 @@ pub(crate) fn run(request: &Request) -> Outcome {
         Task::Verify => {
             let verified = store.verify()?;
             print(verified_text(&verified), json(&verified))?;
-            if !verified.problems.is_empty() {
+            if let Some(errors) = problems(&verified) {
                 return Err(match request.json {
                     true => Failure::Reported,
-                    false => Failure::Errors(problems(&verified)),
+                    false => errors.into(),
                 });
             }
         }
@@ -173,16 +169,17 @@ fn verified_text(verified: &Verified) -> String {
     )
 }
 
-fn problems(verified: &Verified) -> Vec<Error> {
+/// Makes an error of each damaged file.
+fn problems(verified: &Verified) -> Option<Errors> {
     let problems = verified.problems.iter().map(|problem| {
         let what = match problem.removed {
             true => "removed",
             false => "cannot use or remove",
         };
         Error::new(Kind::Input, format!("{what} `{}`", problem.file.display()))
-            .because(&problem.reason)
+            .because(problem.reason.as_str())
     });
-    problems.collect()
+    Errors::of(problems)
 }
 
 /// `bytes` for a person.
@@ -204,12 +201,8 @@ mod tests {
 
     /// A build that uses the cache in `directory` and compiles nothing.
     fn one_build(directory: &std::path::Path) {
-        let cache = Some(backlto::CacheOptions {
-            directory: directory.to_owned(),
-            policy: String::new(),
-        });
         let options = backlto::Options {
-            cache,
+            cache: Some(backlto::CacheOptions::new(directory)),
             ..backlto::Options::default()
         };
         backlto::Engine::new(&options).unwrap().finish();
@@ -275,7 +268,7 @@ mod tests {
         match run(&request(Task::Verify, directory.path())) {
             Err(Failure::Errors(errors)) => {
                 let expected = format!("removed `{}`: damaged", file.display());
-                assert_eq!(errors[0].to_string(), expected);
+                assert_eq!(errors.to_string(), expected);
             }
             other => panic!("{other:?}"),
         }

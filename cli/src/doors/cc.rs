@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::report::Verbosity;
 use crate::session::{Failure, Outcome, Settings, absolute};
 use crate::text::shell_words;
-use backlto::error::{Error, Kind};
+use backlto::error::{Error, Errors, Kind};
 use backlto::{Engine, Plan, Silent};
 
 /// Compiles what `args` say, which are clang's, with or without the compiler's
@@ -26,7 +26,7 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
             .into());
     }
     let job = backlto::job_from_command_line(&command_line, absolute(Path::new("."))?)
-        .map_err(|e| as_clang_would(vec![e]))?;
+        .map_err(|e| as_clang_would(e.into()))?;
     if settings.verbosity == Verbosity::Verbose {
         eprintln!("{}", shell_words(&job.command_line()));
     }
@@ -44,7 +44,7 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
             Err(e) if e.leaves_reason_to_compiler() && !job.diagnostics.is_empty() => {
                 return Err(Failure::Reported);
             }
-            Err(e) => return Err(as_clang_would(vec![e])),
+            Err(e) => return Err(as_clang_would(e.into())),
         }
     }
     Ok(())
@@ -52,7 +52,7 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
 
 /// Prints `errors` in clang's own way when they are all of clang's driver; others
 /// are left to the caller.
-fn as_clang_would(errors: Vec<Error>) -> Failure {
+fn as_clang_would(errors: Errors) -> Failure {
     let messages: Option<Vec<&str>> = errors.iter().map(Error::compiler_message).collect();
     match messages {
         Some(messages) => {

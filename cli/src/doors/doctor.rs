@@ -88,7 +88,7 @@ fn clang_version() -> Result<String> {
     let output = Command::new(CLANG).arg("--version").output();
     let failed = |reason: &dyn Display| {
         Error::new(Kind::Environment, format!("cannot run `{CLANG}`"))
-            .because(reason)
+            .because(reason.to_string())
             .hint("backlto does not need it, but what it compiles comes from one")
     };
     let output = output.map_err(|e| failed(&e))?;
@@ -124,7 +124,7 @@ fn end_to_end(target: &str, linker: &Linker) -> Result<String> {
             Kind::Environment,
             format!("a small program for {target} does not come through"),
         )
-        .because(reason)
+        .because(reason.to_string())
     };
     let directory = tempfile::tempdir().map_err(|e| failed(&e))?;
     let path = directory.path();
@@ -155,9 +155,7 @@ fn end_to_end(target: &str, linker: &Linker) -> Result<String> {
             .collect(),
         ..Plan::default()
     };
-    let reports = Engine::new(&Options::default())?
-        .run(&plan, &Silent)
-        .map_err(|mut errors| errors.remove(0))?;
+    let reports = Engine::new(&Options::default())?.run(&plan, &Silent)?;
     let mut bytes = 0;
     for report in reports {
         bytes += report.result?;

@@ -10,7 +10,6 @@ use crate::session::{Outcome, absolute};
 use crate::text::shell_words;
 use backlto::dependency::{Dependency, Part};
 use backlto::error::{Error, Kind, Result};
-use backlto::Origin;
 use backlto::incremental::{ObjectRecord, Record};
 use backlto::{Job, incremental};
 
@@ -70,15 +69,13 @@ fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
         let _ = writeln!(text, "{what:<12} {value}");
     };
     line("object", &format!("{} ({})", name.display(), known.object));
-    let how = match known.how {
-        Origin::Compiled => "compiled",
-        Origin::Cached => "taken from the cache",
-        Origin::CachedAfterImport => "taken from the cache, since the imported code was known",
-        Origin::UpToDate => "up to date",
-    };
     line(
         "built",
-        &format!("{how} in {:.1} ms", known.duration.as_secs_f64() * 1e3),
+        &format!(
+            "{} in {:.1} ms",
+            known.how,
+            known.duration.as_secs_f64() * 1e3
+        ),
     );
     known.why.iter().for_each(|why| line("because", why));
     for dependency in &known.made_of {

@@ -18,7 +18,7 @@ pub(crate) fn members(objtree: &Path, archive: &str) -> Result<Vec<String>> {
             Kind::Input,
             format!("cannot read archive `{}`", path.display()),
         )
-        .because(reason)
+        .because(reason.to_string())
     };
     let bytes = std::fs::read(&path).map_err(|e| failed(&e))?;
     let file = ArchiveFile::parse(&*bytes).map_err(|e| failed(&e))?;

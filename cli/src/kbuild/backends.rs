@@ -10,7 +10,7 @@ use super::flags::BackendFlags;
 use super::state::TreeState;
 use crate::linker::{index_name, native_name};
 use crate::session::{Failure, Outcome, Session};
-use backlto::error::{Error, Kind, Result};
+use backlto::error::{Error, Errors, Kind, Result};
 use backlto::{CompilerCommand, Job, Plan};
 
 /// How the objects of a tree are compiled.
@@ -122,10 +122,7 @@ impl Backends<'_> {
                 Err(e) => errors.push(e),
             }
         }
-        if errors.is_empty() {
-            return Ok(flags);
-        }
-        Err(Failure::Errors(errors))
+        Errors::of(errors).map_or(Ok(flags), |errors| Err(errors.into()))
     }
 }
 

@@ -65,7 +65,7 @@ fn initcalls_of(objtree: &Path, path: &Path) -> Result<Vec<Initcall>> {
             Kind::Input,
             format!("cannot read the symbols of `{}`", path.display()),
         )
-        .because(reason)
+        .because(reason.to_string())
     };
     let bytes = std::fs::read(path).map_err(|e| failed(&e))?;
     let mut names = symbol_names(objtree, path, &bytes).map_err(|e| failed(&e))?;
