@@ -129,7 +129,8 @@ enum Door {
         #[arg(value_name = "FILE.json")]
         description: PathBuf,
     },
-    /// The same in a kernel tree, with the flags that kbuild recorded
+    /// The backends of a link that ld.lld runs in a kernel tree, with the flags that
+    /// kbuild recorded
     #[command(hide = true)]
     KbuildDistribute {
         /// The jobs, as LLD describes them
@@ -178,7 +179,7 @@ struct Kbuild {
     /// The kernels' object trees, each as given to make with O=
     #[arg(value_name = "OBJTREE", required_unless_present_any = ["directory", "arches"])]
     objtrees: Vec<PathBuf>,
-    /// The same, as an option
+    /// One more object tree, as make takes it
     #[arg(short = 'C', value_name = "OBJTREE", id = "directory")]
     directories: Vec<PathBuf>,
     /// Only the trees of this architecture; with =OBJTREE, one more tree

@@ -213,9 +213,9 @@ fn links_without_bitcode_are_ld_llds() {
 #[test]
 fn response_files_within_response_files_count() {
     let tree = witnessed();
-    tree.write("more/outer", "@more/inner # '@more/inner'");
+    tree.write("more/outer", "@more/inner '@more/inner'");
     tree.write("more/inner", "--thinlto-jobs=5");
-    let (words, _) = called(&tree, &["-Wl,@more/outer", "-Wl,-z,#"]);
+    let (words, _) = called(&tree, &["-Wl,@more/outer"]);
     assert!(words.expect("backlto is called").contains("-j5\n"));
 
     tree.write("inputs", "main.o @more/scale");
@@ -290,8 +290,8 @@ fn what_is_no_lld_is_refused() {
     let real = lld().display().to_string();
     let old = "#!/bin/sh\n[ \"$1\" = --version ] && echo LLD 19.1.7\n";
     tree.write("old", old);
-    succeed(&tree.run("sh", &["-c", &format!("chmod +x old; ln -s {real} named")]));
-    for good in [&*real, LLD, "./named", "./old", ""] {
+    succeed(&tree.run("sh", &["-c", "chmod +x old"]));
+    for good in [&*real, LLD, "./old", ""] {
         let (done, said) = with_lld(&tree, LINKER, good);
         assert!(done && said.contains("LLD "), "{good}: {said}");
     }

@@ -236,13 +236,13 @@ fn a_run_with_nothing_to_do_does_not_boast() {
 #[test]
 fn a_failed_run_says_how_many_failed() {
     let tree = programs();
-    // Modules whose assembly includes it have nothing to include.
+    // Both modules of that program have its assembly.
     std::fs::remove_file(tree.file("there/blob")).expect("it is removed");
     let output = tree.run(BACKLTO, &["run", "plan.json"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stdout);
     assert!(
-        said.contains("\n3 objects (0.0 MB), 1 FAILED, in "),
+        said.contains("\n2 objects (0.0 MB), 2 FAILED, in "),
         "{said}"
     );
 }
