@@ -428,13 +428,20 @@ fn a_linker_that_is_ld_backlto_is_the_ld_lld_that_it_would_call() {
 #[test]
 fn a_command_for_objects_that_is_not_there_is_noticed_before_anything_else() {
     let tree = KernelTree::new(Distributed);
-    for command in ["nosuchcmd {}", "/no/such/cmd {}", "'' {}"] {
+    for command in ["nosuchcmd {}", "/no/such/cmd {}", "./nosuchcmd {}", "'' {}"] {
         let effect = tree.observe(&["--post", command, "."]);
         assert!(!effect.success, "{effect:?}");
         let expected = format!("backlto: error: `--post '{command}'` cannot run `");
         assert!(effect.stderr.starts_with(&expected), "{effect:?}");
         assert!(effect.files.is_empty(), "{effect:?}");
     }
+    // One that is there runs in the tree, from wherever backlto is called.
+    tree.shell("printf '#!/bin/sh\\necho $1 >>finished\\n' >finish; chmod +x finish");
+    let objtree = tree.tree.path().display().to_string();
+    let script = format!("cd / && exec {BACKLTO} kbuild --post './finish {{}}' {objtree}");
+    let effect = tree.tree.observe("sh", &["-c", &script]);
+    assert!(effect.success, "{effect:?}");
+    assert_eq!(text(&effect, "finished").lines().count(), BITCODE.len());
 }
 
 /// The indexes of another LLVM may not fit, but they may.
