@@ -382,6 +382,68 @@ fn a_system_without_lld_is_told_what_to_install() {
     assert!(said.contains("install Debian's package lld-22"), "{said}");
 }
 
+/// A whole build may be told that its linker is `ld.backlto`: by its name, by
+/// another link to it, by a copy of it.
+#[test]
+fn a_linker_that_is_ld_backlto_is_the_ld_lld_that_it_would_call() {
+    const LINKER: &str = env!("CARGO_BIN_EXE_ld-backlto");
+    let tree = KernelTree::new(Distributed);
+    let expected = tree.observe(&["."]);
+    assert!(expected.success, "{expected:?}");
+    tree.shell(&format!(
+        "ln -s {LINKER} linked; cp {LINKER} copied; ln -s {LINKER} ld.backlto"
+    ));
+    let programs = std::path::Path::new(BACKLTO).parent().expect("a folder");
+    let path = format!(
+        "{}:{}",
+        programs.display(),
+        std::env::var("PATH").expect("PATH")
+    );
+    for (linker, lld) in [
+        (LINKER, ""),
+        ("./linked", ""),
+        ("./copied", ""),
+        ("./ld.backlto", LLD),
+        ("./ld.backlto", "./ld.backlto"),
+    ] {
+        for (name, value) in [("LD", linker), ("X", "")] {
+            // It used to wait for itself.
+            let script = format!(
+                "PATH={path} BACKLTO_LD={lld} {name}={value} exec timeout 100 {BACKLTO} \"$@\""
+            );
+            let option = ["--ld", linker];
+            let option = if name == "LD" { &[][..] } else { &option };
+            let args = [&["-c", &script, "sh"], option, &["kbuild", "."]].concat();
+            let actual = tree.tree.observe("sh", &args);
+            assert!(actual.success, "{linker} {name}: {actual:?}");
+            assert!(
+                actual.files == expected.files,
+                "{linker} {name}: {actual:?}"
+            );
+        }
+    }
+}
+
+/// Without its program, every compile would be in vain.
+#[test]
+fn a_command_for_objects_that_is_not_there_is_noticed_before_anything_else() {
+    let tree = KernelTree::new(Distributed);
+    for command in ["nosuchcmd {}", "/no/such/cmd {}", "./nosuchcmd {}", "'' {}"] {
+        let effect = tree.observe(&["--post", command, "."]);
+        assert!(!effect.success, "{effect:?}");
+        let expected = format!("backlto: error: `--post '{command}'` cannot run `");
+        assert!(effect.stderr.starts_with(&expected), "{effect:?}");
+        assert!(effect.files.is_empty(), "{effect:?}");
+    }
+    // One that is there runs in the tree, from wherever backlto is called.
+    tree.shell("printf '#!/bin/sh\\necho $1 >>finished\\n' >finish; chmod +x finish");
+    let objtree = tree.tree.path().display().to_string();
+    let script = format!("cd / && exec {BACKLTO} kbuild --post './finish {{}}' {objtree}");
+    let effect = tree.tree.observe("sh", &["-c", &script]);
+    assert!(effect.success, "{effect:?}");
+    assert_eq!(text(&effect, "finished").lines().count(), BITCODE.len());
+}
+
 /// The indexes of another LLVM may not fit, but they may.
 #[test]
 fn a_linker_of_another_version_draws_a_warning() {

@@ -1,6 +1,6 @@
 //! Architectures by any of their names: the kernel's, LLVM's, Debian's.
 
-/// Names that mean the same, LLVM's first.
+/// Names that mean the same architecture, LLVM's first.
 const SYNONYMS: [&[&str]; 4] = [
     &["x86_64", "x86", "x86-64", "amd64"],
     &["aarch64", "arm64"],

@@ -108,11 +108,13 @@ fn is_verbose(args: &[OsString]) -> bool {
         .any(|arg| names.iter().any(|name| arg == OsStr::new(name)))
 }
 
+/// Says that there is no `backlto` to run the backends.
 fn no_backlto() -> ExitCode {
     eprintln!("ld.backlto: error: backlto is neither beside ld.backlto nor on PATH");
     ExitCode::FAILURE
 }
 
+/// The option `name` with `value`.
 fn flag(name: &str, value: &OsStr) -> OsString {
     let mut flag = OsString::from(name);
     flag.push(value);
@@ -121,6 +123,7 @@ fn flag(name: &str, value: &OsStr) -> OsString {
 
 /// What a command line asks the linker for.
 enum Ask {
+    /// A link, whose backends backlto may run.
     Link,
     /// kbuild wants the summary indexes of vmlinux (`scripts/Makefile.vmlinux_a`
     /// of kernels with `CONFIG_LTO_CLANG_THIN_DIST`).
@@ -175,6 +178,7 @@ fn may_have_bitcode(args: &[OsString]) -> bool {
     })
 }
 
+/// Whether the file at `path` begins as bitcode, or as an archive.
 fn starts_as_bitcode_or_archive(path: &OsStr) -> bool {
     let mut magic = [0; 8];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));

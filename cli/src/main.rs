@@ -135,7 +135,8 @@ enum Door {
         #[arg(value_name = "FILE.json")]
         description: PathBuf,
     },
-    /// The same in a kernel tree, with the flags that kbuild recorded
+    /// The backends of a link that ld.lld runs in a kernel tree, with the flags that
+    /// kbuild recorded
     #[command(hide = true)]
     KbuildDistribute {
         /// The jobs, as LLD describes them
@@ -159,6 +160,8 @@ enum Door {
     /// Compile for another backlto, which must not do it itself
     #[command(hide = true)]
     Worker,
+    /// Put the link ld.backlto beside this program, for LD= and -fuse-ld=
+    InstallLinker,
     /// Write man pages and completions for bash, zsh and fish
     #[command(hide = true)]
     Manual {
@@ -185,7 +188,7 @@ struct Kbuild {
     /// The kernels' object trees, each as given to make with O=
     #[arg(value_name = "OBJTREE", required_unless_present_any = ["directory", "arches"])]
     objtrees: Vec<PathBuf>,
-    /// The same, as an option
+    /// One more object tree, as make takes it
     #[arg(short = 'C', value_name = "OBJTREE", id = "directory")]
     directories: Vec<PathBuf>,
     /// Only the trees of this architecture; with =OBJTREE, one more tree
@@ -204,7 +207,7 @@ struct Kbuild {
     post: Option<String>,
 }
 
-/// The cache to use, if any.
+/// The cache that `common` asks for, if any.
 fn cache(common: &Common) -> Option<CacheOptions> {
     let chosen = common.cache_dir.as_ref().map(PathBuf::from);
     let directory = chosen.or_else(backlto::default_cache_directory)?;
@@ -215,25 +218,35 @@ fn cache(common: &Common) -> Option<CacheOptions> {
     })
 }
 
-/// The command line. LLD calls a distributor with the jobs alone, and with the
-/// options that the user has for it.
-fn arguments() -> Vec<OsString> {
-    let mut args: Vec<OsString> = std::env::args_os().collect();
-    let names_jobs = args
-        .last()
-        .is_some_and(|last| last.as_encoded_bytes().ends_with(b".dist-file.json"));
-    let doors = Cli::command();
-    let is_door = |arg: &OsString| {
-        arg.to_str()
-            .is_some_and(|arg| doors.find_subcommand(arg).is_some())
+/// The command line `args`, as it is meant. LLD calls a distributor with options
+/// that the user has for it and, last, the file that describes the jobs; its name is
+/// made of that of the link's output, and may look like an option.
+fn as_meant(mut args: Vec<OsString>) -> Vec<OsString> {
+    let Some((last, before)) = args.split_last() else {
+        return args;
     };
-    if names_jobs && !args.iter().skip(1).any(is_door) {
-        args.insert(args.len() - 1, "distribute".into());
+    if !last.as_encoded_bytes().ends_with(b".dist-file.json") {
+        return args;
     }
+    let doors = Cli::command();
+    let door = before
+        .iter()
+        .skip(1)
+        .filter_map(|arg| arg.to_str())
+        .find(|arg| doors.find_subcommand(arg).is_some());
+    let is_option = last.as_encoded_bytes().starts_with(b"-");
+    let missing: &[&str] = match door {
+        None if is_option => &["distribute", "--"],
+        None => &["distribute"],
+        Some("distribute" | "kbuild-distribute") if is_option => &["--"],
+        Some(_) => &[],
+    };
+    let at = args.len() - 1;
+    args.splice(at..at, missing.iter().map(OsString::from));
     args
 }
 
-/// Writes what `make install` installs beside the programs.
+/// Writes man pages and completions, which `make install` installs, to `directory`.
 fn manual(directory: &Path) -> std::io::Result<()> {
     let mut cli = Cli::command();
     clap_mangen::generate_to(cli.clone(), directory)?;
@@ -244,7 +257,7 @@ fn manual(directory: &Path) -> std::io::Result<()> {
 }
 
 fn main() {
-    let cli = Cli::parse_from(arguments());
+    let cli = Cli::parse_from(as_meant(std::env::args_os().collect()));
     let cache_is_optional = cli.common.cache_dir.is_none();
     let settings = Settings {
         options: Options {
@@ -284,6 +297,7 @@ fn main() {
             }
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => doors::explain::run(&object),
+            Door::InstallLinker => doors::install_linker::run(),
             Door::Doctor => doors::doctor::run(&settings),
             Door::Worker => backlto::worker::serve().map_err(Failure::from),
             Door::Manual { directory } => manual(&directory).map_err(|e| {
@@ -313,4 +327,42 @@ fn main() {
         }
     };
     backlto::exit(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(line: &str) -> String {
+        let args = line.split(' ').map(OsString::from).collect();
+        let meant: Vec<_> = as_meant(args)
+            .into_iter()
+            .map(|arg| arg.into_string().expect("text"))
+            .collect();
+        meant.join(" ")
+    }
+
+    #[test]
+    fn the_jobs_of_a_link_are_a_file_whatever_its_name() {
+        for (line, expected) in [
+            ("b a.1.dist-file.json", "b distribute a.1.dist-file.json"),
+            (
+                "b -j1 a.dist-file.json",
+                "b -j1 distribute a.dist-file.json",
+            ),
+            ("b -.dist-file.json", "b distribute -- -.dist-file.json"),
+            (
+                "b kbuild-distribute -x.dist-file.json",
+                "b kbuild-distribute -- -x.dist-file.json",
+            ),
+            (
+                "b distribute -v -x.1.dist-file.json",
+                "b distribute -v -- -x.1.dist-file.json",
+            ),
+            ("b cc -x.dist-file.json", "b cc -x.dist-file.json"),
+            ("b --version", "b --version"),
+        ] {
+            assert_eq!(meant(line), expected);
+        }
+    }
 }

@@ -7,14 +7,14 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// What has to be told besides what LLD tells.
+/// What a link has to tell besides what LLD tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Carried {
-    /// To the compiler, in clang's words.
+    /// For the compiler, in clang's words.
     pub(crate) compiler: Vec<OsString>,
-    /// To backlto.
+    /// For backlto, as the distributor.
     pub(crate) distributor: Vec<OsString>,
-    /// To LLD, after all that it was told already.
+    /// For LLD, after all that it was told already.
     pub(crate) linker: Vec<OsString>,
 }
 
@@ -77,7 +77,8 @@ const LINKERS_ONLY: [&str; 35] = [
     "xray-function-index",
 ];
 
-/// Reads `args`, a command line of ld.lld.
+/// Finds what has to be told because of `args`, a command line of ld.lld with
+/// response files in place.
 ///
 /// # Errors
 /// With the option that only ld.lld's own backends follow, if there is one.
@@ -147,10 +148,10 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
 
 /// One option of a command line, its aliases resolved.
 struct Given {
-    /// Without the dashes before it.
+    /// The name without the dashes before it.
     name: String,
     value: Option<OsString>,
-    /// As it was written.
+    /// The argument as it was written.
     arg: OsString,
 }
 
@@ -223,7 +224,8 @@ fn compiler_words(option: &Given) -> Option<Vec<OsString>> {
     })
 }
 
-/// The same for `text`, one option of LLVM.
+/// What clang must be told because of `text`, one option of LLVM; `None` when there
+/// is no way to.
 fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
     let bytes = text.as_bytes();
     let start = bytes.iter().position(|&byte| byte != b'-').unwrap_or(0);
@@ -275,7 +277,7 @@ fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
     })
 }
 
-/// A name and what stands behind its `=`.
+/// Splits a name from what stands behind its `=`.
 fn split(text: &[u8]) -> (String, Option<OsString>) {
     let mut parts = text.splitn(2, |&byte| byte == b'=');
     let name = String::from_utf8_lossy(parts.next().unwrap_or_default());
@@ -285,17 +287,19 @@ fn split(text: &[u8]) -> (String, Option<OsString>) {
     (name.into_owned(), value)
 }
 
+/// One word of `name` and `value`.
 fn joined(name: &str, value: &OsStr) -> OsString {
     let mut word = OsString::from(name);
     word.push(value);
     word
 }
 
-/// `word` for the compiler proper, past clang's driver.
+/// The words that hand `word` to the compiler proper, past clang's driver.
 fn front_end(word: &OsStr) -> Vec<OsString> {
     vec!["-Xclang".into(), word.to_owned()]
 }
 
+/// Whether `number` is a number of threads that LLD would take as one.
 fn is_positive(number: &OsStr) -> bool {
     let number = number.to_str().and_then(|text| text.parse::<u32>().ok());
     number.is_some_and(|number| number > 0)

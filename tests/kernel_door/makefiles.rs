@@ -76,6 +76,31 @@ fn records_older_than_the_configuration_are_not_used() {
     assert!(effect.files.contains_key("vmlinux.o"), "{effect:?}");
 }
 
+/// `ARCH` is not always the name of a folder below `arch`.
+#[test]
+fn the_makefile_of_the_architecture_counts_by_any_of_its_names() {
+    for arch in ["x86_64", "i386", "x86"] {
+        let tree = KernelTree::new(Thin);
+        let config = format!("#\n# Linux/{arch} 6.12.9 Kernel Configuration\n#\n");
+        tree.tree.write(".config", config);
+        tree.tree.write("Makefile", makefile(""));
+        tree.shell("touch -d 2001-01-01 Makefile arch/x86/Makefile");
+        let bad = tree.link_command().replace(" -r ", " --no-such-flag -r ");
+        tree.record("vmlinux.o", &bad, "");
+        let effect = tree.observe(&["."]);
+        assert!(!effect.success, "{arch}: the record is not used");
+
+        tree.shell("touch -d 2101-01-01 arch/x86/Makefile");
+        let effect = tree.observe(&["."]);
+        assert!(effect.success, "{arch}: {effect:?}");
+
+        // Where the source tree is not what it was, nothing is known of it.
+        std::fs::remove_file(tree.tree.file("arch/x86/Makefile")).expect("it is removed");
+        let effect = tree.observe(&["."]);
+        assert!(effect.success, "{arch}: {effect:?}");
+    }
+}
+
 /// The final link searches libraries, which may have initcalls as well.
 #[test]
 fn libraries_are_linked_and_their_initcalls_ordered() {

@@ -267,6 +267,11 @@ impl KernelTree {
             .write(".config", "#\n# Linux/x86 6.12.9 Kernel Configuration\n#\n");
         self.tree.write("include/kconfig.h", HEADER);
         self.tree.write("scripts/head-object-list.txt", HEAD_LIST);
+        // The source tree is the object tree.
+        for makefile in ["Makefile", "arch/x86/Makefile"] {
+            self.tree
+                .write(makefile, "# not read when records tell how to link\n");
+        }
     }
 
     /// Compiles `object` and records how, in kbuild's syntax.

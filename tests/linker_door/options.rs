@@ -209,6 +209,135 @@ fn links_without_bitcode_are_ld_llds() {
     assert_eq!(version(LINKER), version(LLD));
 }
 
+/// As LLD reads them: from the working directory, those within others too.
+#[test]
+fn response_files_within_response_files_count() {
+    let tree = witnessed();
+    tree.write("more/outer", "@more/inner '@more/inner'");
+    tree.write("more/inner", "--thinlto-jobs=5");
+    let (words, _) = called(&tree, &["-Wl,@more/outer"]);
+    assert!(words.expect("backlto is called").contains("-j5\n"));
+
+    tree.write("inputs", "main.o @more/scale");
+    tree.write("more/scale", "scale.o");
+    let _ = std::fs::remove_file(tree.file("called"));
+    let linker = tree.file("ld.backlto").display().to_string();
+    succeed(&tree.run(&linker, &["-r", "-o", "whole.o", "@inputs"]));
+    assert!(tree.file("called").exists());
+
+    tree.write("more/scale", "scale.o @inputs");
+    let refused = tree.run(&linker, &["-r", "-o", "whole.o", "@inputs"]);
+    let expected = tree.run(LLD, &["-r", "-o", "whole.o", "@inputs"]);
+    assert!(!refused.status.success(), "it has no end");
+    let after_name = |output| {
+        stderr(output)
+            .split_once(": ")
+            .map(|(_, said)| said.to_owned())
+    };
+    assert_eq!(after_name(&refused), after_name(&expected));
+}
+
+/// The file that describes the jobs has its name from the output.
+#[test]
+fn an_output_may_look_like_an_option() {
+    let tree = two_modules(&["-fPIC"]);
+    for output in ["-x.so", "--x", "-"] {
+        let args = ["-shared", "main.o", "scale.o", "-o", output];
+        let by_lld = tree.run(LLD, &args);
+        succeed(&by_lld);
+        let file = |name: &str| std::fs::read(tree.file(name)).ok();
+        let expected = file(output);
+        let _ = std::fs::remove_file(tree.file(output));
+        let ours = tree.run(LINKER, &[&args[..], &["--save-temps"]].concat());
+        succeed(&ours);
+        assert!(file(output) == expected, "{output}");
+        assert!(ours.stdout == by_lld.stdout, "{output}");
+        assert_eq!(one_clang_per_job(&tree), 2);
+        forget_jobs(&tree);
+    }
+}
+
+/// A link must not fail for want of a place to keep objects.
+#[test]
+fn a_cache_that_cannot_be_made_is_done_without() {
+    let tree = two_modules(&[]);
+    let linker = linked_by(LINKER);
+    let args = ["main.o", "scale.o", &*linker, "-o", "program"];
+    let said = link(
+        &tree,
+        &[&args[..], &["-Wl,--thinlto-cache-dir=main.c/kept"]].concat(),
+    );
+    assert_eq!(says(&tree, "program"), SAYS);
+    assert!(
+        said.starts_with("backlto: warning: ") && said.contains("main.c/kept"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// Runs the linker with `BACKLTO_LD` set to `lld`; returns whether it succeeded, and
+/// what it printed.
+fn with_lld(tree: &Tree, linker: &str, lld: &str) -> (bool, String) {
+    let script = format!("BACKLTO_LD='{lld}' exec timeout 20 {linker} --version");
+    let output = tree.run("sh", &["-c", &script]);
+    let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
+    (output.status.success(), said)
+}
+
+#[test]
+fn what_is_no_lld_is_refused() {
+    let tree = Tree::new();
+    let real = lld().display().to_string();
+    let old = "#!/bin/sh\n[ \"$1\" = --version ] && echo LLD 19.1.7\n";
+    tree.write("old", old);
+    succeed(&tree.run("sh", &["-c", "chmod +x old"]));
+    for good in [&*real, LLD, "./old", ""] {
+        let (done, said) = with_lld(&tree, LINKER, good);
+        assert!(done && said.contains("LLD "), "{good}: {said}");
+    }
+    // One that looks like LLD to all but those who run it, too.
+    succeed(&tree.run("cp", &[LINKER, "lld"]));
+    succeed(&tree.run("ln", &["-s", "lld", "again-lld"]));
+    for (bad, reason) in [
+        (
+            "/bin/ls",
+            "BACKLTO_LD names `/bin/ls`, which is not LLD: ls (",
+        ),
+        (
+            "/no/such",
+            "BACKLTO_LD names `/no/such`, which cannot be run",
+        ),
+        (LINKER, "is ld.backlto itself"),
+        ("./lld", "is ld.backlto itself"),
+        ("./again-lld", "is ld.backlto itself"),
+    ] {
+        let (done, said) = with_lld(&tree, LINKER, bad);
+        assert!(!done && said.contains(reason), "{bad}: {said}");
+        assert!(said.starts_with("ld.backlto: error: "), "{bad}: {said}");
+    }
+}
+
+/// What `cargo install` leaves becomes what compilers look for.
+#[test]
+fn the_linker_gets_its_name_beside_backlto() {
+    let tree = two_modules(&[]);
+    tree.write("bin/empty", "");
+    for (program, name) in [(BACKLTO, "bin/backlto"), (LINKER, "bin/ld-backlto")] {
+        std::fs::copy(program, tree.file(name)).expect("a copy of the program");
+    }
+    let backlto = tree.file("bin/backlto").display().to_string();
+    let said = tree.run(&backlto, &["install-linker"]);
+    succeed(&said);
+    let linker = tree.file("bin/ld.backlto");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains(&linker.display().to_string()), "{said}");
+    let linker = linked_by(linker);
+    let args = ["main.o", "scale.o", &*linker, "-o", "program"];
+    link(&tree, &[&args[..], &["-Wl,--save-temps"]].concat());
+    assert_eq!(one_clang_per_job(&tree), 2);
+    assert_eq!(says(&tree, "program"), SAYS);
+}
+
 #[test]
 fn options_in_response_files_count() {
     let tree = witnessed();

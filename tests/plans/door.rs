@@ -216,6 +216,55 @@ fn a_run_says_what_it_does_in_the_style_of_kbuild() {
     assert_eq!(rest.len(), 5, "{said}");
 }
 
+/// Objects that were there say nothing of how fast objects are made.
+#[test]
+fn a_run_with_nothing_to_do_does_not_boast() {
+    let tree = programs();
+    run(&tree, &[]);
+    let output = tree.run(BACKLTO, &["run", "plan.json"]);
+    succeed(&output);
+    let said = text(&output.stdout);
+    let summary = said.lines().find(|line| line.starts_with("4 objects ("));
+    let summary = summary.unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        !summary.contains("objects/s") && !summary.contains('%'),
+        "{said}"
+    );
+    assert!(said.contains("\n0 compiled, 4 up to date"), "{said}");
+}
+
+#[test]
+fn a_failed_run_says_how_many_failed() {
+    let tree = programs();
+    // Both modules of that program have its assembly.
+    std::fs::remove_file(tree.file("there/blob")).expect("it is removed");
+    let output = tree.run(BACKLTO, &["run", "plan.json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("\n2 objects (0.0 MB), 2 FAILED, in "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_response_file_that_cannot_be_read_is_named() {
+    let tree = Tree::demo(&["-O2"]);
+    for args in [&["@no.rsp"][..], &[CLANG, "-O2", "@no.rsp"]] {
+        let output = tree.run(BACKLTO, &[&["cc"], args].concat());
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert_eq!(
+            stderr(&output),
+            "backlto: error: cannot read response file `no.rsp`: No such file or directory (os \
+             error 2)\n"
+        );
+    }
+    let args = Tree::backend_args("deck", "deck.native.o", &["-O2"]).join(" ");
+    tree.write("more.rsp", args);
+    succeed(&tree.run(BACKLTO, &["cc", CLANG, "@more.rsp"]));
+    assert!(tree.file("deck.native.o").exists());
+}
+
 #[test]
 fn a_quiet_run_prints_the_compilers_messages_only() {
     let tree = programs();

@@ -83,6 +83,7 @@ pub(crate) fn run(request: &Request) -> Outcome {
     Ok(())
 }
 
+/// What `backlto cache stats` prints.
 #[derive(Serialize)]
 struct Stats<'a> {
     policy: String,
@@ -90,12 +91,14 @@ struct Stats<'a> {
     survey: &'a Survey,
 }
 
+/// The error of a system that has no place for caches.
 fn no_directory() -> Error {
     Error::new(Kind::Environment, "there is no place for a cache")
         .because("neither $XDG_CACHE_HOME nor $HOME is set")
         .hint("set $BACKLTO_CACHE_DIR")
 }
 
+/// `value` as JSON that people can read too.
 fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(value)
         .map_err(|e| Error::new(Kind::Output, "cannot write JSON").because(e))
@@ -182,7 +185,7 @@ fn problems(verified: &Verified) -> Option<Errors> {
     Errors::of(problems)
 }
 
-/// `bytes` for a person.
+/// `bytes` in the unit that a person would choose.
 fn size(bytes: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];
     let mut amount = bytes as f64 / 1e3;

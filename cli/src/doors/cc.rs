@@ -25,8 +25,13 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
             .hint("backlto cc -x ir -fthinlto-index=X.o.thinlto.bc -O2 -c -o X.native.o X.o")
             .into());
     }
-    let job = backlto::job_from_command_line(&command_line, absolute(Path::new("."))?)
-        .map_err(|e| as_clang_would(e.into()))?;
+    let job =
+        backlto::job_from_command_line(&command_line, absolute(Path::new("."))?).map_err(|e| {
+            match lost_response_file(&command_line) {
+                Some(lost) => lost.into(),
+                None => as_clang_would(e.into()),
+            }
+        })?;
     if settings.verbosity == Verbosity::Verbose {
         eprintln!("{}", shell_words(&job.command_line()));
     }
@@ -61,6 +66,16 @@ fn as_clang_would(errors: Errors) -> Failure {
         }
         None => Failure::Errors(errors),
     }
+}
+
+/// What to say of the first response file (`@file`) of `args` that cannot be read:
+/// clang takes its name for an input then.
+fn lost_response_file(args: &[String]) -> Option<Error> {
+    args.iter().find_map(|arg| {
+        let name = arg.strip_prefix('@')?;
+        let reason = std::fs::File::open(name).err()?;
+        Some(Error::new(Kind::Input, format!("cannot read response file `{name}`")).because(reason))
+    })
 }
 
 /// Whether `word` names clang: a command line printed by `-v` can be pasted whole.

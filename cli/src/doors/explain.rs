@@ -43,7 +43,10 @@ pub(crate) fn run(object: &Path) -> Outcome {
     Ok(())
 }
 
-/// The record of the tree that `object` is in, and where that tree is.
+/// Finds the record of the tree that `object` is in, and where that tree is.
+///
+/// # Errors
+/// When no directory above it has one.
 fn find_record(object: &Path) -> Result<(PathBuf, Record)> {
     object
         .ancestors()

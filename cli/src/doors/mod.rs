@@ -6,4 +6,5 @@ pub(crate) mod cc;
 pub(crate) mod distribute;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod install_linker;
 pub(crate) mod programs;

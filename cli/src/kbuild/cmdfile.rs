@@ -14,7 +14,7 @@ use backlto::error::{Error, Kind, Result};
 /// A `.cmd` file that has been read.
 pub(crate) struct CmdFile {
     path: PathBuf,
-    /// Its content after a line feed: so every line has one before it.
+    /// The content of the file after a line feed: so every line has one before it.
     lines: Vec<u8>,
 }
 

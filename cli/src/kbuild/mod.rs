@@ -42,15 +42,15 @@ pub(crate) use self::state::RECORD;
 /// When a tree is not as it should be, or a stage fails. The other trees are
 /// finished first.
 pub(crate) fn run(request: &Request, settings: &Settings) -> Outcome {
-    let post = request.post_command()?;
+    let objtrees = request.trees()?;
+    let post = request.post_command(&objtrees)?;
     let linker = settings.find_linker()?;
     let session = Session::new(settings)?;
-    let trees = request
-        .trees()?
-        .into_iter()
+    let trees = objtrees
+        .iter()
         .map(|objtree| {
             let variables = &request.make_variables;
-            Tree::open(&objtree, variables, post.clone(), &linker, &session)
+            Tree::open(objtree, variables, post.clone(), &linker, &session)
         })
         .collect::<Result<Vec<_>>>()?;
     let _alone = lock(trees.iter().map(|tree| tree.path.as_path()))?;

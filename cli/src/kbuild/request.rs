@@ -34,18 +34,19 @@ pub(crate) struct Request {
     /// `VAR=VALUE` for make, in case it must be asked.
     pub(crate) make_variables: Vec<String>,
     /// A command to run on each finished object, `{}` for its path. It is split
-    /// into words as a shell would, but no shell runs it.
+    /// into words as a shell would, but no shell runs it; it runs in the tree.
     pub(crate) post: Option<String>,
 }
 
 impl Request {
-    /// The words of the command to run on each finished object, if there is one.
-    /// Its program is looked for now: without it, every compile would be in vain.
+    /// The words of the command to run on each finished object of `trees`, if there
+    /// is one. Its program is looked for now: without it, every compile would be in
+    /// vain.
     ///
     /// # Errors
     /// When the command cannot be split into words, does not say where the
     /// object's path goes, or names a program that cannot be run.
-    pub(crate) fn post_command(&self) -> Result<Option<Arc<[String]>>> {
+    pub(crate) fn post_command(&self, trees: &[PathBuf]) -> Result<Option<Arc<[String]>>> {
         let Some(command) = &self.post else {
             return Ok(None);
         };
@@ -57,11 +58,12 @@ impl Request {
         if !words.iter().any(|word| word.contains("{}")) {
             return Err(wrong("does not say where the object's path goes"));
         }
-        // An object that is a program runs itself, once it is there.
-        if let Some(program) = words.first().filter(|word| !word.contains("{}"))
-            && let Err(e) = which::which(program)
-        {
-            return Err(wrong(&format!("cannot run `{program}`")).because(e));
+        // What names the object is not there yet.
+        if let Some(program) = words.first().filter(|word| !word.contains("{}")) {
+            for tree in trees {
+                which::which_in(program, std::env::var_os("PATH"), tree)
+                    .map_err(|e| wrong(&format!("cannot run `{program}`")).because(e))?;
+            }
         }
         Ok(Some(words.into()))
     }

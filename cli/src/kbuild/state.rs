@@ -116,7 +116,7 @@ impl<'a> TreeState<'a> {
     /// that make sees that the step was done.
     ///
     /// # Errors
-    /// Those of `run`. The step is then due again.
+    /// When `run` fails. The step is then due again.
     pub(crate) fn step(
         &mut self,
         name: &str,
