@@ -388,7 +388,10 @@ fn options_mean_what_clangs_flags_mean() {
             // process for it.
             let engine = Engine::new(&one_worker()).expect("an engine");
             let reports = engine.run(&plan, &Silent).expect("the plan fits");
-            let error = reports[0].result.as_ref().expect_err("options of another job");
+            let error = reports[0]
+                .result
+                .as_ref()
+                .expect_err("options of another job");
             assert_eq!(error.kind(), backlto::error::Kind::Environment, "{error}");
             continue;
         }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::common::spoil::{
-    FLAGS, MODULES, PATIENCE, assert_failed, command, errors, output, program, run_for, Door,
+    Door, FLAGS, MODULES, PATIENCE, assert_failed, command, errors, output, program, run_for,
 };
 use crate::common::{BACKLTO, LLD, Tree, stderr, succeed};
 use crate::{PARTS, RUN, long_program, reference};
@@ -36,7 +36,11 @@ fn with_fault(tree: &Tree, args: &[&str], variable: &str, fault: &str) -> Output
 }
 
 fn remove(tree: &Tree, reference: &BTreeMap<String, Vec<u8>>) {
-    for name in reference.keys().map(String::as_str).chain([".plan.json.backlto"]) {
+    for name in reference
+        .keys()
+        .map(String::as_str)
+        .chain([".plan.json.backlto"])
+    {
         let _ = std::fs::remove_file(tree.file(name));
     }
 }
@@ -53,8 +57,15 @@ fn a_job_that_crashes_once_is_compiled_again_and_the_run_says_so() {
             let result = with_fault(&tree, &args, HERE, &format!("{kind}:p3.o"));
             succeed(&result);
             let text = stderr(&result);
-            assert_eq!(text.matches("LLVM crashed over 'p3.o'").count(), 1, "{kind}: {text}");
-            assert!(text.contains("warning: ") && text.contains(said), "{kind}: {text}");
+            assert_eq!(
+                text.matches("LLVM crashed over 'p3.o'").count(),
+                1,
+                "{kind}: {text}"
+            );
+            assert!(
+                text.contains("warning: ") && text.contains(said),
+                "{kind}: {text}"
+            );
             // What the compiler has to say comes once, wherever it ran.
             let warnings = text.matches("exceeds limit (100)").count();
             assert_eq!(warnings, 2 * PARTS.len(), "{kind}: {text}");
@@ -75,7 +86,10 @@ fn a_job_that_always_crashes_fails_alone() {
         assert_eq!(result.status.code(), Some(1), "{kind}");
         let errors = errors(&result);
         assert_eq!(errors.len(), 1, "{kind}: {errors:?}");
-        assert!(errors[0].contains("p3.o`") && errors[0].contains(said), "{errors:?}");
+        assert!(
+            errors[0].contains("p3.o`") && errors[0].contains(said),
+            "{errors:?}"
+        );
         for part in PARTS {
             let name = output(part);
             match part {
@@ -83,7 +97,52 @@ fn a_job_that_always_crashes_fails_alone() {
                 _ => assert!(tree.read(&name) == reference[&name], "{kind}: {part}"),
             }
         }
-        assert!(!tree.file("demo").exists(), "it was linked without an object");
+        assert!(
+            !tree.file("demo").exists(),
+            "it was linked without an object"
+        );
+    }
+}
+
+/// The cache is asked and told by the process that was started, whoever compiles.
+#[test]
+fn the_cache_works_with_worker_processes() {
+    let tree = program();
+    let run = |variable: &str, fault: &str| {
+        for name in MODULES
+            .map(output)
+            .iter()
+            .map(String::as_str)
+            .chain([".plan.json.backlto"])
+        {
+            let _ = std::fs::remove_file(tree.file(name));
+        }
+        let mut args = vec!["-j1", "--json", "--cache-dir", "cache"];
+        args.extend(RUN);
+        let result = with_fault(&tree, &args, variable, fault);
+        succeed(&result);
+        String::from_utf8(result.stdout).expect("text")
+    };
+    let how = |said: &str, how: &str| said.matches(&format!("\"how\":\"{how}\"")).count();
+    // After the first crash, all of them.
+    let said = run(HERE, "segv:.o");
+    assert_eq!(how(&said, "compiled"), MODULES.len(), "{said}");
+    // Nothing is compiled, or it would fail.
+    let said = run(EVERYWHERE, "fatal:.o");
+    assert_eq!(how(&said, "cached"), MODULES.len(), "{said}");
+    // Not a function that `main` imports: what is imported is as it was.
+    let mut text = String::from_utf8(tree.read("helper.c")).expect("text");
+    text += "int one_more(int x) { return x + 9; }\n";
+    tree.compile("helper", &text, &FLAGS);
+    let said = run(HERE, "segv:.o");
+    assert_eq!(how(&said, "cached-after-import"), 1, "{said}");
+    assert_eq!(how(&said, "compiled"), 1, "{said}");
+    for module in MODULES {
+        succeed(&tree.clang_backend(module, "clang.o", &FLAGS));
+        assert!(
+            tree.read(&output(module)) == tree.read("clang.o"),
+            "{module}"
+        );
     }
 }
 
@@ -120,10 +179,16 @@ fn a_stack_that_overflows_costs_one_job() {
     assert_eq!(result.status.code(), Some(1), "{}", result.status);
     let errors = errors(&result);
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].contains("lone.o`") && errors[0].contains("signal 11"), "{errors:?}");
+    assert!(
+        errors[0].contains("lone.o`") && errors[0].contains("signal 11"),
+        "{errors:?}"
+    );
     for module in ["main", "helper"] {
         succeed(&tree.clang_backend(module, "clang.o", &FLAGS));
-        assert!(tree.read(&output(module)) == tree.read("clang.o"), "{module}");
+        assert!(
+            tree.read(&output(module)) == tree.read("clang.o"),
+            "{module}"
+        );
     }
 }
 
@@ -184,7 +249,10 @@ fn workers_are_started_for_jobs_alone() {
         let start = Instant::now();
         succeed(&run(&tree, "", jobs));
         let took = start.elapsed();
-        assert!(took < 3 * alone + Duration::from_secs(1), "{jobs}: {took:?}, -j1: {alone:?}");
+        assert!(
+            took < 3 * alone + Duration::from_secs(1),
+            "{jobs}: {took:?}, -j1: {alone:?}"
+        );
     }
 }
 
