@@ -171,8 +171,8 @@ typedef struct backlto_codegen {
   const char *cpu;
   // What it can do beyond that, or cannot, up to a NULL: "+avx2", "-sse4a".
   const char *const *features;
-  // LLVM's own options (-mllvm), up to a NULL. All of the process are reset
-  // when a job has any: see the guide on hosts.
+  // LLVM's own options (-mllvm), up to a NULL. A process has one set of them
+  // for its life: see the guide on hosts.
   const char *const *llvm;
   // BACKLTO_RELOCATION_…
   uint32_t relocation;

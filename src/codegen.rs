@@ -226,6 +226,7 @@ fn explain(task: &Task, failure: Failure) -> Error {
             "this process has other options of LLVM (`-mllvm`) in force, which last for its life",
         )
         .hint("give `Options::helper`, or compile it in another process"),
+        Failure::Cancelled => Error::new(Kind::Cancelled, "cancelled"),
         Failure::NoProcess(reason) => environment(&reason),
     }
 }

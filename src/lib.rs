@@ -218,15 +218,16 @@ impl Engine {
             Some(cache) => Some(Cache::open(&cache.directory, cache.policy.parse()?)?),
             None => None,
         };
-        let helper = options.helper.clone();
+        let cancelled = Arc::<AtomicBool>::default();
+        let (helper, cancels) = (options.helper.clone(), Arc::clone(&cancelled));
         let hire = move || {
-            let executor = execute::Dispatch::new(helper.clone())?;
+            let executor = execute::Dispatch::new(helper.clone(), &cancels)?;
             Ok(Box::new(executor) as Box<dyn execute::Executor>)
         };
         Ok(Engine {
             pool: schedule::Pool::new(workers, Box::new(hire)),
             readers: readers(workers)?,
-            cancelled: Arc::default(),
+            cancelled,
             cache: cache.map(Arc::new),
             time_trace: options.time_trace,
         })
@@ -367,8 +368,8 @@ impl Engine {
         self.cache.and_then(Arc::into_inner).map(Cache::finish)
     }
 
-    /// Ends all runs soon: jobs that have not started end with
-    /// [`error::Kind::Cancelled`], now and in runs to come. Any thread may call it.
+    /// Ends all runs soon: jobs that have not started, and those in worker
+    /// processes, end with [`error::Kind::Cancelled`], now and in runs to come. Any thread may call it.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }

@@ -31,6 +31,8 @@ pub fn serve() -> Result<()> {
         })
         .map_err(failed)?;
     match serving.join() {
+        // The other process has ended, or needs nothing more.
+        Ok(Err(e)) if wire::is_end(&e) => Ok(()),
         Ok(served) => served.map_err(failed),
         Err(panic) => std::panic::resume_unwind(panic),
     }

@@ -35,9 +35,12 @@ fn flags(texts: &[&str]) -> Arc<[String]> {
         .collect()
 }
 
+/// Jobs with other LLVM options than the first ones of this process go to the
+/// program.
 fn workers(count: usize) -> Options {
     Options {
         workers: NonZeroUsize::new(count),
+        helper: Some(BACKLTO.into()),
         ..Options::default()
     }
 }
@@ -142,7 +145,7 @@ fn every_job_gets_its_own_target_and_options() {
             ..Plan::default()
         };
         let expected: Vec<_> = order.iter().map(|&i| expected[i].clone()).collect();
-        let actual = objects(&permuted, &Options::default());
+        let actual = objects(&permuted, &workers(2));
         let differences = differences(&permuted, &expected, &actual);
         assert!(differences.is_empty(), "step {step}: {differences:#?}");
     }
@@ -158,7 +161,7 @@ fn options_are_back_at_their_defaults_after_a_run() {
     };
     for options in ["", OPTIONS[3], "", OPTIONS[1], OPTIONS[2], ""] {
         let plan = plan(options);
-        let actual = objects(&plan, &Options::default());
+        let actual = objects(&plan, &workers(2));
         assert!(actual == expected_objects(&plan), "with `{options}`");
     }
 }
@@ -186,6 +189,106 @@ fn runs_at_the_same_time_do_not_disturb_each_other() {
             });
         }
     });
+}
+
+/// LLVM has no way to undo these: to reset its options is not enough.
+#[test]
+fn options_of_one_job_do_not_leak_into_another() {
+    let tree = Tree::demo(&["-O2"]);
+    let sets = [
+        "",
+        "-mllvm -regalloc=basic",
+        "-mllvm -unroll-threshold=50",
+        "-mllvm -opt-bisect-limit=0",
+        "",
+        "-mllvm -regalloc=basic",
+    ];
+    for step in [1, 5] {
+        let mut plan = Plan::default();
+        for i in 0..sets.len() {
+            let number = i * step % sets.len();
+            let flags = flags(&["-O2", sets[number]]);
+            for module in DEMO {
+                let output = format!("{module}.{number}.o");
+                plan.jobs.push(job(&tree, module, &output, &flags));
+            }
+        }
+        let expected = expected_objects(&plan);
+        let differences = differences(&plan, &expected, &objects(&plan, &workers(2)));
+        assert!(differences.is_empty(), "step {step}: {differences:#?}");
+    }
+}
+
+/// In a host that names no program for it, the options of its first job, or its
+/// own, are not changed behind its back.
+#[test]
+fn other_options_without_another_process_are_an_error() {
+    let tree = Tree::demo(&["-O2"]);
+    let all = ["", "-mllvm -align-all-functions=7"].map(|options| flags(&["-O2", options]));
+    let plan = Plan {
+        jobs: all
+            .iter()
+            .enumerate()
+            .map(|(number, flags)| job(&tree, "rng", &format!("{number}.o"), flags))
+            .collect(),
+        ..Plan::default()
+    };
+    let options = Options {
+        helper: None,
+        ..workers(2)
+    };
+    let engine = Engine::new(&options).expect("an engine");
+    let reports = engine.run(&plan, &Silent).expect("the plan fits");
+    // Which of the two sets other tests were first with is not known.
+    let failed: Vec<_> = reports
+        .iter()
+        .filter_map(|r| r.result.as_ref().err())
+        .collect();
+    assert!(!failed.is_empty());
+    for error in failed {
+        assert_eq!(error.kind(), backlto::error::Kind::Environment, "{error}");
+        assert!(error.to_string().contains("-mllvm"), "{error}");
+    }
+}
+
+/// Cancels when the last job starts.
+struct Impatient<'a>(&'a Engine, usize);
+
+impl Observer for Impatient<'_> {
+    fn started(&self, number: usize, _: usize, _: &Job) {
+        if number == self.1 {
+            self.0.cancel();
+        }
+    }
+}
+
+/// A compile in this process cannot be ended; one in another can.
+#[test]
+fn a_cancelled_run_does_not_wait_for_other_processes() {
+    let tree = Tree::demo(&["-O2"]);
+    let script = format!(
+        "printf '#!/bin/sh\\nBACKLTO_FAULT=hang:.o exec {BACKLTO} \"$@\"\\n' > h && chmod +x h"
+    );
+    succeed(&tree.run("sh", &["-c", &script]));
+    let hang = flags(&["-O2", "-mllvm -inline-threshold=7"]);
+    let here = flags(&["-O2"]);
+    let plan = Plan {
+        jobs: vec![
+            job(&tree, "rng", "0.o", &here),
+            job(&tree, "rng", "1.o", &hang),
+        ],
+        ..Plan::default()
+    };
+    let options = Options {
+        helper: Some(tree.file("h")),
+        ..workers(1)
+    };
+    let engine = Engine::new(&options).expect("an engine");
+    let reports = engine
+        .run(&plan, &Impatient(&engine, 1))
+        .expect("the plan fits");
+    let error = reports[1].result.as_ref().expect_err("it hangs");
+    assert_eq!(error.kind(), backlto::error::Kind::Cancelled, "{error}");
 }
 
 // --- directories and names -----------------------------------------------------
@@ -423,7 +526,7 @@ fn a_command_line_becomes_the_job_that_it_stands_for() {
         jobs: vec![job],
         ..Plan::default()
     };
-    assert!(objects(&plan, &Options::default()) == expected_objects(&plan));
+    assert!(objects(&plan, &workers(2)) == expected_objects(&plan));
 
     for (line, needle) in [
         ("clang -c x.c", "does not compile bitcode"),

@@ -2,6 +2,8 @@
 //! run, odd names. Objects are whole or not there, and every end is clear.
 
 mod common;
+#[path = "robustness/crashes.rs"]
+mod crashes;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

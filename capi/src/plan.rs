@@ -43,8 +43,8 @@ pub struct backlto_codegen {
     pub cpu: *const c_char,
     /// What it can do beyond that, or cannot, up to a NULL: "+avx2", "-sse4a".
     pub features: *const *const c_char,
-    /// LLVM's own options (-mllvm), up to a NULL. All of the process are reset
-    /// when a job has any: see the guide on hosts.
+    /// LLVM's own options (-mllvm), up to a NULL. A process has one set of them
+    /// for its life: see the guide on hosts.
     pub llvm: *const *const c_char,
     /// BACKLTO_RELOCATION_…
     pub relocation: u32,

@@ -264,7 +264,8 @@ fn main() {
             workers: cli.common.jobs,
             cache: cache(&cli.common),
             time_trace: cli.common.trace_llvm,
-            helper: std::env::current_exe().ok(),
+            // This very file, also when another version has taken its name.
+            helper: Some("/proc/self/exe".into()),
         },
         cache_is_optional,
         json: cli.common.json,

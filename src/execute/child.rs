@@ -1,20 +1,27 @@
 //! Compiles in worker processes, which run [`crate::worker::serve`].
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::wire::{self, End, Reply, Request};
 use super::{CompileJob, Compiled, Failure, Input, Shown, Watch};
+
+/// How often somebody who waits for a process looks whether it is still wanted.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The worker processes of one worker of a pool: one for each set of `-mllvm`
 /// options, which is for the life of a process. They end with it.
 pub(crate) struct Children {
     program: PathBuf,
+    cancelled: Arc<AtomicBool>,
     running: HashMap<Vec<String>, Process>,
 }
 
@@ -28,7 +35,7 @@ struct Process {
 impl Process {
     /// Starts `program`. No code runs between fork and exec: handlers that libraries
     /// have for forks take locks that a crash may have left behind.
-    fn start(program: &PathBuf) -> io::Result<Process> {
+    fn start(program: &Path) -> io::Result<Process> {
         let (ours, theirs) = UnixStream::pair()?;
         let child = Command::new(program)
             .arg("worker")
@@ -42,15 +49,36 @@ impl Process {
         })
     }
 
-    /// Has it compile `job`.
-    fn compile(&mut self, job: &CompileJob, watch: &mut dyn Watch) -> io::Result<Compiled> {
+    /// Waits for an answer; false once `cancelled` is set.
+    fn wait(&mut self, cancelled: &AtomicBool) -> io::Result<bool> {
+        self.socket.get_ref().set_read_timeout(Some(LOOK_AGAIN))?;
+        while !cancelled.load(Ordering::Relaxed) {
+            match self.socket.fill_buf() {
+                Ok(_) => {
+                    self.socket.get_ref().set_read_timeout(None)?;
+                    return Ok(true);
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Has it compile `job`; `None` once `cancelled` is set.
+    fn compile(
+        &mut self,
+        job: &CompileJob,
+        watch: &mut dyn Watch,
+        cancelled: &AtomicBool,
+    ) -> io::Result<Option<Compiled>> {
         let inputs = [&job.module].into_iter().chain(&job.index);
         let bodies: Vec<&[u8]> = inputs
             .chain(&job.imports)
             .map(|input: &Input| input.content.bytes())
             .collect();
         wire::send(self.socket.get_mut(), &Request::of(job), &bodies)?;
-        loop {
+        while self.wait(cancelled)? {
             let Some((reply, bodies)) = wire::receive(&mut self.socket)? else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };
@@ -71,7 +99,7 @@ impl Process {
                     backend_cpu,
                     time_trace,
                 } => {
-                    return Ok(Compiled {
+                    return Ok(Some(Compiled {
                         object: match end {
                             End::Object => Ok(bodies.next()),
                             End::Stopped => Ok(None),
@@ -81,19 +109,17 @@ impl Process {
                         warning: None,
                         backend_cpu,
                         time_trace,
-                    });
+                    }));
                 }
             }
         }
+        Ok(None)
     }
 
     /// Why it no longer answers.
     fn end(&mut self, error: &io::Error) -> Failure {
-        // It may have ended, or have sent what makes no sense.
-        if error.kind() != io::ErrorKind::UnexpectedEof
-            && error.kind() != io::ErrorKind::BrokenPipe
-            && error.kind() != io::ErrorKind::ConnectionReset
-        {
+        // It may have sent what makes no sense.
+        if !wire::is_end(error) {
             return Failure::Lost(error.to_string());
         }
         match self.child.wait() {
@@ -115,9 +141,11 @@ impl Drop for Process {
 }
 
 impl Children {
-    pub(super) fn new(program: PathBuf) -> Children {
+    /// Those that run `program`. Once `cancelled` is set, they are killed.
+    pub(super) fn new(program: PathBuf, cancelled: Arc<AtomicBool>) -> Children {
         Children {
             program,
+            cancelled,
             running: HashMap::new(),
         }
     }
@@ -139,8 +167,10 @@ impl Children {
                 }
             },
         };
-        let compiled = match process.compile(job, watch) {
-            Ok(compiled) => compiled,
+        let compiled = match process.compile(job, watch, &self.cancelled) {
+            Ok(Some(compiled)) => compiled,
+            // It is killed.
+            Ok(None) => return Failure::Cancelled.into(),
             Err(e) => return process.end(&e).into(),
         };
         // It ends itself after a crash.

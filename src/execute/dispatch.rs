@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::local::Attempted;
 use super::{Children, CompileJob, Compiled, Executor, Failure, Local, Watch};
@@ -15,11 +16,15 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// `helper` is the program of worker processes, if there is one.
-    pub(crate) fn new(helper: Option<PathBuf>) -> std::io::Result<Dispatch> {
+    /// `helper` is the program of worker processes, if there is one; once
+    /// `cancelled` is set, they are killed.
+    pub(crate) fn new(
+        helper: Option<PathBuf>,
+        cancelled: &Arc<AtomicBool>,
+    ) -> std::io::Result<Dispatch> {
         Ok(Dispatch {
             local: Local::start()?,
-            children: helper.map(Children::new),
+            children: helper.map(|program| Children::new(program, Arc::clone(cancelled))),
         })
     }
 

@@ -145,6 +145,8 @@ pub(crate) enum Failure {
     /// Another set of `-mllvm` options is in force for good, and there is no
     /// other process to go to.
     OtherOptions,
+    /// The caller has asked to stop.
+    Cancelled,
     /// No worker process can be started.
     NoProcess(String),
 }
