@@ -38,7 +38,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// See `backlto_abi`; also the number in the soname.
+// Numbers this interface: see `backlto_abi`; also the number in the soname.
 #define BACKLTO_ABI 0
 
 // For `linkage`: the objects become a program.
@@ -59,22 +59,22 @@
 // For `relocation`: any address, in the main program.
 #define BACKLTO_RELOCATION_PIE 3
 
-// For `code_model`.
+// For `code_model`: clang's -mcmodel=tiny.
 #define BACKLTO_CODE_MODEL_TINY 1
 
-// For `code_model`.
+// For `code_model`: clang's -mcmodel=small.
 #define BACKLTO_CODE_MODEL_SMALL 2
 
-// For `code_model`.
+// For `code_model`: clang's -mcmodel=kernel.
 #define BACKLTO_CODE_MODEL_KERNEL 3
 
-// For `code_model`.
+// For `code_model`: clang's -mcmodel=medium.
 #define BACKLTO_CODE_MODEL_MEDIUM 4
 
-// For `code_model`.
+// For `code_model`: clang's -mcmodel=large.
 #define BACKLTO_CODE_MODEL_LARGE 5
 
-// What went wrong, for programs that act on it.
+// Tells what went wrong to programs that act on it.
 typedef enum backlto_kind {
   // The plan contradicts itself.
   BACKLTO_KIND_PLAN = 1,
@@ -102,52 +102,52 @@ typedef enum backlto_kind {
   BACKLTO_KIND_BUG = 101,
 } backlto_kind;
 
-// How bad a diagnostic is.
+// Says how bad a diagnostic is.
 typedef enum backlto_severity {
   // Text that clang gives no level.
   BACKLTO_SEVERITY_TEXT = 0,
-  // More about the one before it.
+  // Says more about the one before it.
   BACKLTO_SEVERITY_NOTE = 1,
-  // What an optimisation did.
+  // Says what an optimisation did.
   BACKLTO_SEVERITY_REMARK = 2,
-  // The object is there all the same.
+  // Warns; the object is there all the same.
   BACKLTO_SEVERITY_WARNING = 3,
-  // There is no object.
+  // Says why there is no object.
   BACKLTO_SEVERITY_ERROR = 4,
 } backlto_severity;
 
-// A list of bytes.
+// A list of buffers of bytes.
 typedef struct backlto_buffers backlto_buffers;
 
 // Workers that run plans, several at a time if several threads ask.
 typedef struct backlto_engine backlto_engine;
 
-// What went wrong.
+// An error: what could not be done, why, and what to do next.
 typedef struct backlto_error backlto_error;
 
 // Backend compiles that belong to one run, and the files that they read.
 typedef struct backlto_plan backlto_plan;
 
-// How each job of a plan ended.
+// Tells how each job of a plan ended.
 typedef struct backlto_reports backlto_reports;
 
-// Bytes that are borrowed.
+// Borrows bytes.
 typedef struct backlto_bytes {
-  // May be null when there are none.
+  // Where the bytes are; may be null when there are none.
   const uint8_t *data;
-  // How many.
+  // How many bytes there are.
   size_t size;
 } backlto_bytes;
 
 // A module and the name by which indexes and jobs know it.
 typedef struct backlto_module {
-  // Unique in its link. It need not be that of a file.
+  // The name, unique in its link. It need not be that of a file.
   const char *name;
-  // ThinLTO bitcode.
+  // The module itself: ThinLTO bitcode.
   struct backlto_bytes bitcode;
 } backlto_module;
 
-// What the thin link is to know of what is around the modules.
+// Tells the thin link what it is to know of what is around the modules.
 typedef struct backlto_thin_link_options {
   // sizeof(struct backlto_thin_link_options)
   size_t struct_size;
@@ -156,11 +156,11 @@ typedef struct backlto_thin_link_options {
   const char *const *used;
   // BACKLTO_LINKAGE_…
   uint32_t linkage;
-  // No class is derived from outside of the modules.
+  // Whether no class is derived from outside of the modules.
   bool whole_program_visibility;
 } backlto_thin_link_options;
 
-// What a back end needs to be told apart from the module, where there are no
+// Tells a back end what it needs to know apart from the module, where there are no
 // clang flags. Zero means as clang has it by default.
 typedef struct backlto_codegen {
   // sizeof(struct backlto_codegen)
@@ -169,7 +169,7 @@ typedef struct backlto_codegen {
   const char *target;
   // LLVM's name for the processor, such as "x86-64-v3".
   const char *cpu;
-  // What it can do beyond that, or cannot, up to a NULL: "+avx2", "-sse4a".
+  // What the processor can do beyond that, or cannot, up to a NULL: "+avx2", "-sse4a".
   const char *const *features;
   // LLVM's own options (-mllvm), up to a NULL. A process has one set of them
   // for its life: see the guide on hosts.
@@ -180,9 +180,9 @@ typedef struct backlto_codegen {
   uint32_t code_model;
   // '0', '1', '2', '3', 's' or 'z', as after clang's -O; zero is '2'.
   char opt_level;
-  // A section for each function.
+  // Whether each function gets a section of its own.
   bool function_sections;
-  // A section for each variable.
+  // Whether each variable gets a section of its own.
   bool data_sections;
 } backlto_codegen;
 
@@ -190,7 +190,7 @@ typedef struct backlto_codegen {
 typedef struct backlto_job {
   // sizeof(struct backlto_job)
   size_t struct_size;
-  // The name by which its index knows it.
+  // The module, by the name by which its index knows it.
   const char *module;
   // Its summary index: MODULE.thinlto.bc when NULL.
   const char *index;
@@ -202,11 +202,11 @@ typedef struct backlto_job {
   const char *const *clang;
   // Without those: what to say instead. May be NULL too.
   const struct backlto_codegen *codegen;
-  // Compile without ThinLTO.
+  // Whether to compile without ThinLTO.
   bool no_index;
 } backlto_job;
 
-// How to run plans.
+// Says how to run plans.
 typedef struct backlto_engine_options {
   // sizeof(struct backlto_engine_options)
   size_t struct_size;
@@ -242,14 +242,14 @@ typedef struct backlto_observer {
 extern "C" {
 #endif // __cplusplus
 
-// The version of this interface: that of the library, to compare with the one in
-// the name of the file that was linked.
+// Gives the version of this interface: that of the library, to compare with the one
+// in the name of the file that was linked.
 uint32_t backlto_abi(void);
 
-// The version of LLVM that this library was built for, such as "22.1.8".
+// Gives the version of LLVM that this library was built for, such as "22.1.8".
 const char *backlto_llvm_version(void);
 
-// Whether modules and indexes can be in memory. They cannot where the program has
+// Says whether modules and indexes can be in memory. They cannot where the program has
 // linked LLVM before backlto; files give the same objects then.
 bool backlto_shares_inputs(void);
 
@@ -262,7 +262,8 @@ bool backlto_shares_inputs(void);
 // `error` is null or writable.
 bool backlto_own_process(struct backlto_error **error);
 
-// ThinLTO bitcode of `source`, which is LLVM IR as text or bitcode: one buffer.
+// Writes ThinLTO bitcode of `source`, which is LLVM IR as text or bitcode: one
+// buffer.
 //
 // # Safety
 // See the crate.
@@ -270,7 +271,7 @@ struct backlto_buffers *backlto_thin_lto_bitcode(const char *name,
                                                  struct backlto_bytes source,
                                                  struct backlto_error **error);
 
-// The thin link of `count` modules: the summary index of each, in their order.
+// Thin-links `count` modules: gives the summary index of each, in their order.
 // `options` may be NULL.
 //
 // # Safety
@@ -280,20 +281,20 @@ struct backlto_buffers *backlto_thin_link(const struct backlto_module *modules,
                                           const struct backlto_thin_link_options *options,
                                           struct backlto_error **error);
 
-// How many.
+// Counts the buffers of a list.
 //
 // # Safety
 // See the crate.
 size_t backlto_buffers_count(const struct backlto_buffers *buffers);
 
-// Buffer `number`; nothing when there is none.
+// Gives buffer `number` of a list; nothing when there is none.
 //
 // # Safety
 // See the crate.
 struct backlto_bytes backlto_buffers_get(const struct backlto_buffers *buffers,
                                          size_t number);
 
-// Frees a list of bytes.
+// Frees a list of buffers.
 //
 // # Safety
 // See the crate.
@@ -317,7 +318,7 @@ enum backlto_kind backlto_error_kind(const struct backlto_error *error);
 // See the crate.
 void backlto_error_free(struct backlto_error *error);
 
-// An empty plan. With `in_memory`, its objects are not written, but kept with the
+// Makes an empty plan. With `in_memory`, its objects are not written, but kept with the
 // reports.
 struct backlto_plan *backlto_plan_new(bool in_memory);
 
@@ -376,27 +377,27 @@ struct backlto_reports *backlto_run(const struct backlto_engine *engine,
                                     const struct backlto_observer *observer,
                                     struct backlto_error **error);
 
-// How many jobs there were.
+// Counts the jobs that there were.
 //
 // # Safety
 // See the crate.
 size_t backlto_reports_count(const struct backlto_reports *reports);
 
-// The object of a job, if the plan asks for it in memory and the job went well.
+// Gives the object of a job, if the plan asks for it in memory and the job went well.
 //
 // # Safety
 // See the crate.
 struct backlto_bytes backlto_reports_object(const struct backlto_reports *reports,
                                             size_t job);
 
-// What clang would have printed for a job.
+// Gives what clang would have printed for a job.
 //
 // # Safety
 // See the crate.
 const char *backlto_reports_diagnostics(const struct backlto_reports *reports,
                                         size_t job);
 
-// Why a job gave no object; NULL when it did. It belongs to the reports.
+// Says why a job gave no object; NULL when it did. It belongs to the reports.
 //
 // # Safety
 // See the crate.

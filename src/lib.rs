@@ -249,10 +249,11 @@ impl Engine {
     /// ```
     /// use backlto::{CompilerCommand, Engine, Module, Options, Plan, Silent, ThinLinkOptions};
     ///
-    /// let bitcode = backlto::thin_lto_bitcode("f.ll", b"define void @f() { ret void }")?;
+    /// let ir = br#"target triple = "x86_64-unknown-linux-gnu" define void @f() { ret void }"#;
+    /// let bitcode = backlto::thin_lto_bitcode("f.ll", ir)?;
     /// let modules = [Module::new("f.o", bitcode)];
     /// let indexes = backlto::thin_link(&modules, &ThinLinkOptions::default())?;
-    /// let command = CompilerCommand::flags(["clang", "-O2"]);
+    /// let command = CompilerCommand::flags(["clang", "--target=x86_64-linux-gnu", "-O2"]);
     /// let plan = Plan::in_memory(&modules, indexes, &command)?;
     ///
     /// let engine = Engine::new(&Options::default())?;
@@ -447,7 +448,7 @@ pub fn has_jobserver() -> bool {
 /// ```
 /// let line = "clang -O2 -x ir -fthinlto-index=a.o.thinlto.bc -c -o a.native.o a.o";
 /// let args: Vec<String> = line.split(' ').map(String::from).collect();
-/// let job = backlto::job_from_command_line(&args, "/src".into())?;
+/// let job = backlto::job_from_command_line(&args, std::env::temp_dir())?;
 /// assert_eq!((job.module.as_str(), job.output.as_str()), ("a.o", "a.native.o"));
 /// assert_eq!(job.index.as_deref(), Some("a.o.thinlto.bc"));
 /// # Ok::<(), backlto::Error>(())

@@ -1,4 +1,4 @@
-//! Bitcode and the thin link.
+//! Makes bitcode, and indexes by the thin link.
 
 use std::ffi::c_char;
 
@@ -12,13 +12,13 @@ use crate::guard::{
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct backlto_module {
-    /// Unique in its link. It need not be that of a file.
+    /// The name, unique in its link. It need not be that of a file.
     pub name: *const c_char,
-    /// ThinLTO bitcode.
+    /// The module itself: ThinLTO bitcode.
     pub bitcode: backlto_bytes,
 }
 
-/// A list of bytes.
+/// A list of buffers of bytes.
 pub struct backlto_buffers(Vec<Vec<u8>>);
 
 /// For `linkage`: the objects become a program.
@@ -28,7 +28,7 @@ pub const BACKLTO_LINKAGE_SHARED_LIBRARY: u32 = 1;
 /// For `linkage`: the objects become a larger object.
 pub const BACKLTO_LINKAGE_RELOCATABLE: u32 = 2;
 
-/// What the thin link is to know of what is around the modules.
+/// Tells the thin link what it is to know of what is around the modules.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct backlto_thin_link_options {
@@ -39,7 +39,7 @@ pub struct backlto_thin_link_options {
     pub used: *const *const c_char,
     /// BACKLTO_LINKAGE_…
     pub linkage: u32,
-    /// No class is derived from outside of the modules.
+    /// Whether no class is derived from outside of the modules.
     pub whole_program_visibility: bool,
 }
 
@@ -67,7 +67,8 @@ pub(crate) unsafe fn modules(modules: *const backlto_module, count: usize) -> Re
     modules.iter().map(copy).collect()
 }
 
-/// ThinLTO bitcode of `source`, which is LLVM IR as text or bitcode: one buffer.
+/// Writes ThinLTO bitcode of `source`, which is LLVM IR as text or bitcode: one
+/// buffer.
 ///
 /// # Safety
 /// See the crate.
@@ -87,7 +88,7 @@ pub unsafe extern "C" fn backlto_thin_lto_bitcode(
     }
 }
 
-/// The thin link of `count` modules: the summary index of each, in their order.
+/// Thin-links `count` modules: gives the summary index of each, in their order.
 /// `options` may be NULL.
 ///
 /// # Safety
@@ -119,7 +120,7 @@ pub unsafe extern "C" fn backlto_thin_link(
     }
 }
 
-/// How many.
+/// Counts the buffers of a list.
 ///
 /// # Safety
 /// See the crate.
@@ -129,7 +130,7 @@ pub unsafe extern "C" fn backlto_buffers_count(buffers: *const backlto_buffers) 
     unsafe { buffers.as_ref() }.map_or(0, |buffers| buffers.0.len())
 }
 
-/// Buffer `number`; nothing when there is none.
+/// Gives buffer `number` of a list; nothing when there is none.
 ///
 /// # Safety
 /// See the crate.
@@ -143,7 +144,7 @@ pub unsafe extern "C" fn backlto_buffers_get(
     backlto_bytes::of(found.map_or(&[], Vec::as_slice))
 }
 
-/// Frees a list of bytes.
+/// Frees a list of buffers.
 ///
 /// # Safety
 /// See the crate.

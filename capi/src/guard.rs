@@ -5,13 +5,13 @@ use std::panic::AssertUnwindSafe;
 
 use backlto::error::{Error, Errors, Kind};
 
-/// What went wrong.
+/// An error: what could not be done, why, and what to do next.
 pub struct backlto_error {
     kind: backlto_kind,
     message: CString,
 }
 
-/// What went wrong, for programs that act on it.
+/// Tells what went wrong to programs that act on it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum backlto_kind {
@@ -200,13 +200,13 @@ pub(crate) unsafe fn texts(list: *const *const c_char) -> Result<Vec<String>> {
     }
 }
 
-/// Bytes that are borrowed.
+/// Borrows bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct backlto_bytes {
-    /// May be null when there are none.
+    /// Where the bytes are; may be null when there are none.
     pub data: *const u8,
-    /// How many.
+    /// How many bytes there are.
     pub size: usize,
 }
 

@@ -11,17 +11,17 @@ mod guard;
 mod plan;
 mod run;
 
-/// See `backlto_abi`; also the number in the soname.
+/// Numbers this interface: see `backlto_abi`; also the number in the soname.
 pub const BACKLTO_ABI: u32 = 0;
 
-/// The version of this interface: that of the library, to compare with the one in
-/// the name of the file that was linked.
+/// Gives the version of this interface: that of the library, to compare with the one
+/// in the name of the file that was linked.
 #[unsafe(no_mangle)]
 pub extern "C" fn backlto_abi() -> u32 {
     BACKLTO_ABI
 }
 
-/// The version of LLVM that this library was built for, such as "22.1.8".
+/// Gives the version of LLVM that this library was built for, such as "22.1.8".
 #[unsafe(no_mangle)]
 pub extern "C" fn backlto_llvm_version() -> *const std::ffi::c_char {
     const VERSION: &str = backlto::BUILT_VERSION;
@@ -29,7 +29,7 @@ pub extern "C" fn backlto_llvm_version() -> *const std::ffi::c_char {
     TEXT.get_or_init(|| guard::c_text(VERSION)).as_ptr()
 }
 
-/// Whether modules and indexes can be in memory. They cannot where the program has
+/// Says whether modules and indexes can be in memory. They cannot where the program has
 /// linked LLVM before backlto; files give the same objects then.
 #[unsafe(no_mangle)]
 pub extern "C" fn backlto_shares_inputs() -> bool {

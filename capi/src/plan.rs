@@ -1,4 +1,4 @@
-//! Plans and jobs.
+//! Makes plans and jobs.
 
 use std::ffi::c_char;
 
@@ -19,18 +19,18 @@ pub const BACKLTO_RELOCATION_PIC: u32 = 2;
 /// For `relocation`: any address, in the main program.
 pub const BACKLTO_RELOCATION_PIE: u32 = 3;
 
-/// For `code_model`.
+/// For `code_model`: clang's -mcmodel=tiny.
 pub const BACKLTO_CODE_MODEL_TINY: u32 = 1;
-/// For `code_model`.
+/// For `code_model`: clang's -mcmodel=small.
 pub const BACKLTO_CODE_MODEL_SMALL: u32 = 2;
-/// For `code_model`.
+/// For `code_model`: clang's -mcmodel=kernel.
 pub const BACKLTO_CODE_MODEL_KERNEL: u32 = 3;
-/// For `code_model`.
+/// For `code_model`: clang's -mcmodel=medium.
 pub const BACKLTO_CODE_MODEL_MEDIUM: u32 = 4;
-/// For `code_model`.
+/// For `code_model`: clang's -mcmodel=large.
 pub const BACKLTO_CODE_MODEL_LARGE: u32 = 5;
 
-/// What a back end needs to be told apart from the module, where there are no
+/// Tells a back end what it needs to know apart from the module, where there are no
 /// clang flags. Zero means as clang has it by default.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -41,7 +41,7 @@ pub struct backlto_codegen {
     pub target: *const c_char,
     /// LLVM's name for the processor, such as "x86-64-v3".
     pub cpu: *const c_char,
-    /// What it can do beyond that, or cannot, up to a NULL: "+avx2", "-sse4a".
+    /// What the processor can do beyond that, or cannot, up to a NULL: "+avx2", "-sse4a".
     pub features: *const *const c_char,
     /// LLVM's own options (-mllvm), up to a NULL. A process has one set of them
     /// for its life: see the guide on hosts.
@@ -52,9 +52,9 @@ pub struct backlto_codegen {
     pub code_model: u32,
     /// '0', '1', '2', '3', 's' or 'z', as after clang's -O; zero is '2'.
     pub opt_level: c_char,
-    /// A section for each function.
+    /// Whether each function gets a section of its own.
     pub function_sections: bool,
-    /// A section for each variable.
+    /// Whether each variable gets a section of its own.
     pub data_sections: bool,
 }
 
@@ -67,7 +67,7 @@ unsafe impl Grows for backlto_codegen {}
 pub struct backlto_job {
     /// sizeof(struct backlto_job)
     pub struct_size: usize,
-    /// The name by which its index knows it.
+    /// The module, by the name by which its index knows it.
     pub module: *const c_char,
     /// Its summary index: MODULE.thinlto.bc when NULL.
     pub index: *const c_char,
@@ -79,7 +79,7 @@ pub struct backlto_job {
     pub clang: *const *const c_char,
     /// Without those: what to say instead. May be NULL too.
     pub codegen: *const backlto_codegen,
-    /// Compile without ThinLTO.
+    /// Whether to compile without ThinLTO.
     pub no_index: bool,
 }
 
@@ -170,7 +170,7 @@ unsafe fn job(job: *const backlto_job) -> Result<Job> {
     Ok(job)
 }
 
-/// An empty plan. With `in_memory`, its objects are not written, but kept with the
+/// Makes an empty plan. With `in_memory`, its objects are not written, but kept with the
 /// reports.
 #[unsafe(no_mangle)]
 pub extern "C" fn backlto_plan_new(in_memory: bool) -> *mut backlto_plan {

@@ -1,4 +1,4 @@
-//! Engines, and what comes of a plan.
+//! Runs plans, and reports what came of them.
 
 use std::ffi::{CString, c_char, c_void};
 
@@ -12,7 +12,7 @@ use crate::plan::backlto_plan;
 /// Workers that run plans, several at a time if several threads ask.
 pub struct backlto_engine(Engine);
 
-/// How to run plans.
+/// Says how to run plans.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct backlto_engine_options {
@@ -30,19 +30,19 @@ pub struct backlto_engine_options {
 // SAFETY: it does start with its size, and all may be zero.
 unsafe impl Grows for backlto_engine_options {}
 
-/// How bad a diagnostic is.
+/// Says how bad a diagnostic is.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum backlto_severity {
     /// Text that clang gives no level.
     BACKLTO_SEVERITY_TEXT = 0,
-    /// More about the one before it.
+    /// Says more about the one before it.
     BACKLTO_SEVERITY_NOTE = 1,
-    /// What an optimisation did.
+    /// Says what an optimisation did.
     BACKLTO_SEVERITY_REMARK = 2,
-    /// The object is there all the same.
+    /// Warns; the object is there all the same.
     BACKLTO_SEVERITY_WARNING = 3,
-    /// There is no object.
+    /// Says why there is no object.
     BACKLTO_SEVERITY_ERROR = 4,
 }
 
@@ -92,20 +92,20 @@ impl Observer for backlto_observer {
                 _ => backlto_severity::BACKLTO_SEVERITY_TEXT,
             };
             let text = c_text(&diagnostic.text);
-            // SAFETY: as above; the text outlives the call.
+            // SAFETY: what the caller of `backlto_run` gave; the text outlives the call.
             unsafe { tell(self.context, number, severity, text.as_ptr()) };
         }
     }
 
     fn finished(&self, number: usize, _: usize, _: &Job, report: &JobReport) {
         if let Some(tell) = self.finished {
-            // SAFETY: as above.
+            // SAFETY: what the caller of `backlto_run` gave, with its own context.
             unsafe { tell(self.context, number, report.result.is_ok()) };
         }
     }
 }
 
-/// How each job of a plan ended.
+/// Tells how each job of a plan ended.
 pub struct backlto_reports(Vec<Report>);
 
 struct Report {
@@ -219,7 +219,7 @@ unsafe fn report<'a>(reports: *const backlto_reports, job: usize) -> Option<&'a 
     unsafe { reports.as_ref() }.and_then(|reports| reports.0.get(job))
 }
 
-/// How many jobs there were.
+/// Counts the jobs that there were.
 ///
 /// # Safety
 /// See the crate.
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn backlto_reports_count(reports: *const backlto_reports) 
     unsafe { reports.as_ref() }.map_or(0, |reports| reports.0.len())
 }
 
-/// The object of a job, if the plan asks for it in memory and the job went well.
+/// Gives the object of a job, if the plan asks for it in memory and the job went well.
 ///
 /// # Safety
 /// See the crate.
@@ -243,7 +243,7 @@ pub unsafe extern "C" fn backlto_reports_object(
     backlto_bytes::of(report.map_or(&[], |report| &report.object))
 }
 
-/// What clang would have printed for a job.
+/// Gives what clang would have printed for a job.
 ///
 /// # Safety
 /// See the crate.
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn backlto_reports_diagnostics(
     unsafe { report(reports, job) }.map_or(c"".as_ptr(), |report| report.diagnostics.as_ptr())
 }
 
-/// Why a job gave no object; NULL when it did. It belongs to the reports.
+/// Says why a job gave no object; NULL when it did. It belongs to the reports.
 ///
 /// # Safety
 /// See the crate.

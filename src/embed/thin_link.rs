@@ -72,6 +72,7 @@ pub struct ThinLinkOptions {
 /// use backlto::{Module, ThinLinkOptions};
 ///
 /// let module = |name: &str, ir: &str| -> backlto::Result<Module> {
+///     let ir = format!("target triple = \"x86_64-unknown-linux-gnu\" {ir}");
 ///     Ok(Module::new(name, backlto::thin_lto_bitcode(name, ir.as_bytes())?))
 /// };
 /// let modules = [
@@ -104,7 +105,8 @@ pub fn thin_link(modules: &[Module], options: &ThinLinkOptions) -> Result<Vec<Ve
 
 /// Writes ThinLTO bitcode of `source`, which is LLVM IR as text or as bitcode, with
 /// or without a summary. `name` is for LLVM's messages. No pass is run, so a front end runs LLVM's ThinLTO pre-link
-/// pipeline before, if it wants the optimisations that come first.
+/// pipeline before, if it wants the optimisations that come first. A module without a
+/// `target triple` cannot be linked.
 ///
 /// # Errors
 /// [`Kind::Input`] with LLVM's reason, when it cannot read `source` or the module
@@ -135,7 +137,8 @@ impl Plan {
     /// ```
     /// use backlto::{CompilerCommand, Module, Plan, ThinLinkOptions};
     ///
-    /// let bitcode = backlto::thin_lto_bitcode("f.ll", b"define void @f() { ret void }")?;
+    /// let ir = br#"target triple = "x86_64-unknown-linux-gnu" define void @f() { ret void }"#;
+    /// let bitcode = backlto::thin_lto_bitcode("f.ll", ir)?;
     /// let modules = [Module::new("f.o", bitcode)];
     /// let indexes = backlto::thin_link(&modules, &ThinLinkOptions::default())?;
     /// let command = CompilerCommand::flags(["clang", "-O2"]);
