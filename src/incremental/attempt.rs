@@ -10,7 +10,7 @@ use super::key::{self, FlagsKey};
 use super::record::{How, JobRecord};
 use crate::cache::{Cache, Hit, Placement};
 use crate::digest::Digest;
-use crate::llvm::Watch;
+use crate::llvm::{self, Watch};
 use crate::plan::Command;
 use crate::prepare::Task;
 
@@ -264,7 +264,12 @@ impl Watch for Attempt<'_> {
         else {
             return true;
         };
-        let key = key::of_imported(&flags.digest, bitcode, files);
+        let index = self.task.index.as_ref().map(|file| file.bytes());
+        let rest = llvm::index_remainder(index.unwrap_or_default(), &self.task.job.module);
+        let Some(rest) = rest else {
+            return true;
+        };
+        let key = key::of_imported(&flags.digest, bitcode, &rest, files);
         self.imported = Some(key);
         let Some(entry) = self.entry(&key) else {
             return true;

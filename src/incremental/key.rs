@@ -172,13 +172,15 @@ impl Inputs<'_> {
     }
 }
 
-/// The key of an object by its module as the optimiser gets it.
-pub(crate) fn of_imported(flags: &Digest, bitcode: &[u8], files: &Files) -> Digest {
+/// The key of an object by its module as the optimiser gets it, and by what is
+/// left of its index then ([`crate::llvm::index_remainder`]).
+pub(crate) fn of_imported(flags: &Digest, bitcode: &[u8], index: &[u8], files: &Files) -> Digest {
     let mut hasher = Hasher::new();
     hasher
         .field("build", build().as_bytes())
         .field("flags", flags.as_bytes())
-        .field("imported", Digest::of(bitcode).as_bytes());
+        .field("imported", Digest::of(bitcode).as_bytes())
+        .field("index", index);
     for (name, content) in files {
         hasher.field("file", name.as_bytes());
         match content {

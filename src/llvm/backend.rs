@@ -32,9 +32,8 @@ pub(crate) trait Watch {
     fn wants_bitcode(&self) -> bool;
     /// A text of assembly in the module.
     fn assembly(&mut self, text: &[u8]);
-    /// What the optimiser is about to get, as bitcode; `None` when the module
-    /// and the flags do not decide alone what comes of it. False when the
-    /// object is not needed. Called once, after all assembly.
+    /// What the optimiser is about to get, as bitcode, if that was wanted. False
+    /// when the object is not needed. Called once, after all assembly.
     fn imported(&mut self, bitcode: Option<&[u8]>) -> bool;
 }
 

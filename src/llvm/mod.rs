@@ -8,6 +8,7 @@ mod bitcode;
 mod ffi;
 mod init;
 mod invocation;
+mod remainder;
 mod sink;
 mod thin_link;
 
@@ -18,6 +19,7 @@ pub(crate) use bitcode::{
 };
 pub(crate) use init::{contain_crashes, options_of_host, seams_active, set_llvm_options, start};
 pub(crate) use invocation::Invocation;
+pub(crate) use remainder::index_remainder;
 pub(crate) use thin_link::{ThinLink, thin_link, write_thin_lto};
 
 /// The LLVM version that this program was built against, such as "22.1.8".
