@@ -95,6 +95,9 @@ void BackltoInvocationCC1Args(const BackltoInvocation *, BackltoSink, void *);
 void BackltoInvocationLLVMOptions(const BackltoInvocation *, BackltoSink,
                                   void *);
 
+/// Whether the object may hold the command line itself, names of files included.
+bool BackltoInvocationKeptInObject(const BackltoInvocation *);
+
 /// The target triple, one sink call.
 void BackltoInvocationTriple(const BackltoInvocation *, BackltoSink, void *);
 

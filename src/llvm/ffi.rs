@@ -137,6 +137,7 @@ unsafe extern "C" {
     pub(super) fn BackltoFreeInvocation(invocation: *mut Invocation);
     pub(super) fn BackltoInvocationCC1Args(i: *const Invocation, sink: Sink, ctx: *mut c_void);
     pub(super) fn BackltoInvocationLLVMOptions(i: *const Invocation, sink: Sink, ctx: *mut c_void);
+    pub(super) fn BackltoInvocationKeptInObject(i: *const Invocation) -> bool;
     pub(super) fn BackltoInvocationTriple(i: *const Invocation, sink: Sink, ctx: *mut c_void);
 
     pub(super) fn BackltoArchName(triple: Slice, sink: Sink, ctx: *mut c_void);
