@@ -179,7 +179,9 @@ static void injectFault(StringRef Module) {
       for (int Round = 0; Round < 1000; ++Round) {
         constexpr size_t Size = 100000;
         auto *Block = static_cast<char *>(malloc(Size));
-        memset(Block, 0xff, Size + 64);
+        // Volatile, or the compiler would see that this is wrong.
+        for (volatile char *At = Block; At != Block + Size + 64; ++At)
+          *At = char(0xff);
       }
       abort();
     }

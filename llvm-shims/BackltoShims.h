@@ -99,6 +99,9 @@ void BackltoInvocationCC1Args(const BackltoInvocation *, BackltoSink, void *);
 void BackltoInvocationLLVMOptions(const BackltoInvocation *, BackltoSink,
                                   void *);
 
+/// Whether the object may hold the command line itself, names of files included.
+bool BackltoInvocationKeptInObject(const BackltoInvocation *);
+
 /// The target triple, one sink call.
 void BackltoInvocationTriple(const BackltoInvocation *, BackltoSink, void *);
 
@@ -147,6 +150,15 @@ bool BackltoIndexSkipsModule(const BackltoIndex *);
 uint64_t BackltoIndexInstructions(const BackltoIndex *);
 void BackltoIndexModules(const BackltoIndex *, BackltoModuleVisitor, void *);
 
+/// What the stages after importing may read of summary index `Index`, the one
+/// of module `Module`, as bytes that are equal for indexes between which those
+/// stages see no difference (Remainder.cpp). An error, which goes to `Error`,
+/// when it holds anything of which that is not known.
+BackltoStatus BackltoIndexRemainder(const BackltoBuffer *Index,
+                                    BackltoSlice Module, BackltoSink Remainder,
+                                    void *RemainderCtx, BackltoSink Error,
+                                    void *ErrorCtx);
+
 /// The names of the defined symbols of bitcode file `Buffer`, one sink call
 /// each, in the order of its symbol table.
 BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
@@ -156,11 +168,9 @@ BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
 //===- One backend compile (Backend.cpp) ----------------------------------===//
 
 /// Is shown what the optimiser is about to get: the module with everything it
-/// imports, as bitcode that holds the order of uses too. There is no bitcode
-/// when the module and the flags do not decide alone what comes of it: the
-/// index may hold type identifiers (for devirtualisation and CFI) or memory
-/// profiles. False stops the compile there, without an object and without an
-/// error.
+/// imports, as bitcode that holds the order of uses too, if the request wants
+/// it. That, the flags and BackltoIndexRemainder decide what comes of it. False
+/// stops the compile there, without an object and without an error.
 typedef bool (*BackltoImportedFn)(void *Ctx, const uint8_t *Bitcode,
                                   size_t Len);
 

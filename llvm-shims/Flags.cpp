@@ -118,9 +118,10 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
   auto Result = std::make_unique<BackltoInvocation>();
   ArrayRef<const char *> CC1 = Job->getArguments();
   Result->CC1Args.assign(CC1.begin(), CC1.end());
-  // Job->getArguments() starts with "-cc1", which is not an option.
+  // With the leading "-cc1", as ExecuteCC1Tool of clang/tools/driver/driver.cpp
+  // hands them on: an object may hold them.
   TextDiagnostics CC1Diags(CreateAndPopulateDiagOpts(CC1), Text, *VFS);
-  if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1.drop_front(),
+  if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1,
                                           CC1Diags.Engine, Args[0]))
     return nullptr;
   // A plugin is code for the whole process; clang would load it here.
@@ -169,6 +170,18 @@ void BackltoInvocationLLVMOptions(const BackltoInvocation *I, BackltoSink Out,
     Each("-debug-pass=" + CodeGen.DebugPass);
   if (!CodeGen.LimitFloatPrecision.empty())
     Each("-limit-float-precision=" + CodeGen.LimitFloatPrecision);
+}
+
+bool BackltoInvocationKeptInObject(const BackltoInvocation *I) {
+  // CodeGenOptions::CmdArgs goes into the section .llvmcmd
+  // (embedBitcodeInModule), CommandLineArgs into CodeView's build information
+  // (CodeViewDebug::emitBuildInfo).
+  const CodeGenOptions &CodeGen = I->Base.getCodeGenOpts();
+  return CodeGen.getEmbedBitcode() != CodeGenOptions::Embed_Off ||
+         CodeGen.EmitCodeView ||
+         any_of(I->Base.getFrontendOpts().LLVMArgs, [](StringRef Option) {
+           return Option.contains("embed-bitcode");
+         });
 }
 
 void BackltoInvocationTriple(const BackltoInvocation *I, BackltoSink Out,

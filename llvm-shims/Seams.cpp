@@ -91,22 +91,6 @@ using ThinBackendFn = Error(const lto::Config &, unsigned, AddStreamFn, Module &
                           AddStreamFn, const std::vector<uint8_t> &);
 } // namespace
 
-/// Whether the module and the flags are all that the stages after importing
-/// depend on. The index is handed to them too, for whole-program
-/// devirtualisation, type tests and memory profiles.
-static bool decidedByModule(const ModuleSummaryIndex &Index) {
-  if (!Index.typeIds().empty() || !Index.typeIdCompatibleVtableMap().empty() ||
-      !Index.cfiFunctionDefs().symbols().empty() ||
-      !Index.cfiFunctionDecls().symbols().empty())
-    return false;
-  for (const auto &[GUID, Info] : Index)
-    for (const auto &Summary : Info.getSummaryList())
-      if (auto *Function = dyn_cast<FunctionSummary>(Summary.get()))
-        if (!Function->callsites().empty() || !Function->allocs().empty())
-          return false;
-  return true;
-}
-
 static void reportAsm(const Module &M, Sink Report) {
   if (!M.getModuleInlineAsm().empty())
     Report(M.getModuleInlineAsm());
@@ -119,10 +103,10 @@ static void reportAsm(const Module &M, Sink Report) {
 }
 
 /// Shows `M` to the job; false when its object is not needed.
-static bool showImported(const BackltoCompileRequest &Request, const Module &M,
-                         bool Decided) {
+static bool showImported(const BackltoCompileRequest &Request,
+                         const Module &M) {
   reportAsm(M, Sink{Request.AsmText, Request.ImportedCtx});
-  if (!Decided)
+  if (!Request.WantsBitcode)
     return Request.Imported(Request.ImportedCtx, nullptr, 0);
   // Without a symbol table, for which LLVM would assemble the module's assembly.
   SmallVector<char, 0> Bitcode;
@@ -185,16 +169,15 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
                                         Source + "'"));
   const BackltoCompileRequest &Request = Current->Request;
   if (Request.Imported) {
-    bool Decided = Request.WantsBitcode && decidedByModule(CombinedIndex);
     // clang's own Config, which it fills in for this call alone.
     auto &Hooked = const_cast<Config &>(C);
     auto Before = std::move(Hooked.PostImportModuleHook);
-    Hooked.PostImportModuleHook = [&Request, Decided, Before](
-                                      unsigned Task, const Module &M) {
+    Hooked.PostImportModuleHook = [&Request, Before](unsigned Task,
+                                                      const Module &M) {
       if (Before && !Before(Task, M))
         return false;
       uint64_t Start = threadNanoseconds();
-      bool Wanted = showImported(Request, M, Decided);
+      bool Wanted = showImported(Request, M);
       Current->ShowNanoseconds = threadNanoseconds() - Start;
       if (Wanted)
         return true;

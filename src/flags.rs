@@ -10,6 +10,7 @@ use crate::files::Files;
 use crate::flag_key::{self, FlagsKey};
 use crate::llvm::{self, Invocation};
 use crate::plan::{self, CompilerCommand, Job, Plan};
+use crate::sys;
 
 /// A flag set as clang understands it.
 pub(crate) struct MappedFlags {
@@ -95,14 +96,24 @@ const COMMON: &str = "backlto-placeholder-";
 fn map_placeholders(flags: &[String], job: &Job, files: &Files) -> Result<Option<MappedFlags>> {
     let args = plan::command_line(flags, MODULE, Some(INDEX), OUTPUT);
     let mapped = map_args(&args, job, files)?;
+    let is_shared =
+        !mapped.invocation.is_kept_in_object() && !depends_on_names(&mapped.invocation.cc1_args());
+    Ok(is_shared.then_some(mapped))
+}
+
+/// Whether `cc1` has a placeholder anywhere but where each compile puts the name
+/// of its job (`llvm-shims/Backend.cpp`).
+fn depends_on_names(cc1: &[String]) -> bool {
     let index = format!("-fthinlto-index={INDEX}");
-    let replaced_per_job = |arg: &str| arg == MODULE || arg == OUTPUT || arg == index;
-    let dependent = mapped
-        .invocation
-        .cc1_args()
-        .iter()
-        .any(|arg| arg.contains(COMMON) && !replaced_per_job(arg));
-    Ok((!dependent).then_some(mapped))
+    cc1.iter().enumerate().any(|(at, arg)| {
+        let after = at.checked_sub(1).map_or("", |before| &cc1[before]);
+        let is_replaced = match after {
+            "-o" => arg == OUTPUT,
+            "-main-file-name" => arg == MODULE,
+            _ => *arg == index || (arg == MODULE && at + 1 == cc1.len()),
+        };
+        arg.contains(COMMON) && !is_replaced
+    })
 }
 
 /// The mapped flags of `job` alone.
@@ -121,7 +132,7 @@ fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
         )
         .said_by_compiler(messages)
     };
-    let (invocation, messages) = Invocation::map(args, &job.directory);
+    let (invocation, messages) = map_inside(args, &job.directory);
     let Some(invocation) = invocation else {
         return Err(rejected(messages));
     };
@@ -136,10 +147,23 @@ fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
     Ok(MappedFlags {
         messages,
         llvm_options: invocation.llvm_options(),
-        key: flag_key::of_flags(&invocation.cc1_args(), &job.directory, files),
+        // What an object holds of its command line is in no key.
+        key: match invocation.is_kept_in_object() {
+            true => None,
+            false => flag_key::of_flags(&invocation.cc1_args(), &job.directory, files),
+        },
         arch,
         invocation,
     })
+}
+
+/// Maps `args` with `directory` for the working directory. clang's driver asks
+/// the system itself for some of the files that flags name, such as profiles.
+fn map_inside(args: &[String], directory: &Path) -> (Option<Invocation>, String) {
+    match std::env::current_dir() {
+        Ok(here) if here == directory => Invocation::map(args, directory),
+        _ => sys::in_directory(directory, || Invocation::map(args, directory)),
+    }
 }
 
 /// The job that the clang command line `args` (compiler first) stands for,
@@ -147,7 +171,7 @@ fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
 ///
 /// The names are asked of clang's driver, which knows every spelling.
 pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Result<Job> {
-    let (invocation, messages) = Invocation::map(args, &directory);
+    let (invocation, messages) = map_inside(args, &directory);
     let Some(invocation) = invocation else {
         return Err(
             Error::new(Kind::Flags, "clang does not accept this command line")

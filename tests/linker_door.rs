@@ -11,6 +11,8 @@ mod jobs;
 mod options;
 #[path = "linker_door/pages.rs"]
 mod pages;
+#[path = "linker_door/tags.rs"]
+mod tags;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,8 @@
 mod common;
 #[path = "plans/door.rs"]
 mod door;
+#[path = "plans/names.rs"]
+mod names;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

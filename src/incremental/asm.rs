@@ -42,7 +42,7 @@ impl AsmFiles {
         let AsmFiles::Known(files) = self else {
             return;
         };
-        let mut texts = vec![text.to_vec()];
+        let mut texts = dialects(text);
         while let Some(text) = texts.pop() {
             let Some(named) = named_files(&text) else {
                 *self = AsmFiles::Unknown;
@@ -126,6 +126,58 @@ impl Search<'_> {
     }
 }
 
+/// What `text` may be once operands are in, as `EmitInlineAsmStr` of
+/// `llvm/lib/CodeGen/AsmPrinter/AsmPrinterInlineAsm.cpp` writes it: as it is, which
+/// assembly of a whole module is; and for each dialect, whose number picks from
+/// `$(a$|b$)`. `$$` stands for `$`, and for nothing in Intel's.
+fn dialects(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut texts = vec![text.to_vec()];
+    if memmem::find(text, b"$(").is_some() || memmem::find(text, b"$$").is_some() {
+        // A dialect beyond the last alternative gets none of them.
+        let last = memmem::find_iter(text, b"$|").count() + 1;
+        for dialect in 0..=last.min(MAX_DIALECT) {
+            texts.push(in_dialect(text, dialect, b"$"));
+            texts.push(in_dialect(text, dialect, b""));
+        }
+    }
+    texts
+}
+
+/// LLVM has no target with more than two.
+const MAX_DIALECT: usize = 3;
+
+/// [`dialects`] for `dialect`, with `dollar` for `$$`.
+fn in_dialect(text: &[u8], dialect: usize, dollar: &[u8]) -> Vec<u8> {
+    let mut written = Vec::with_capacity(text.len());
+    let mut alternative = None;
+    let mut rest = text;
+    while let Some(byte) = rest.first() {
+        let is_written = alternative.is_none_or(|number| number == dialect);
+        let (bytes, length) = match rest {
+            [b'$', b'$', ..] => (dollar, 2),
+            [b'$', b'(', ..] => {
+                alternative = Some(0);
+                (&[][..], 2)
+            }
+            [b'$', b'|', ..] if alternative.is_some() => {
+                alternative = alternative.map(|number| number + 1);
+                (&[][..], 2)
+            }
+            [b'$', b')', ..] if alternative.is_some() => {
+                alternative = None;
+                (&[][..], 2)
+            }
+            _ => (&rest[..1], 1),
+        };
+        // The end of a line is in every dialect.
+        if is_written || *byte == b'\n' {
+            written.extend_from_slice(bytes);
+        }
+        rest = &rest[length..];
+    }
+    written
+}
+
 /// The names after `.incbin` (false) and `.include` (true); `None` when one
 /// cannot be told.
 fn named_files(text: &[u8]) -> Option<Vec<(String, bool)>> {
@@ -142,7 +194,8 @@ fn named_files(text: &[u8]) -> Option<Vec<(String, bool)>> {
         let Some(directive) = DIRECTIVES.iter().find(|d| rest.starts_with(&d[1..])) else {
             continue;
         };
-        if at == 0 || lower[at - 1] != b'.' {
+        // A directive may be a string literal too.
+        if at == 0 || lower[at - 1] != b'.' || lower[..at].ends_with(b"\".") {
             return None;
         }
         let name = quoted(text[at + directive.len() - 1..].trim_ascii_start())?;
@@ -286,8 +339,46 @@ mod tests {
             ".macro m a b\n\\a\\()clude \"f\"\n.endm\nm ., in",
             ".altmacro\n.macro m d\nd \"f\"\n.endm",
             "$0${1:c} \"f\"",
+            "\".incbin\" \"f\"",
+            "\".in\\143bin\" \"f\"",
         ] {
             assert_eq!(named(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_dialect_pulls_in_its_own() {
+        let tree = tempfile::tempdir().unwrap();
+        let files = Files::default();
+        let search = Search {
+            directory: tree.path(),
+            include: &[],
+            files: &files,
+        };
+        let added = |text: &str| {
+            let mut files = AsmFiles::none();
+            files.add(text.as_bytes(), &search);
+            files
+        };
+        for (text, expected) in [
+            (".in$(cbin$|x$) \"f\"", &["f"][..]),
+            ("$(nop$|.incbin \"g\"$)", &["g"]),
+            ("$(.incbin \"f\"$|.include \"g\"$)", &["f", "g"]),
+            (".i$(x$|nc$)$(x$|bin$) \"f\"", &["f"]),
+            (".inc$$bin \"f\"", &["f"]),
+            (".inc$(\n$)bin", &[]),
+            ("mov$(q %rax, %rbx$| rbx, rax$)", &[]),
+        ] {
+            let AsmFiles::Known(files) = added(text) else {
+                panic!("{text}")
+            };
+            let files = files.iter().filter(|file| file.part == Part::AsmFile);
+            let mut names: Vec<&str> = files.map(|file| &*file.name).collect();
+            names.sort_unstable();
+            assert_eq!(names, expected, "{text}");
+        }
+        for text in ["$(.in${0:c}$|nop$) \"f\"", ".incbin $(\"f\"$|\"${0}\"$)"] {
+            assert_eq!(added(text), AsmFiles::Unknown, "{text}");
         }
     }
 

@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::execute::Watch;
 use crate::flag_key::FlagsKey;
 use crate::identity;
+use crate::llvm;
 use crate::plan::CompilerCommand;
 use crate::prepare::Task;
 use crate::report::Origin;
@@ -254,13 +255,20 @@ impl Watch for Attempt<'_> {
         else {
             return true;
         };
+        let index = self.task.index.as_ref().map(|file| file.bytes());
+        let rest = llvm::index_remainder(index.unwrap_or_default(), &self.task.job.module);
+        let Some(rest) = rest else {
+            return true;
+        };
         let mut after_import = vec![Dependency::new(Part::Compiler, "", *identity::of_process())];
         after_import.extend(flags.dependencies.iter().cloned());
-        after_import.push(Dependency::new(
-            Part::ImportedModule,
-            "",
-            Digest::of(bitcode),
-        ));
+        let contents = [
+            (Part::ImportedModule, bitcode),
+            (Part::IndexAfterImport, &rest),
+        ];
+        for (part, content) in contents {
+            after_import.push(Dependency::new(part, "", Digest::of(content)));
+        }
         after_import.extend_from_slice(files);
         let key = dependency::key(&after_import);
         self.imported = Some(key);

@@ -138,6 +138,7 @@ unsafe extern "C" {
     pub(super) fn BackltoFreeInvocation(invocation: *mut Invocation);
     pub(super) fn BackltoInvocationCC1Args(i: *const Invocation, sink: Sink, ctx: *mut c_void);
     pub(super) fn BackltoInvocationLLVMOptions(i: *const Invocation, sink: Sink, ctx: *mut c_void);
+    pub(super) fn BackltoInvocationKeptInObject(i: *const Invocation) -> bool;
     pub(super) fn BackltoInvocationTriple(i: *const Invocation, sink: Sink, ctx: *mut c_void);
 
     pub(super) fn BackltoArchName(triple: Slice, sink: Sink, ctx: *mut c_void);
@@ -160,6 +161,14 @@ unsafe extern "C" {
     pub(super) fn BackltoIndexSkipsModule(index: *const Index) -> bool;
     pub(super) fn BackltoIndexInstructions(index: *const Index) -> u64;
     pub(super) fn BackltoIndexModules(index: *const Index, visit: ModuleVisitor, ctx: *mut c_void);
+    pub(super) fn BackltoIndexRemainder(
+        index: *const Buffer,
+        module: Slice,
+        remainder: Sink,
+        remainder_ctx: *mut c_void,
+        error: Sink,
+        error_ctx: *mut c_void,
+    ) -> RawStatus;
     pub(super) fn BackltoDefinedSymbols(
         buffer: *const Buffer,
         symbol: Sink,

@@ -67,6 +67,12 @@ impl Invocation {
         self.list(ffi::BackltoInvocationLLVMOptions)
     }
 
+    /// Whether the object may hold the command line itself.
+    pub(crate) fn is_kept_in_object(&self) -> bool {
+        // SAFETY: the invocation is alive.
+        unsafe { ffi::BackltoInvocationKeptInObject(self.as_ptr()) }
+    }
+
     /// The target triple of the object.
     pub(crate) fn triple(&self) -> String {
         self.list(ffi::BackltoInvocationTriple).concat()

@@ -8,6 +8,7 @@ mod bitcode;
 mod ffi;
 mod init;
 mod invocation;
+mod remainder;
 mod sink;
 mod thin_link;
 
@@ -20,6 +21,7 @@ pub(crate) use init::{
     Adopted, adopt_options, contain_crashes, has_crashed, options_of_host, seams_active, start,
 };
 pub(crate) use invocation::Invocation;
+pub(crate) use remainder::index_remainder;
 pub(crate) use thin_link::{ThinLink, thin_link, write_thin_lto};
 
 /// The LLVM version that this program was built against, such as "22.1.8".

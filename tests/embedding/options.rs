@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backlto::embed::{CodeModel, Debugger, OptLevel, Relocation};
-use backlto::{CodegenOptions, Job, Plan, thin_lto_bitcode};
+use backlto::{CodegenOptions, Engine, Job, Plan, Silent, thin_lto_bitcode};
 
 use crate::common::Tree;
 use crate::{objects, objects_by_clang, one_worker};

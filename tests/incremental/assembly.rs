@@ -149,3 +149,18 @@ fn another_tree_with_another_file_gets_its_own_object() {
     let built = project.build();
     built.did("blob", "main util inner alone", "");
 }
+
+/// clang writes alternatives of inline assembly as `$(cbin$|x$)`.
+#[test]
+fn a_directive_of_one_dialect_counts() {
+    let project = Project::built();
+    // With operands, as other assembly is taken as it stands.
+    let text = INNER
+        .replace(".incbin", ".in{cbin|x}")
+        .replace(".popsection\"", ".popsection\" :: \"i\"(1)");
+    project.edit("inner", &text);
+    project.build();
+    project.write("inner.bin", "inner 2");
+    project.build().compiled("main inner");
+    project.build().nothing();
+}
