@@ -70,10 +70,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache::Cache;
+#[doc(inline)]
 pub use embed::{
     CodegenOptions, Diagnostic, Linkage, Module, Severity, ThinLinkOptions, thin_link,
     thin_lto_bitcode,
 };
+#[doc(inline)]
 pub use error::{Error, Errors, Result};
 use files::Files;
 use incremental::Verdict;

@@ -389,3 +389,13 @@ fn the_environment_says_where_it_is() {
     );
     assert_eq!(with(&[]), None);
 }
+
+#[test]
+fn a_link_to_a_device_gets_the_object_and_stays() {
+    let (_directory, cache, digest, output) = filled(b"object");
+    std::os::unix::fs::symlink("/dev/null", &output).unwrap();
+    for how in [Placement::Own, Placement::Transient] {
+        assert!(cache.place(&digest, 6, &output, how));
+        assert!(output.is_symlink() && output.metadata().unwrap().file_type().is_char_device());
+    }
+}
