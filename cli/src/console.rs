@@ -25,6 +25,7 @@ pub(crate) fn line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// Prints `text` to standard error behind `label` in `color`.
 fn message(label: &str, color: AnsiColor, text: &str) {
     let bold = Style::new().bold();
     let style = Style::new().bold().fg_color(Some(color.into()));

@@ -41,6 +41,7 @@ pub(crate) struct Reporter {
     state: Mutex<State>,
 }
 
+/// What changes while runs are followed.
 struct State {
     /// What the progress line names.
     running: Vec<String>,
@@ -179,6 +180,7 @@ struct Follower<'a> {
     turns: Mutex<Turns>,
 }
 
+/// Whose turn it is to print: jobs end in any order.
 #[derive(Default)]
 struct Turns {
     /// What jobs that have ended print when their turn comes.
@@ -272,6 +274,7 @@ impl Observer for Follower<'_> {
     }
 }
 
+/// The line that shows what runs, on a terminal.
 fn progress_bar() -> ProgressBar {
     let template = "[{pos}/{len}] {eta} left  {wide_msg}";
     let style =

@@ -159,6 +159,8 @@ pub(crate) fn keep_record(record: &Record, path: &Path) {
     }
 }
 
+/// Ends the use of the cache of `engine`, and warns of what went wrong with it.
+/// Returns what was counted, when there is a cache.
 fn finish_cache(engine: Engine) -> Option<Summary> {
     let summary = engine.finish()?;
     if let Some(reason) = &summary.first_error {
@@ -187,6 +189,7 @@ pub(crate) fn lock<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Resul
         .collect()
 }
 
+/// Waits until nobody else holds the lock of `directory`, and holds it.
 fn lock_one(directory: &Path) -> Result<File> {
     let failed = |e: std::io::Error| {
         Error::new(

@@ -41,14 +41,34 @@ impl Modules {
         modules
     }
 
-    /// The circles, each as the modules on it.
+    /// The circles, each as the modules on it: between single modules, and between
+    /// folders, each with all that is in it, that have one parent.
     pub(crate) fn circles(&self) -> Vec<String> {
-        let graph: BTreeMap<&Name, BTreeSet<Name>> =
-            self.0.keys().map(|name| (name, self.uses(name))).collect();
-        let mut circles = BTreeSet::new();
-        let mut done = BTreeSet::new();
-        for start in graph.keys() {
-            walk(start, &graph, &mut Vec::new(), &mut done, &mut circles);
+        let uses: Graph = self
+            .0
+            .keys()
+            .map(|name| (name.clone(), self.uses(name)))
+            .collect();
+        let mut circles = find_circles(&uses);
+        let folders: BTreeSet<&[String]> = uses
+            .keys()
+            .filter_map(|name| Some(name.split_last()?.1))
+            .collect();
+        for folder in folders {
+            // The child of the folder that a module is, or is in.
+            let child = |name: &Name| {
+                let is_below = name.len() > folder.len() && name.starts_with(folder);
+                is_below.then(|| name[..=folder.len()].to_vec())
+            };
+            let mut siblings = Graph::new();
+            for (name, used) in &uses {
+                if let Some(name) = child(name) {
+                    let others = used.iter().filter_map(child);
+                    let others = others.filter(|other| *other != name).collect::<Vec<_>>();
+                    siblings.entry(name).or_default().extend(others);
+                }
+            }
+            circles.extend(find_circles(&siblings));
         }
         circles.into_iter().collect()
     }
@@ -105,10 +125,22 @@ impl Modules {
     }
 }
 
+/// What each module depends on.
+type Graph = BTreeMap<Name, BTreeSet<Name>>;
+
+/// At least one circle of each knot of `graph`.
+fn find_circles(graph: &Graph) -> BTreeSet<String> {
+    let (mut done, mut circles) = (BTreeSet::new(), BTreeSet::new());
+    for start in graph.keys() {
+        walk(start, graph, &mut Vec::new(), &mut done, &mut circles);
+    }
+    circles
+}
+
 /// Goes on from `at`, to which `way` leads.
 fn walk<'a>(
     at: &'a Name,
-    graph: &BTreeMap<&'a Name, BTreeSet<Name>>,
+    graph: &'a Graph,
     way: &mut Vec<&'a Name>,
     done: &mut BTreeSet<&'a Name>,
     circles: &mut BTreeSet<String>,
@@ -124,9 +156,7 @@ fn walk<'a>(
     }
     way.push(at);
     for next in &graph[at] {
-        if let Some((next, _)) = graph.get_key_value(next) {
-            walk(next, graph, way, done, circles);
-        }
+        walk(next, graph, way, done, circles);
     }
     way.pop();
 }
@@ -233,12 +263,29 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
 }
 
-/// The words and marks of `text`, without comments, strings and what is for tests
-/// alone.
+/// The words and marks of `text`, without comments, strings and the module that is
+/// for tests alone.
 fn tokens(text: &str) -> Vec<String> {
-    let text = text
-        .split_once("#[cfg(test)]\nmod tests {")
-        .map_or(text, |(code, _)| code);
+    let mut tokens = all_tokens(text);
+    let tests = "# [ cfg ( test ) ] mod tests {".split(' ');
+    let tests: Vec<&str> = tests.collect();
+    if let Some(begin) = tokens
+        .windows(tests.len())
+        .position(|window| window == tests)
+    {
+        let mut depth = 0;
+        let end = tokens[begin..].iter().position(|token| {
+            depth += i32::from(token == "{") - i32::from(token == "}");
+            token == "}" && depth == 0
+        });
+        let end = end.map_or(tokens.len(), |length| begin + length + 1);
+        tokens.drain(begin..end);
+    }
+    tokens
+}
+
+/// The words and marks of `text`, without comments and strings.
+fn all_tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -307,6 +354,28 @@ fn a_parent_that_uses_children_which_use_it_is_a_circle() {
     let parent = "mod x; struct Own; fn f() { x::g() }";
     let files = [("p/mod.rs", parent), ("p/x.rs", "use super::Own;")];
     assert_eq!(circles(&files), ["p -> p::x -> p"]);
+}
+
+#[test]
+fn folders_that_use_each_other_are_a_circle() {
+    let files = [
+        ("a.rs", "use crate::f::x::X;"),
+        ("f/mod.rs", "mod x; use crate::a::A;"),
+        ("f/x.rs", ""),
+    ];
+    assert_eq!(circles(&files), ["a -> f -> a"]);
+    let files = [
+        ("f/mod.rs", "mod x; mod z;"),
+        ("g/mod.rs", "mod y;"),
+        ("main.rs", ""),
+        (
+            "f/x.rs",
+            "#[cfg(test)]\nmod tests { fn f() { \"}\" } }\nuse crate::g::y::Y;",
+        ),
+        ("f/z.rs", ""),
+        ("g/y.rs", "use crate::f::z::Z;"),
+    ];
+    assert_eq!(circles(&files), ["f -> g -> f"]);
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub(crate) fn linker_script(objtree: &Path, objects: &[String]) -> Result<String
     Ok(script)
 }
 
+/// An initcall, as its symbol's name tells.
 #[derive(Debug, PartialEq)]
 struct Initcall {
     counter: u64,
@@ -141,6 +142,7 @@ fn split_level(symbol: &str) -> Option<(&str, &str)> {
         })
 }
 
+/// Whether `text` is a level without the `s` of those that synchronise.
 fn is_level(text: &str) -> bool {
     matches!(text, "early" | "rootfs" | "con")
         || matches!(text.as_bytes(), [digit] if digit.is_ascii_digit())

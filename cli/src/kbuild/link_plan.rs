@@ -198,6 +198,16 @@ mod tests {
     }
 
     #[test]
+    fn quoted_operators_end_no_command() {
+        let archive = "rm -f vmlinux.a; 'a;r' cDPrST vmlinux.a 'x;y/built-in.a'; \
+            'a;r' mPiT $('a;r' t vmlinux.a | grep -F -f /src/scripts/head-object-list.txt)";
+        let link = shlex::split(LINK).unwrap();
+        let plan = LinkPlan::from_commands("vmlinux.a", archive, &link).unwrap();
+        assert_eq!(plan.ar, "a;r");
+        assert_eq!(plan.archives, ["x;y/built-in.a"]);
+    }
+
+    #[test]
     fn a_command_of_another_shape_is_not_misread() {
         let link = shlex::split(LINK).unwrap();
         for odd in ["", "rm -f vmlinux.a", "rm -f vmlinux.a; ar x; true"] {

@@ -299,10 +299,12 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// `words`, each on a line.
 fn lines(words: &[String]) -> String {
     words.iter().flat_map(|word| [word, "\n"]).collect()
 }
 
+/// The command line of `program` with `args`, as a shell would read it.
 fn command_text(program: &str, args: &[String]) -> String {
     format!("{program} {}", shell_words(args))
 }
