@@ -33,6 +33,14 @@ check: ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 
+.PHONY: quick
+quick: ## Formatting, lints, unit tests, and tests of objects and doors: minutes
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory check
+	$(CARGO) test --locked -p backlto --lib
+	$(CARGO) test --locked -p backlto-cli --bins --test tidy --test compare --test plans \
+		--test linker_door --test kernel_door
+
 .PHONY: test
 test: ## Install what is missing and run everything that CI runs
 	@scripts/setup.sh kernel
