@@ -105,6 +105,10 @@ public:
   explicit JobErrs(std::string &Text)
       : raw_fd_ostream(2, /*shouldClose=*/false, /*unbuffered=*/true),
         Text(Text) {}
+
+  /// Whether anything has been said of the job so far, by LLVM or by clang, whose
+  /// messages go to the same text.
+  bool hasSpoken() const { return !Text.empty(); }
 };
 
 /// The job that this thread compiles; the seams look here.

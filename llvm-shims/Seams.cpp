@@ -106,7 +106,9 @@ static void reportAsm(const Module &M, Sink Report) {
 static bool showImported(const BackltoCompileRequest &Request,
                          const Module &M) {
   reportAsm(M, Sink{Request.AsmText, Request.ImportedCtx});
-  if (!Request.WantsBitcode)
+  // What was said before this point depends on more than the imported module, and
+  // would be lost, or said again, with an object that is found by it.
+  if (!Request.WantsBitcode || Current->Errs.hasSpoken())
     return Request.Imported(Request.ImportedCtx, nullptr, 0);
   // Without a symbol table, for which LLVM would assemble the module's assembly.
   SmallVector<char, 0> Bitcode;

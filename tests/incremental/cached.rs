@@ -221,6 +221,29 @@ fn what_was_said_is_said_again_after_the_import() {
     project.build().did("other", "", "warns");
 }
 
+/// The imported module does not tell that what was imported is for another vendor.
+#[test]
+fn what_is_said_while_importing_is_not_lost() {
+    let sources = [
+        (
+            "caller",
+            "int other(int); int caller(int x) { return other(x) + 1; }\n",
+        ),
+        ("other", "int other(int x) { return x + 1; }\n"),
+    ];
+    let project = Project::of(&sources);
+    assert_eq!(project.build().warnings, [""; 0]);
+    project.edit_with("other", sources[1].1, &["--target=x86_64-pc-linux-gnu"]);
+    let output = project.try_build(&[]);
+    assert!(
+        stderr(&output).contains("different target triples"),
+        "{}",
+        stderr(&output)
+    );
+    project.edit("other", &sources[1].1.replace("x + 1", "x + 2"));
+    project.build();
+}
+
 /// A file system of its own, if the system lets us.
 struct Mounted(tempfile::TempDir);
 
