@@ -111,12 +111,11 @@ impl LinkPlan {
         let (ld, link) = link.split_first()?;
         let relocatable = link.iter().position(|word| word == "-r")?;
         // rm -f X; AR cDPrST X ARCHIVES...; AR mPi ... -f LIST)
-        let (_, creation) = archive_command.split_once(';')?;
-        let (creation, rest) = creation.split_once(';')?;
-        let creation = shlex::split(creation)?;
+        let mut commands = cmdfile::commands(archive_command);
+        let creation = shlex::split(commands.nth(1)?)?;
         let (ar, creation) = creation.split_first()?;
         let at = creation.iter().position(|word| word == archive)?;
-        let (_, list) = rest.rsplit_once(" -f ")?;
+        let (_, list) = commands.last()?.rsplit_once(" -f ")?;
         Some(LinkPlan {
             ld: ld.clone(),
             ar: ar.clone(),
