@@ -176,11 +176,10 @@ static void injectFault(StringRef Module) {
         pause();
     if (Kind == "heap") {
       // The allocator notices while it holds its lock, and aborts.
-      for (int Round = 0; Round < 1000; ++Round) {
-        constexpr size_t Size = 100000;
-        auto *Block = static_cast<char *>(malloc(Size));
-        memset(Block, 0xff, Size + 64);
-      }
+      // Volatile, so that the compiler does not notice first.
+      volatile size_t Size = 100000, Past = 64;
+      for (int Round = 0; Round < 1000; ++Round)
+        memset(malloc(Size), 0xff, Size + Past);
       abort();
     }
   }

@@ -80,7 +80,7 @@ impl Process {
         wire::send(self.socket.get_mut(), &Request::of(job), &bodies)?;
         while self.wait(cancelled)? {
             let Some((reply, bodies)) = wire::receive(&mut self.socket)? else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(ErrorKind::UnexpectedEof.into());
             };
             let mut bodies = bodies.into_iter();
             match reply {
