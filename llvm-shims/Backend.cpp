@@ -176,13 +176,10 @@ static void injectFault(StringRef Module) {
         pause();
     if (Kind == "heap") {
       // The allocator notices while it holds its lock, and aborts.
-      for (int Round = 0; Round < 1000; ++Round) {
-        constexpr size_t Size = 100000;
-        auto *Block = static_cast<char *>(malloc(Size));
-        // Volatile, or the compiler would see that this is wrong.
-        for (volatile char *At = Block; At != Block + Size + 64; ++At)
-          *At = char(0xff);
-      }
+      // Volatile, so that the compiler does not notice first.
+      volatile size_t Size = 100000, Past = 64;
+      for (int Round = 0; Round < 1000; ++Round)
+        memset(malloc(Size), 0xff, Size + Past);
       abort();
     }
   }

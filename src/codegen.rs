@@ -134,9 +134,15 @@ fn compile(
     let object = task
         .files()
         .try_for_each(|file| file.check_unchanged())
-        .and_then(|()| compiled.object.map_err(|failure| explain(task, failure)));
+        .and_then(|()| {
+            let ended = |object: Option<Vec<u8>>| {
+                let nothing = || Failure::Reported("it ended without an object".to_owned());
+                object.ok_or_else(nothing)
+            };
+            let object = compiled.object.and_then(ended);
+            object.map_err(|failure| explain(task, failure))
+        });
     let written = object.and_then(|object| {
-        let object = object.unwrap_or_default();
         attempt.keep(&object, &diagnostics, start.elapsed());
         let output = placed.job.output_path();
         let object = match &task.job.post {

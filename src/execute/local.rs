@@ -10,8 +10,9 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
-use super::{CompileJob, Compiled, Failure, STACK_SIZE, Shown, Watch};
+use super::{CompileJob, Compiled, Failure, SMALL_STACK_SIZE, STACK_SIZE, Shown, Watch};
 use crate::llvm::{self, Adopted, CompileInput};
 use crate::sys;
 
@@ -27,7 +28,10 @@ pub(super) enum Attempted {
 }
 
 /// A thread for compiles, seen from the worker that waits for it.
-pub(crate) struct Local(Arc<Exchange>);
+pub(crate) struct Local {
+    exchange: Arc<Exchange>,
+    thread: Option<JoinHandle<()>>,
+}
 
 /// Where worker and thread meet. One of the two always waits for the other.
 struct Exchange {
@@ -90,26 +94,34 @@ impl Local {
             state: Mutex::new(State::Idle),
             changed: Condvar::new(),
         });
-        let theirs = Arc::clone(&exchange);
-        std::thread::Builder::new()
-            .name("backend".to_owned())
-            .stack_size(STACK_SIZE)
-            .spawn(move || serve(&theirs))?;
+        let start = |stack_size| {
+            let theirs = Arc::clone(&exchange);
+            std::thread::Builder::new()
+                .name("backend".to_owned())
+                .stack_size(stack_size)
+                .spawn(move || serve(&theirs))
+        };
+        // Where address space is limited, what clang has must do.
+        let thread = start(STACK_SIZE).or_else(|_| start(SMALL_STACK_SIZE))?;
         lock(&ALL).push(Arc::clone(&exchange));
-        Ok(Some(Local(exchange)))
+        Ok(Some(Local {
+            exchange,
+            thread: Some(thread),
+        }))
     }
 
     pub(super) fn compile(&self, job: &Arc<CompileJob>, watch: &mut dyn Watch) -> Attempted {
         if llvm::has_crashed() {
             return Attempted::Unsafe;
         }
-        self.0.put(State::Job(Arc::clone(job)));
+        self.exchange.put(State::Job(Arc::clone(job)));
         enum News {
             Shown(Box<Shown>),
             Ended(Attempted),
         }
+        let mut panicked = None;
         loop {
-            let news = self.0.wait(|state| {
+            let news = self.exchange.wait(|state| {
                 match state {
                     State::Ended(Attempted::Crashed(_)) => {}
                     // What was made beside a crash may be wrong.
@@ -127,8 +139,17 @@ impl Local {
                 }
             });
             match news {
-                News::Shown(shown) => self.0.put(State::Answer(shown.to(watch))),
-                News::Ended(attempted) => return attempted,
+                News::Shown(shown) => {
+                    // The thread needs an answer, whatever happens here.
+                    let looked = std::panic::catch_unwind(AssertUnwindSafe(|| shown.to(watch)));
+                    let wanted = *looked.as_ref().unwrap_or(&true);
+                    panicked = looked.err().or(panicked);
+                    self.exchange.put(State::Answer(wanted));
+                }
+                News::Ended(attempted) => match panicked {
+                    Some(panic) => std::panic::resume_unwind(panic),
+                    None => return attempted,
+                },
             }
         }
     }
@@ -136,9 +157,14 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        lock(&ALL).retain(|other| !Arc::ptr_eq(other, &self.0));
-        // The thread ends by itself, if it ever can.
-        self.0.put(State::Closed);
+        lock(&ALL).retain(|other| !Arc::ptr_eq(other, &self.exchange));
+        self.exchange.put(State::Closed);
+        // As it ends it runs destructors of C++, which must not meet those of the
+        // end of the process. After a crash it may never end.
+        if let Some(thread) = self.thread.take().filter(|_| !llvm::has_crashed()) {
+            // Panics are caught where jobs run.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::flags::MappedFlags;
 /// LLVM recurses deeply on large functions. clang runs on the main thread's
 /// 8 MiB; address space that is not touched costs nothing.
 pub(crate) const STACK_SIZE: usize = 64 << 20;
+const SMALL_STACK_SIZE: usize = 8 << 20;
 
 /// Bytes that a compile reads, alive for as long as somebody holds them.
 pub(crate) trait Content: Send + Sync {
