@@ -18,6 +18,8 @@ use crate::sys::Mapping;
 pub(crate) struct InputFile {
     path: PathBuf,
     content: Content,
+    /// What is read instead of the content, see [`crate::llvm::repair_index`].
+    repaired: Option<Vec<u8>>,
     digest: OnceLock<Digest>,
 }
 
@@ -65,6 +67,7 @@ impl InputFile {
         Ok(InputFile {
             path: path.to_owned(),
             content: Content::Mapped(map, Stamp::of(&metadata)),
+            repaired: None,
             digest: OnceLock::new(),
         })
     }
@@ -73,6 +76,7 @@ impl InputFile {
         InputFile {
             path: path.to_owned(),
             content: Content::Memory(Arc::clone(bytes)),
+            repaired: None,
             digest: OnceLock::new(),
         }
     }
@@ -82,16 +86,21 @@ impl InputFile {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
+        self.repaired.as_deref().unwrap_or_else(|| self.found())
+    }
+
+    /// The bytes as they were found.
+    fn found(&self) -> &[u8] {
         match &self.content {
             Content::Mapped(map, _) => map.bytes(),
             Content::Memory(bytes) => bytes,
         }
     }
 
-    /// The hash of the content.
+    /// The hash of the content as it was found.
     pub(crate) fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
-            let digest = Digest::of(self.bytes());
+            let digest = Digest::of(self.found());
             self.rest();
             digest
         })
@@ -171,6 +180,16 @@ impl Inputs {
         add_missing(&mut self.0, paths, |path| {
             InputFile::open(path).map(Arc::new)
         });
+    }
+
+    /// Has the open file at `path`, which nobody else holds yet, read as what
+    /// `repair` makes of its bytes, if it makes anything of them.
+    pub(crate) fn repair(&mut self, path: &Path, repair: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
+        if let Some(Ok(file)) = self.0.get_mut(path)
+            && let Some(file) = Arc::get_mut(file)
+        {
+            file.repaired = repair(file.found());
+        }
     }
 
     /// The open file at `path`.

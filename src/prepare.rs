@@ -1,7 +1,7 @@
 //! Checks a plan against its files before any work starts, and finds out what
 //! each job reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,6 +68,7 @@ pub(crate) fn prepare(
     let jobs: Vec<&Job> = numbers.iter().map(|number| &plan.jobs[*number]).collect();
     inputs.open(jobs.iter().map(|job| job.module_path()));
     inputs.open(jobs.iter().filter_map(|job| job.index_path()));
+    repair_indexes(plan, &jobs, inputs);
     let indexes: Vec<Result<Index>> = jobs.par_iter().map(|job| read_index(job, inputs)).collect();
     inputs.open(jobs.iter().zip(&indexes).flat_map(|(job, index)| {
         let imports = index.as_ref().map_or(&[][..], |index| &index.imports);
@@ -123,6 +124,27 @@ pub(crate) fn duplicate_outputs(plan: &Plan) -> Vec<Error> {
         }
     }
     errors
+}
+
+/// Puts the paths of modules into the indexes of `jobs` where LLVM has spoilt them,
+/// which it does to those that are not ASCII.
+fn repair_indexes(plan: &Plan, jobs: &[&Job], inputs: &mut Inputs) {
+    let spoilt = || plan.jobs.iter().filter(|job| !job.module.is_ascii());
+    if spoilt().next().is_none() {
+        return;
+    }
+    inputs.open(spoilt().map(|job| job.module_path()));
+    let found = spoilt().filter_map(|job| {
+        let path = job.module_path();
+        let bytes = inputs.get(&path).ok()?.bytes();
+        let info = llvm::read_module_info(&job.module, bytes).ok()?;
+        Some((&*job.module, info.hash?))
+    });
+    let modules: BTreeSet<(&str, ModuleHash)> = found.collect();
+    let modules: Vec<_> = modules.into_iter().collect();
+    for path in jobs.iter().filter_map(|job| job.index_path()) {
+        inputs.repair(&path, |bytes| llvm::repair_index(bytes, &modules));
+    }
 }
 
 fn read_index(job: &Job, inputs: &Inputs) -> Result<Index> {

@@ -15,7 +15,7 @@ mod thin_link;
 pub(crate) use backend::{CompileFailure, CompileInput, Watch, compile};
 pub(crate) use bitcode::{
     ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, read_module_info,
-    write_thin_archive,
+    repair_index, write_thin_archive,
 };
 pub(crate) use init::{contain_crashes, options_of_host, seams_active, set_llvm_options, start};
 pub(crate) use invocation::Invocation;
