@@ -52,22 +52,21 @@ fn objects_are_those_of_modules_with_other_names() {
             succeed(&tree.clang_backend(name, "native.o", &["-O2"]));
             expected.push(tree.read("native.o"));
         }
-        tree.thin_link(&names);
-        let plan = serde_json::json!({
-            "flags": [CLANG, "-O2"],
-            "jobs": names.each_ref().map(|name| serde_json::json!({ "module": name })),
-        });
+        let plan = serde_json::json!({ "programs": [{
+            "name": "p", "directory": ".", "output": "linked", "flags": ["-O2"],
+            "inputs": names, "thin_link": ["-r"], "link": ["-r"],
+        }] });
         tree.write("plan.json", plan.to_string());
-        for _ in 0..2 {
+        for is_new in [true, false] {
             let output = tree.run(BACKLTO, &["run", "plan.json"]);
             assert!(output.status.success(), "{places:?}: {}", stderr(&output));
+            let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
+            assert_eq!(said.contains("  BE "), is_new, "{places:?}: {said}");
             for (name, expected) in names.iter().zip(&expected) {
-                let object = tree.read(&format!("{name}.native.o"));
-                assert!(object == *expected, "{name} of {places:?}");
+                let name = name.replace(".o", ".thinlto-native.o");
+                assert!(tree.read(&name) == *expected, "{name} of {places:?}");
             }
         }
-        let said = stderr(&tree.run(BACKLTO, &["run", "plan.json"]));
-        assert!(!said.contains("compiled"), "{places:?}: {said}");
     }
 }
 
