@@ -12,30 +12,35 @@
 using namespace llvm;
 using namespace backlto;
 
-BackltoStatus BackltoWriteThinArchive(const char *Path,
-                                      const char *const *Members, size_t Count,
-                                      BackltoSink ErrorOut, void *ErrorCtx) {
+static Error writeThinArchive(const char *Path, ArrayRef<const char *> Files) {
   BumpPtrAllocator Alloc;
   StringSaver Names(Alloc);
   std::vector<NewArchiveMember> New;
-  New.reserve(Count);
-  for (const char *File : ArrayRef(Members, Count)) {
+  New.reserve(Files.size());
+  for (const char *File : Files) {
     auto Member = NewArchiveMember::getFile(File, /*Deterministic=*/true);
     if (!Member)
-      return fail(Sink{ErrorOut, ErrorCtx},
-                  createStringError("cannot read archive member '" +
-                                    Twine(File) + "': " +
-                                    toString(Member.takeError())));
+      return createStringError("cannot read archive member '" + Twine(File) +
+                               "': " + toString(Member.takeError()));
     // A thin archive records paths relative to itself.
     auto Relative = computeArchiveRelativePath(Path, File);
     if (!Relative)
-      return fail(Sink{ErrorOut, ErrorCtx}, Relative.takeError());
+      return Relative.takeError();
     Member->MemberName = Names.save(*Relative);
     New.push_back(std::move(*Member));
   }
-  if (Error E = writeArchive(Path, New, SymtabWritingMode::NoSymtab,
-                             object::Archive::K_GNU, /*Deterministic=*/true,
-                             /*Thin=*/true))
-    return fail(Sink{ErrorOut, ErrorCtx}, std::move(E));
-  return BackltoStatusOk;
+  return writeArchive(Path, New, SymtabWritingMode::NoSymtab,
+                      object::Archive::K_GNU, /*Deterministic=*/true,
+                      /*Thin=*/true);
+}
+
+BackltoStatus BackltoWriteThinArchive(const char *Path,
+                                      const char *const *Members, size_t Count,
+                                      BackltoSink ErrorOut, void *ErrorCtx) {
+  Sink Out{ErrorOut, ErrorCtx};
+  return contained(Out, [&] {
+    if (Error E = writeThinArchive(Path, ArrayRef(Members, Count)))
+      return fail(Out, std::move(E));
+    return BackltoStatusOk;
+  });
 }

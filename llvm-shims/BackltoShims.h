@@ -150,6 +150,20 @@ bool BackltoIndexSkipsModule(const BackltoIndex *);
 uint64_t BackltoIndexInstructions(const BackltoIndex *);
 void BackltoIndexModules(const BackltoIndex *, BackltoModuleVisitor, void *);
 
+/// A module of a link: the path that the link has for it, and its hash.
+typedef struct {
+  BackltoSlice Path;
+  uint32_t Hash[5];
+} BackltoNamedModule;
+
+/// Puts right what LLVM has written into summary index `Index` for those of
+/// `Modules` that have a path which is not ASCII (Names.cpp). The whole index
+/// goes to `Repaired` in one call, if anything had to be.
+BackltoStatus BackltoRepairIndex(const BackltoBuffer *Index,
+                                 const BackltoNamedModule *Modules, size_t Count,
+                                 BackltoSink Repaired, void *RepairedCtx,
+                                 BackltoSink Error, void *ErrorCtx);
+
 /// What the stages after importing may read of summary index `Index`, the one
 /// of module `Module`, as bytes that are equal for indexes between which those
 /// stages see no difference (Remainder.cpp). An error, which goes to `Error`,

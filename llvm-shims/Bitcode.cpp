@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Internal.h"
+#include "KeptErrors.h"
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/Bitcode/LLVMBitCodes.h"
 #include "llvm/Bitstream/BitstreamReader.h"
@@ -18,7 +19,13 @@ using namespace llvm;
 using namespace backlto;
 
 void BackltoArchName(BackltoSlice Text, BackltoSink Out, void *Ctx) {
-  Triple::ArchType Arch = Triple(toRef(Text)).getArch();
+  // A triple that LLVM cannot read has no architecture, for which there is a name.
+  Sink Nobody{[](void *, const char *, size_t) {}, nullptr};
+  Triple::ArchType Arch = Triple::UnknownArch;
+  contained(Nobody, [&] {
+    Arch = Triple(toRef(Text)).getArch();
+    return BackltoStatusOk;
+  });
   if (Arch == Triple::thumb)
     Arch = Triple::arm;
   Sink{Out, Ctx}(Triple::getArchTypeName(Arch));
@@ -209,27 +216,38 @@ void BackltoIndexModules(const BackltoIndex *I, BackltoModuleVisitor Visit,
           Entry.second.data());
 }
 
-BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
-                                    BackltoSink Symbol, void *SymbolCtx,
-                                    BackltoSink ErrorOut, void *ErrorCtx) {
+static Error definedSymbols(MemoryBufferRef Buffer, const Sink &Each) {
   LLVMContext Context;
+  KeptErrors Errors(Context);
   Expected<std::unique_ptr<object::IRObjectFile>> File =
-      object::IRObjectFile::create(toRef(*Buffer), Context);
+      object::IRObjectFile::create(Buffer, Context);
   if (!File)
-    return fail(Sink{ErrorOut, ErrorCtx}, File.takeError());
-  Sink Each{Symbol, SymbolCtx};
+    return File.takeError();
+  if (Error E = Errors.take())
+    return E;
   std::string Name;
   for (const object::BasicSymbolRef &S : (*File)->symbols()) {
     auto Flags = S.getFlags();
     if (!Flags)
-      return fail(Sink{ErrorOut, ErrorCtx}, Flags.takeError());
+      return Flags.takeError();
     if (*Flags & object::BasicSymbolRef::SF_Undefined)
       continue;
     Name.clear();
     raw_string_ostream OS(Name);
     if (Error E = S.printName(OS))
-      return fail(Sink{ErrorOut, ErrorCtx}, std::move(E));
+      return E;
     Each(Name);
   }
-  return BackltoStatusOk;
+  return Error::success();
+}
+
+BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
+                                    BackltoSink Symbol, void *SymbolCtx,
+                                    BackltoSink ErrorOut, void *ErrorCtx) {
+  Sink Out{ErrorOut, ErrorCtx};
+  return contained(Out, [&] {
+    if (Error E = definedSymbols(toRef(*Buffer), Sink{Symbol, SymbolCtx}))
+      return fail(Out, std::move(E));
+    return BackltoStatusOk;
+  });
 }

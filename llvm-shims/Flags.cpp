@@ -143,8 +143,12 @@ BackltoInvocation *BackltoMapCommandLine(const char *const *Args, size_t Count,
                                          BackltoSlice ClangPath,
                                          BackltoSink Out, void *Ctx) {
   std::string Text;
-  auto Result = mapCommandLine(ArrayRef(Args, Count), toRef(Directory),
-                               toRef(ClangPath), Text);
+  std::unique_ptr<BackltoInvocation> Result;
+  contained(Sink{Out, Ctx}, [&] {
+    Result = mapCommandLine(ArrayRef(Args, Count), toRef(Directory),
+                            toRef(ClangPath), Text);
+    return BackltoStatusOk;
+  });
   if (!Text.empty())
     Sink{Out, Ctx}(Text);
   return Result.release();

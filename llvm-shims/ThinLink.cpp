@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Internal.h"
+#include "KeptErrors.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
@@ -215,6 +216,7 @@ BackltoStatus BackltoRunThinLink(const BackltoThinLink *Request,
 /// As `opt --thinlto-bc` does it; LLVM names no summary of an unnamed global.
 static Error writeThinLTO(const BackltoBuffer &Source, raw_ostream &OS) {
   LLVMContext Context;
+  KeptErrors Errors(Context);
   SMDiagnostic Diagnostic;
   // LLVM's parser of text wants a NUL at the end.
   auto Copy = MemoryBuffer::getMemBufferCopy(toRef(Source.Bytes), toRef(Source.Name));
@@ -246,7 +248,7 @@ static Error writeThinLTO(const BackltoBuffer &Source, raw_ostream &OS) {
   Passes.addPass(NameAnonGlobalPass());
   Passes.addPass(ThinLTOBitcodeWriterPass(OS, nullptr));
   Passes.run(*M, Modules);
-  return Error::success();
+  return Errors.take();
 }
 
 BackltoStatus BackltoWriteThinLTO(const BackltoBuffer *Source,

@@ -22,6 +22,8 @@ use crate::sys::Mapping;
 pub(crate) struct InputFile {
     path: PathBuf,
     content: Content,
+    /// What is read instead of the content, see [`InputFile::repair`].
+    repaired: OnceLock<Vec<u8>>,
     digest: OnceLock<Digest>,
     /// What told this version of the file from others; none for one in memory.
     stamp: Option<Mutex<Stamp>>,
@@ -104,6 +106,7 @@ impl InputFile {
         Ok(InputFile {
             path: path.to_owned(),
             content,
+            repaired: OnceLock::new(),
             digest,
             stamp: Some(Mutex::new(Stamp::of(&metadata)?)),
         })
@@ -113,6 +116,7 @@ impl InputFile {
         InputFile {
             path: path.to_owned(),
             content: Content::Memory(Arc::clone(bytes)),
+            repaired: OnceLock::new(),
             digest: OnceLock::new(),
             stamp: None,
         }
@@ -122,8 +126,26 @@ impl InputFile {
         &self.path
     }
 
-    /// The content of the file.
+    /// The content of the file, as it is to be read.
     pub(crate) fn bytes(&self) -> &[u8] {
+        match self.repaired.get() {
+            Some(repaired) => repaired,
+            None => self.found(),
+        }
+    }
+
+    /// Has the file read as what `repair` makes of its bytes, if it makes anything of
+    /// them. Its digest stays that of the bytes on disk.
+    pub(crate) fn repair(&self, repair: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
+        if self.repaired.get().is_none()
+            && let Some(repaired) = repair(self.found())
+        {
+            let _ = self.repaired.set(repaired);
+        }
+    }
+
+    /// The bytes as they were found.
+    fn found(&self) -> &[u8] {
         match &self.content {
             Content::Mapped(map) => map.bytes(),
             Content::Memory(bytes) => bytes,
@@ -134,7 +156,7 @@ impl InputFile {
     /// The hash of the content.
     pub(crate) fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
-            let digest = Digest::of(self.bytes());
+            let digest = Digest::of(self.found());
             self.release_memory();
             digest
         })

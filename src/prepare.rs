@@ -1,7 +1,7 @@
 //! Checks a plan against its files before any work starts, and finds out what
 //! each job reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,6 +68,7 @@ pub(crate) fn prepare(
     files: &Files,
 ) -> std::result::Result<Vec<Task>, Errors> {
     let jobs: Vec<&Job> = numbers.iter().map(|number| &plan.jobs[*number]).collect();
+    repair_indexes(plan, &jobs, files);
     let indexes: Vec<Result<Index>> = jobs.par_iter().map(|job| read_index(job, files)).collect();
     let modules = Modules::read(&jobs, &indexes, files);
 
@@ -115,6 +116,32 @@ pub(crate) fn duplicate_outputs(plan: &Plan) -> Option<Errors> {
         }
     }
     Errors::of(errors)
+}
+
+/// Puts the paths of modules into the indexes of `jobs` where LLVM has spoilt them,
+/// which it does to those that are not ASCII.
+fn repair_indexes(plan: &Plan, jobs: &[&Job], files: &Files) {
+    let spoilt: Vec<&Job> = plan
+        .jobs
+        .iter()
+        .filter(|job| !job.module.is_ascii())
+        .collect();
+    if spoilt.is_empty() {
+        return;
+    }
+    let found = spoilt.par_iter().filter_map(|job| {
+        let file = files.get(&job.module_path()).ok()?;
+        let info = llvm::read_module_info(&job.module, file.bytes()).ok()?;
+        Some((&*job.module, info.hash?))
+    });
+    let modules: BTreeSet<(&str, ModuleHash)> = found.collect();
+    let modules: Vec<_> = modules.into_iter().collect();
+    jobs.par_iter().for_each(|job| {
+        let index = job.index_path().and_then(|path| files.get(&path).ok());
+        if let Some(index) = index {
+            index.repair(|bytes| llvm::repair_index(bytes, &modules));
+        }
+    });
 }
 
 fn read_index(job: &Job, files: &Files) -> Result<Index> {

@@ -127,6 +127,35 @@ impl SummaryIndex {
     }
 }
 
+/// Summary index `index` with the paths of `modules` as they are, where LLVM has
+/// spoilt those that are not ASCII; `None` if nothing is to be repaired.
+pub(crate) fn repair_index(index: &[u8], modules: &[(&str, ModuleHash)]) -> Option<Vec<u8>> {
+    let buffer = Buffer::new("index", index);
+    let modules: Vec<ffi::NamedModule> = modules
+        .iter()
+        .map(|(path, hash)| ffi::NamedModule {
+            path: ffi::Slice::new(path.as_bytes()),
+            hash: *hash,
+        })
+        .collect();
+    let mut repaired = Collector::default();
+    let mut error = Collector::default();
+    // SAFETY: all pointers are to locals that outlive the call.
+    let status = unsafe {
+        ffi::BackltoRepairIndex(
+            &raw const buffer,
+            modules.as_ptr(),
+            modules.len(),
+            collect,
+            repaired.context(),
+            collect,
+            error.context(),
+        )
+    };
+    let repaired = repaired.into_bytes();
+    (status == RawStatus::OK && !repaired.is_empty()).then_some(repaired)
+}
+
 impl Drop for SummaryIndex {
     fn drop(&mut self) {
         // SAFETY: made by BackltoReadIndex and freed only here.

@@ -74,6 +74,12 @@ pub(super) struct ModuleInfo {
 }
 
 #[repr(C)]
+pub(super) struct NamedModule {
+    pub(super) path: Slice,
+    pub(super) hash: [u32; 5],
+}
+
+#[repr(C)]
 pub(super) struct CompileRequest {
     pub(super) invocation: *const Invocation,
     pub(super) context: LLVMContextRef,
@@ -161,6 +167,15 @@ unsafe extern "C" {
     pub(super) fn BackltoIndexSkipsModule(index: *const Index) -> bool;
     pub(super) fn BackltoIndexInstructions(index: *const Index) -> u64;
     pub(super) fn BackltoIndexModules(index: *const Index, visit: ModuleVisitor, ctx: *mut c_void);
+    pub(super) fn BackltoRepairIndex(
+        index: *const Buffer,
+        modules: *const NamedModule,
+        count: usize,
+        repaired: Sink,
+        repaired_ctx: *mut c_void,
+        error: Sink,
+        error_ctx: *mut c_void,
+    ) -> RawStatus;
     pub(super) fn BackltoIndexRemainder(
         index: *const Buffer,
         module: Slice,

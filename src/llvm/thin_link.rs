@@ -75,3 +75,19 @@ pub(crate) fn write_thin_lto(name: &str, source: &[u8]) -> Result<Vec<u8>, Strin
         _ => Err(error.into_text()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LLVM alone would end the process.
+    #[test]
+    fn module_assembly_that_does_not_parse_is_an_error() {
+        crate::llvm::start().unwrap();
+        let text = "target triple = \"x86_64-unknown-linux-gnu\"\nmodule asm \"bogus !!\"\n";
+        let reason = write_thin_lto("m.ll", text.as_bytes()).unwrap_err();
+        assert!(reason.contains("invalid instruction mnemonic"), "{reason}");
+        let reason = super::super::defined_symbols("m.ll", text.as_bytes()).unwrap_err();
+        assert!(!reason.is_empty());
+    }
+}
