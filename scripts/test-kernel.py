@@ -120,6 +120,7 @@ class Kbuild:
         said = [line for line in done.stderr.splitlines() if not line.startswith("ld.lld")]
         equal(said, [line for tree in trees for line in tree.messages()],
               f"{names}: the messages differ from clang's")
+        say(f"{names}: so are all {len(said)} lines of messages")
 
     def one_fails(self, broken, other):
         """An empty module in BROKEN does not keep OTHER from being finished."""
@@ -162,7 +163,7 @@ class Compared:
         equal(oracle.archived(self.obj, "vmlinux.a"), oracle.members(self.obj, self.obj),
               f"vmlinux.a of {self.name} has other members than builtin.order says")
         equal_files(self.obj / "vmlinux.o", self.out / "vmlinux.o")
-        say(f"{self.name}: {len(self.names)} objects, their messages and vmlinux.o are clang's")
+        say(f"{self.name}: {len(self.names)} objects and vmlinux.o are clang's")
 
     def reference(self):
         """Has clang compile and link, unless it has done so from the same indexes."""
