@@ -120,7 +120,7 @@ class Kbuild:
         said = [line for line in done.stderr.splitlines() if not line.startswith("ld.lld")]
         equal(said, [line for tree in trees for line in tree.messages()],
               f"{names}: the messages differ from clang's")
-        say(f"{names}: so are all {len(said)} lines of messages")
+        say(f"{names}: {len(said)} lines of messages, as clang's")
 
     def one_fails(self, broken, other):
         """An empty module in BROKEN does not keep OTHER from being finished."""
