@@ -73,8 +73,9 @@ class Kbuild:
 
     def prepared(self, tree):
         obj = self.work / f"kbuild-{tree.file_name()}"
-        say(f"{tree.name}: front end")
+        start = time.monotonic()
         build = kernel.with_front_end(tree, self.work, obj)
+        say(f"{tree.name}: front end in {time.monotonic() - start:.0f} s")
         # What comes now leaves more in the tree than the front end.
         remove(obj / kernel.STAMP)
         return build
