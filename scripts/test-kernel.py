@@ -108,7 +108,7 @@ class Kbuild:
         say(f"{names}: stages 2 to 4 in {time.monotonic() - start:.0f} s")
         if len(trees) > 1:
             for tree in trees:
-                require(re.search(rf"^  {tree.arch.target}: \d+ objects", done.stdout, re.M),
+                require(re.search(rf"^  {tree.arch.make}: \d+ objects", done.stdout, re.M),
                         f"the summary has no line for {tree.name}")
         for tree in trees:
             tree.compare()
