@@ -73,8 +73,9 @@ class Kbuild:
 
     def prepared(self, tree):
         obj = self.work / f"kbuild-{tree.file_name()}"
-        say(f"{tree.name}: front end")
+        start = time.monotonic()
         build = kernel.with_front_end(tree, self.work, obj)
+        say(f"{tree.name}: front end in {time.monotonic() - start:.0f} s")
         # What comes now leaves more in the tree than the front end.
         remove(obj / kernel.STAMP)
         return build
@@ -107,7 +108,7 @@ class Kbuild:
         say(f"{names}: stages 2 to 4 in {time.monotonic() - start:.0f} s")
         if len(trees) > 1:
             for tree in trees:
-                require(re.search(rf"^  {tree.arch.target}: \d+ objects", done.stdout, re.M),
+                require(re.search(rf"^  {tree.arch.make}: \d+ objects", done.stdout, re.M),
                         f"the summary has no line for {tree.name}")
         for tree in trees:
             tree.compare()
@@ -120,6 +121,7 @@ class Kbuild:
         said = [line for line in done.stderr.splitlines() if not line.startswith("ld.lld")]
         equal(said, [line for tree in trees for line in tree.messages()],
               f"{names}: the messages differ from clang's")
+        say(f"{names}: {len(said)} lines of messages, as clang's")
 
     def one_fails(self, broken, other):
         """An empty module in BROKEN does not keep OTHER from being finished."""
@@ -162,7 +164,7 @@ class Compared:
         equal(oracle.archived(self.obj, "vmlinux.a"), oracle.members(self.obj, self.obj),
               f"vmlinux.a of {self.name} has other members than builtin.order says")
         equal_files(self.obj / "vmlinux.o", self.out / "vmlinux.o")
-        say(f"{self.name}: {len(self.names)} objects, their messages and vmlinux.o are clang's")
+        say(f"{self.name}: {len(self.names)} objects and vmlinux.o are clang's")
 
     def reference(self):
         """Has clang compile and link, unless it has done so from the same indexes."""

@@ -44,9 +44,15 @@ def output(command, **options):
 def logged(command, log, what, error=Unable, **options):
     """Runs COMMAND with all its output in the file LOG; where it fails, ERROR says
     that WHAT failed, with the log's last lines."""
-    with open(log, "wb") as file:
-        status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file,
-                                stderr=subprocess.STDOUT, check=False, **options).returncode
+    with (open(log, "wb") as file,
+          subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file,
+                           stderr=subprocess.STDOUT, **options) as process):
+        try:
+            status = process.wait()
+        except BaseException:
+            # Not killed: make then ends what it has started.
+            process.terminate()
+            raise
     if status:
         raise error(f"{last_lines(log)}{what} failed; the whole log is {log}")
 
