@@ -5,14 +5,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::compile::{Failure, Watch};
 use crate::digest::Digest;
 use crate::emit;
 use crate::error::{Error, Kind, Result};
-use crate::execute::{CompileJob, Executor, Failure, Input, Watch};
+use crate::execute::{CompileJob, Executor, Input};
 use crate::files::InputFile;
 use crate::incremental::attempt::{Attempt, Found};
+use crate::origin::Origin;
 use crate::prepare::Task;
-use crate::report::{JobReport, Origin};
+use crate::report::JobReport;
 
 /// Has `executor` compile `task` and writes its object, unless the cache has it.
 pub(crate) fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {

@@ -40,6 +40,7 @@
 pub mod bitcode;
 pub mod cache;
 mod codegen;
+mod compile;
 pub mod dependency;
 pub mod digest;
 pub mod embed;
@@ -52,6 +53,7 @@ mod flags;
 pub mod identity;
 pub mod incremental;
 mod llvm;
+mod origin;
 mod plan;
 mod prepare;
 mod report;
@@ -81,8 +83,9 @@ use files::Files;
 use incremental::Verdict;
 use incremental::record::Record;
 pub use llvm::BUILT_VERSION;
+pub use origin::Origin;
 pub use plan::{CompilerCommand, Job, Plan};
-pub use report::{JobReport, Origin};
+pub use report::JobReport;
 use schedule::Event;
 
 /// Says how an [`Engine`] runs plans.

@@ -5,9 +5,10 @@ use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use crate::compile::{Compiled, Failure, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::execute::wire::{self, Request};
-use crate::execute::{Compiled, Failure, STACK_SIZE, Shown, Watch};
+use crate::execute::{STACK_SIZE, Shown};
 use crate::llvm::{self, Adopted, CompileInput, Invocation};
 use crate::sys;
 

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::wire::{self, End, Reply, Request};
-use super::{CompileJob, Compiled, Failure, Input, Shown, Watch};
+use super::{CompileJob, Input, Shown};
+use crate::compile::{Compiled, Failure, Watch};
 
 /// How often somebody who waits for a process looks whether it is still wanted.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::local::Attempted;
-use super::{Children, CompileJob, Compiled, Executor, Failure, Local, Watch};
+use super::{Children, CompileJob, Executor, Local};
+use crate::compile::{Compiled, Failure, Watch};
 
 /// Compiles in this process as long as that is sound, and in worker processes
 /// from there on: once LLVM has crashed here, and for jobs that need other

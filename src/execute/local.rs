@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::{CompileJob, Compiled, Failure, SMALL_STACK_SIZE, STACK_SIZE, Shown, Watch};
+use super::{CompileJob, Input, SMALL_STACK_SIZE, STACK_SIZE, Shown};
+use crate::compile::{Compiled, Failure, Watch};
 use crate::llvm::{self, Adopted, CompileInput};
 use crate::sys;
 
@@ -227,10 +228,22 @@ fn attempt(job: &CompileJob, own_directory: bool, exchange: &Exchange) -> Attemp
         wants_bitcode: job.wants_bitcode,
     };
     Attempted::Done(Box::new(llvm::compile(
-        &CompileInput::of(job),
+        &input_of(job),
         &mut relay,
         &|failure, _| say_crash(exchange, failure),
     )))
+}
+
+/// What `job` reads, for LLVM.
+fn input_of(job: &CompileJob) -> CompileInput<'_> {
+    CompileInput {
+        invocation: &job.flags.invocation,
+        module: job.module.parts(),
+        index: job.index.as_ref().map(Input::parts),
+        imports: job.imports.iter().map(Input::parts).collect(),
+        output: &job.output,
+        time_trace: job.time_trace,
+    }
 }
 
 /// Tells everybody of a crash. Nothing here allocates: this thread may hold the

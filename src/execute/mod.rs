@@ -11,14 +11,12 @@ pub(crate) mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 pub(crate) use child::Children;
 pub(crate) use dispatch::Dispatch;
 pub(crate) use local::Local;
 
+use crate::compile::{Compiled, Watch};
 use crate::files::InputFile;
 use crate::flags::MappedFlags;
 
@@ -70,18 +68,6 @@ pub(crate) struct CompileJob {
     pub(crate) wants_bitcode: bool,
 }
 
-/// Looks at a compile once its module has everything that it imports.
-pub(crate) trait Watch {
-    /// Whether [`Watch::imported`] has a use for the bitcode.
-    fn wants_bitcode(&self) -> bool;
-    /// A text of assembly in the module.
-    fn assembly(&mut self, text: &[u8]);
-    /// What the optimiser is about to get, as bitcode; `None` when the module
-    /// and the flags do not decide alone what comes of it. False when the
-    /// object is not needed. Called once in a compile, after all assembly.
-    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool;
-}
-
 /// What a [`Watch`] is shown, on its way between threads or processes.
 pub(crate) struct Shown {
     pub(crate) assembly: Vec<Vec<u8>>,
@@ -95,67 +81,6 @@ impl Shown {
             watch.assembly(text);
         }
         watch.imported(self.bitcode.as_deref())
-    }
-}
-
-/// How one compile ended.
-pub(crate) struct Compiled {
-    /// The object, or why there is none; `Ok(None)` when [`Watch::imported`] did
-    /// not want it.
-    pub(crate) object: Result<Option<Vec<u8>>, Failure>,
-    /// Everything clang would have printed.
-    pub(crate) diagnostics: String,
-    /// What the user should know of where the job ran. It is said of this run
-    /// alone, not of the object.
-    pub(crate) warning: Option<String>,
-    /// CPU time of import, optimiser and code generation.
-    pub(crate) backend_cpu: Duration,
-    /// LLVM's time trace, a JSON text, if one was asked for.
-    pub(crate) time_trace: Option<String>,
-}
-
-impl From<Failure> for Compiled {
-    fn from(failure: Failure) -> Compiled {
-        Compiled {
-            object: Err(failure),
-            diagnostics: String::new(),
-            warning: None,
-            backend_cpu: Duration::ZERO,
-            time_trace: None,
-        }
-    }
-}
-
-/// Why a compile gave no object.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Failure {
-    /// clang's messages say it, or the text does when it is not empty.
-    Reported(String),
-    /// LLVM called `report_fatal_error`.
-    Fatal(String),
-    /// LLVM crashed on this signal.
-    Crash(i32),
-    /// The process that compiled it ended, in this way.
-    Lost(String),
-    /// LLVM does not accept the `-mllvm` options, in its own words.
-    Options(String),
-    /// The job's directory cannot be entered.
-    Directory(String),
-    /// Another job has crashed this process, and there is no other to go to.
-    Unsafe,
-    /// Another set of `-mllvm` options is in force for good, and there is no
-    /// other process to go to.
-    OtherOptions,
-    /// The caller has asked to stop.
-    Cancelled,
-    /// No worker process can be started.
-    NoProcess(String),
-}
-
-impl Failure {
-    /// Whether LLVM was left in the middle of something.
-    pub(crate) fn is_crash(&self) -> bool {
-        matches!(self, Failure::Fatal(_) | Failure::Crash(_))
     }
 }
 

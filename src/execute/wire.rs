@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{CompileJob, Compiled, Failure, Shown};
+use super::{CompileJob, Shown};
+use crate::compile::{Compiled, Failure};
 
 /// One compile. Bodies follow: the module, the index if there is one, and the
 /// imports.

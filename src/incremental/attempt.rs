@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::asm::{AsmFiles, Search};
 use super::record::ObjectRecord;
 use crate::cache::{Cache, Hit, Placement};
+use crate::compile::Watch;
 use crate::dependency::{self, Dependency, Part};
 use crate::digest::Digest;
-use crate::execute::Watch;
 use crate::flag_key::FlagsKey;
 use crate::identity;
 use crate::llvm;
+use crate::origin::Origin;
 use crate::plan::CompilerCommand;
 use crate::prepare::Task;
-use crate::report::Origin;
 
 /// What the cache holds under a key: an object, and what clang said of it.
 #[derive(Clone, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::dependency::Dependency;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::origin::Origin;
 use crate::plan::Job;
-use crate::report::Origin;
 
 /// What is known of an object.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use super::ffi;
 use super::ffi::{Buffer, RawStatus, Slice};
 use super::invocation::Invocation;
 use super::sink::{Collector, collect};
-use crate::execute::{CompileJob, Compiled, Failure, Input, Watch};
+use crate::compile::{Compiled, Failure, Watch};
 
 /// What one compile reads.
 pub(crate) struct CompileInput<'a> {
@@ -25,20 +25,6 @@ pub(crate) struct CompileInput<'a> {
     pub(crate) output: &'a str,
     /// Whether LLVM is to keep a time trace.
     pub(crate) time_trace: bool,
-}
-
-impl<'a> CompileInput<'a> {
-    /// What `job` reads.
-    pub(crate) fn of(job: &'a CompileJob) -> CompileInput<'a> {
-        CompileInput {
-            invocation: &job.flags.invocation,
-            module: job.module.parts(),
-            index: job.index.as_ref().map(Input::parts),
-            imports: job.imports.iter().map(Input::parts).collect(),
-            output: &job.output,
-            time_trace: job.time_trace,
-        }
-    }
 }
 
 /// A watcher for C++, which no panic may reach.
