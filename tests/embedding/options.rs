@@ -123,6 +123,8 @@ fn options_mean_what_clangs_flags_mean() {
         };
         plan.jobs[0].directory = tree.path().to_owned();
         if !options.llvm.is_empty() {
+            let given = ["-mllvm", &options.llvm[0]];
+            assert!(flags.windows(2).any(|pair| pair == given), "{flags:?}");
             // Jobs before it had other options of LLVM, and there is no other
             // process for it.
             let engine = Engine::new(&one_worker()).expect("an engine");
