@@ -43,7 +43,7 @@ enum Content {
 /// Files of this many bytes and more are mapped, smaller ones read: making and
 /// taking down a mapping costs more than copying them, and a process may have only
 /// some 65,000 mappings (`vm.max_map_count`).
-const MAPPED_FROM: u64 = 32 << 10;
+const MAPPED_FROM: usize = 32 << 10;
 
 /// What tells one version of a file from another.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,10 +96,10 @@ impl InputFile {
             })?;
             let _ = digest.set(hash);
             Content::Hashed
-        } else if metadata.len() >= MAPPED_FROM {
+        } else if metadata.len() >= MAPPED_FROM as u64 {
             Content::Mapped(Mapping::new(&file)?)
         } else {
-            let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+            let mut bytes = Vec::with_capacity(MAPPED_FROM);
             file.read_to_end(&mut bytes)?;
             Content::Memory(bytes.into())
         };
@@ -348,7 +348,7 @@ mod tests {
     fn bytes_can_be_had_of_what_was_only_hashed() {
         let tree = tempfile::tempdir().unwrap();
         let files = Files::default();
-        for size in [0, 1, MAPPED_FROM as usize - 1, MAPPED_FROM as usize] {
+        for size in [0, 1, MAPPED_FROM - 1, MAPPED_FROM] {
             let path = tree.path().join(size.to_string());
             std::fs::write(&path, vec![b'x'; size]).unwrap();
             let digest = files.digest(&path).unwrap();
@@ -374,7 +374,7 @@ mod tests {
     fn a_time_that_was_put_back_is_no_change() {
         let tree = tempfile::tempdir().unwrap();
         let path = tree.path().join("x");
-        std::fs::write(&path, vec![b'x'; MAPPED_FROM as usize]).unwrap();
+        std::fs::write(&path, vec![b'x'; MAPPED_FROM]).unwrap();
         let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
         let file = File::options().append(true).open(&path).unwrap();
         file.set_modified(old).unwrap();

@@ -37,7 +37,7 @@ pub(crate) fn run(object: &Path) -> Outcome {
     })?;
     let shown = name.strip_prefix(&base).unwrap_or(&name);
     let job = job_of(&base, shown)?;
-    let text = describe(shown, &known, job.as_ref());
+    let text = describe(shown, known, job.as_ref());
     // Nobody is left to tell when standard output is gone.
     let _ = write!(std::io::stdout(), "{text}");
     Ok(())
