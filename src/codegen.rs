@@ -19,9 +19,9 @@ use crate::report::JobReport;
 /// Has `executor` compile `task` and writes its object, unless the cache has it.
 pub(crate) fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
     let start = Instant::now();
-    let mut report = match Aside::of(task) {
+    let mut report = match ScratchObject::of(task) {
         Ok(None) => run_to(task, task, executor),
-        Ok(Some(aside)) => run_to(task, &aside.task, executor),
+        Ok(Some(scratch)) => run_to(task, &scratch.task, executor),
         Err(e) => JobReport::not_run(e),
     };
     report.duration = start.elapsed();
@@ -34,13 +34,13 @@ pub(crate) fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
 
 /// A place on disk for an object that is to end up in memory, for the cache and
 /// for a program that finishes it.
-struct Aside {
+struct ScratchObject {
     task: Task,
     _directory: tempfile::TempDir,
 }
 
-impl Aside {
-    fn of(task: &Task) -> Result<Option<Aside>> {
+impl ScratchObject {
+    fn of(task: &Task) -> Result<Option<ScratchObject>> {
         if !task.in_memory || (task.cache.is_none() && task.job.post.is_none()) {
             return Ok(None);
         }
@@ -51,7 +51,7 @@ impl Aside {
         task.job.output = directory.path().join("object").display().to_string();
         // It is read once.
         task.transient = true;
-        Ok(Some(Aside {
+        Ok(Some(ScratchObject {
             task,
             _directory: directory,
         }))

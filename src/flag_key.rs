@@ -52,13 +52,19 @@ const IRRELEVANT_JOINED: [&str; 3] = [
     "-fthinlto-index=",
 ];
 
-/// cc1 options that have more written than an object, or less than all that was
-/// asked for printed when the object is not compiled.
-const MORE_OUTPUT: [&str; 12] = [
+/// cc1 options, by how they start, that have more written than an object, or less
+/// than all that was asked for printed when the object is not compiled.
+const MORE_OUTPUT: [&str; 19] = [
     "-split-dwarf-output",
     "-split-dwarf-file",
     "-opt-record-file",
     "-stack-usage-file",
+    "-serialize-diagnostic-file",
+    "-diagnostic-log-file",
+    "-header-include-file",
+    "-dependency-file",
+    "-coverage-",
+    "-save-temps",
     "-ftime-trace",
     "-ftime-report",
     "-print-stats",
@@ -67,12 +73,27 @@ const MORE_OUTPUT: [&str; 12] = [
     "-gsplit-dwarf",
     "-print-pipeline-passes",
     "-fdump-",
+    "-mdebug-pass",
 ];
 
-/// Words in LLVM's own options that write files or print more than diagnostics.
-const MORE_OUTPUT_OF_LLVM: [&str; 10] = [
-    "output", "print", "dump", "dot-", "-view", "stats", "time-", "debug", "trace", "remarks",
+/// Words in the names of LLVM's own options that write files, print more than
+/// diagnostics, or count what a whole process compiles (bisection, debug counters).
+const MORE_OUTPUT_OF_LLVM: [&str; 14] = [
+    "output", "print", "dump", "dot", "view", "stats", "time", "trace", "remarks", "bisect",
+    "counter", "counters", "save", "file",
 ];
+
+/// Whether the LLVM option `option` does more than steer code.
+fn does_more_than_code(option: &str) -> bool {
+    let name = option.trim_start_matches('-');
+    let name = name.split('=').next().unwrap_or(name);
+    // `debug`, `debug-only`, `debug-pass`, `debugify-…`; what has the word elsewhere is
+    // about debug information.
+    name.starts_with("debug")
+        || name
+            .split('-')
+            .any(|word| MORE_OUTPUT_OF_LLVM.contains(&word))
+}
 
 /// What the cc1 command line `args`, run in `directory`, means for an object.
 /// `None` when it asks for more than an object: such jobs always run. The last
@@ -97,7 +118,7 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
             args.next();
         } else if arg == "-mllvm" {
             let option = args.next()?;
-            if MORE_OUTPUT_OF_LLVM.iter().any(|word| option.contains(word)) {
+            if does_more_than_code(option) {
                 return None;
             }
             hasher.field("llvm", option.as_bytes());
@@ -227,9 +248,20 @@ mod tests {
         for args in [
             &["-split-dwarf-output", "x.dwo"][..],
             &["-mllvm", "-print-after-all"],
+            &["-mllvm", "--opt-bisect-limit=3"],
+            &["-mllvm", "-debug-counter=x"],
+            &["-mllvm", "-info-output-file=x"],
+            &["-serialize-diagnostic-file", "x"],
             &["-ftime-trace=x"],
         ] {
             assert!(key(args, here).is_none(), "{args:?}");
+        }
+        for option in [
+            "-disable-auto-upgrade-debug-info",
+            "-import-instr-limit=5",
+            "-x=print",
+        ] {
+            assert!(key(&["-mllvm", option], here).is_some(), "{option}");
         }
     }
 }

@@ -159,7 +159,7 @@ fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
 
 /// Maps `args` with `directory` for the working directory. clang's driver asks
 /// the system itself for some of the files that flags name, such as profiles.
-fn map_inside(args: &[String], directory: &Path) -> (Option<Invocation>, String) {
+pub(crate) fn map_inside(args: &[String], directory: &Path) -> (Option<Invocation>, String) {
     match std::env::current_dir() {
         Ok(here) if here == directory => Invocation::map(args, directory),
         _ => sys::in_directory(directory, || Invocation::map(args, directory)),

@@ -287,7 +287,7 @@ impl Engine {
     /// hold now, which `files` opens once; the others are added to `record`.
     ///
     /// # Errors
-    /// Those of [`Engine::run`].
+    /// When [`Engine::run`] would fail.
     pub fn run_recorded(
         &self,
         plan: &Plan,

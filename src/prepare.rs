@@ -100,10 +100,19 @@ pub(crate) fn prepare(
 
 /// An error for each pair of jobs that would write one object.
 pub(crate) fn duplicate_outputs(plan: &Plan) -> Option<Errors> {
+    // One file has several spellings: `x.o`, `./x.o`, by way of a link.
+    let mut directories: HashMap<PathBuf, PathBuf> = HashMap::new();
+    let mut place = |path: PathBuf| match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => directories
+            .entry(directory.to_owned())
+            .or_insert_with(|| directory.canonicalize().unwrap_or(directory.to_owned()))
+            .join(name),
+        _ => path,
+    };
     let mut writers: HashMap<PathBuf, &Job> = HashMap::new();
     let mut errors = Vec::new();
     for job in &plan.jobs {
-        if let Some(other) = writers.insert(job.output_path(), job) {
+        if let Some(other) = writers.insert(place(job.output_path()), job) {
             errors.push(Error::new(
                 Kind::Plan,
                 format!(

@@ -9,6 +9,7 @@ use crate::compile::{Compiled, Failure, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::execute::wire::{self, Request};
 use crate::execute::{STACK_SIZE, Shown};
+use crate::flags;
 use crate::llvm::{self, Adopted, CompileInput, Invocation};
 use crate::sys;
 
@@ -67,7 +68,7 @@ fn serve_jobs(mut socket: BufReader<UnixStream>) -> io::Result<()> {
 }
 
 fn map(request: &Request) -> std::result::Result<Invocation, Failure> {
-    let (invocation, messages) = Invocation::map(&request.args, &request.mapped_in());
+    let (invocation, messages) = flags::map_inside(&request.args, &request.mapped_in());
     // The other process has mapped it before.
     invocation.ok_or(Failure::Reported(messages))
 }

@@ -35,13 +35,13 @@ fn differing_files(one: &Effect, other: &Effect) -> Vec<String> {
     names
 }
 
-/// The same for the backend compile of `module` (without `.o`) with `flags`.
+/// Compares the backend compile of `module` (without `.o`) with `flags`.
 #[track_caller]
 fn same_backend(tree: &Tree, module: &str, flags: &[&str]) -> Effect {
     same_effect(tree, &Tree::backend_args(module, "native.o", flags))
 }
 
-/// The same, where clang must succeed.
+/// Compares a backend compile in which clang must succeed.
 #[track_caller]
 fn same_object(tree: &Tree, module: &str, flags: &[&str]) -> Effect {
     let effect = same_backend(tree, module, flags);

@@ -335,6 +335,29 @@ fn equal_names_in_different_directories_are_different_files() {
 /// clang derives these from the object's name, which is another in every job
 /// although the flags are shared.
 #[test]
+fn one_file_by_two_names_is_refused() {
+    let tree = Tree::demo(&["-O2"]);
+    std::os::unix::fs::symlink(".", tree.file("same")).expect("a link");
+    let flags = flags(&["-O2"]);
+    for other in ["./deck.native.o", "same/deck.native.o"] {
+        let plan = Plan {
+            jobs: vec![
+                job(&tree, "deck", "deck.native.o", &flags),
+                job(&tree, "sort", other, &flags),
+            ],
+            ..Plan::default()
+        };
+        let engine = Engine::new(&workers(1)).expect("an engine");
+        let errors = engine.run(&plan, &Silent).expect_err(other);
+        assert_eq!(
+            errors.first().kind(),
+            backlto::error::Kind::Plan,
+            "{errors}"
+        );
+    }
+}
+
+#[test]
 fn files_beside_the_objects_get_their_own_names() {
     let tree = Tree::demo(&["-O2", "-g", "-gsplit-dwarf"]);
     std::fs::create_dir(tree.file("sub")).expect("a directory");

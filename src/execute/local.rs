@@ -57,7 +57,7 @@ enum State {
     Closed,
 }
 
-/// Those of all pools: a crash concerns everybody.
+/// The exchanges of all pools: a crash concerns everybody.
 static ALL: Mutex<Vec<Arc<Exchange>>> = Mutex::new(Vec::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -106,7 +106,7 @@ impl Tree {
         self.compile_source(&format!("{name}.c"), text, flags);
     }
 
-    /// The same for a source of any language: `NAME.cpp` becomes `NAME.o`.
+    /// Runs the front end on a source of any language: `NAME.cpp` becomes `NAME.o`.
     pub fn compile_source(&self, source: &str, text: &str, flags: &[&str]) {
         self.write(source, text);
         let (name, _) = source.rsplit_once('.').expect("a source has a suffix");

@@ -262,7 +262,7 @@ pub fn assert_failed(what: &str, door: Door, output: &Output, name: &str, tree: 
     assert_eq!(tree.leftovers(), [""; 0], "{text}");
 }
 
-/// The same for input that is bad before any work starts: the outputs of all
+/// Checks what a door does with input that is bad before any work starts: the outputs of all
 /// modules are what they were.
 #[track_caller]
 pub fn assert_refused(what: &str, door: Door, output: &Output, name: &str, tree: &Tree) {

@@ -98,7 +98,7 @@ fn assembly_errors_show_their_line() {
     }
 }
 
-/// The same where the bad code is another module's, imported and inlined.
+/// The bad code is another module's here, imported and inlined.
 #[test]
 fn assembly_errors_of_imported_functions_are_the_same() {
     let tree = Tree::thin_linked(

@@ -469,7 +469,7 @@ fn explain_knows_what_was_never_built() {
     assert!(text.contains(" -Os "), "{text}");
     let import = text
         .lines()
-        .any(|line| line.starts_with("import     dir/a.o ("));
+        .any(|line| line.starts_with("import       dir/a.o ("));
     assert!(import, "{text}");
     for (object, needle) in [
         ("lib/memory.o", "nothing is known of"),

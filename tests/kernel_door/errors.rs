@@ -29,7 +29,7 @@ fn refused(needle: &str, spoil: impl Fn(&KernelTree)) {
     }
 }
 
-/// The same for what is found after the thin link: no native object, no archive.
+/// Checks an error that is found after the thin link: no native object, no archive.
 #[track_caller]
 fn refused_after_the_thin_link(needles: &[&str], spoil: impl Fn(&KernelTree)) {
     for kernel in KERNELS {

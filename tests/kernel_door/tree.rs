@@ -238,7 +238,7 @@ impl KernelTree {
         tree
     }
 
-    /// The same, with a change to the tree before its front end runs.
+    /// Makes the tree with a change to the tree before its front end runs.
     pub fn with(kernel: Kernel, change: impl Fn(&Tree)) -> KernelTree {
         let tree = KernelTree {
             tree: Tree::new(),
@@ -456,7 +456,7 @@ impl KernelTree {
         self.tree.run(BACKLTO, &[&["kbuild"], args].concat())
     }
 
-    /// The same; returns the new and changed files, which it takes away.
+    /// Runs the door, and returns the new and changed files, which it takes away.
     pub fn observe(&self, args: &[&str]) -> Effect {
         self.tree.observe(BACKLTO, &[&["kbuild"], args].concat())
     }

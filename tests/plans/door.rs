@@ -313,7 +313,7 @@ fn verbose_runs_print_commands_that_a_shell_can_run() {
     }
 }
 
-/// The same for `backlto cc`, with an argument that must be quoted.
+/// Checks the command that `-v` prints for `backlto cc`, with an argument that must be quoted.
 #[test]
 fn one_compile_prints_its_command_too() {
     let tree = Tree::demo(&["-O2"]);
