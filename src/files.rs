@@ -43,7 +43,7 @@ enum Content {
 /// Files of this many bytes and more are mapped, smaller ones read: making and
 /// taking down a mapping costs more than copying them, and a process may have only
 /// some 65,000 mappings (`vm.max_map_count`).
-const MAPPED_FROM: usize = 32 << 10;
+const MAPPED_FROM: usize = 16 << 10;
 
 /// What tells one version of a file from another.
 #[derive(Clone, Copy, PartialEq, Eq)]
