@@ -53,10 +53,12 @@ mod flags;
 pub mod identity;
 pub mod incremental;
 mod llvm;
+mod observer;
 mod origin;
 mod plan;
 mod prepare;
 mod report;
+mod run;
 mod schedule;
 mod sys;
 pub mod worker;
@@ -80,13 +82,13 @@ pub use embed::{
 #[doc(inline)]
 pub use error::{Error, Errors, Result};
 use files::Files;
-use incremental::Verdict;
 use incremental::record::Record;
 pub use llvm::BUILT_VERSION;
+pub use observer::{Observer, Silent};
 pub use origin::Origin;
 pub use plan::{CompilerCommand, Job, Plan};
 pub use report::JobReport;
-use schedule::Event;
+use run::Run;
 
 /// Says how an [`Engine`] runs plans.
 ///
@@ -146,46 +148,6 @@ impl Options {
             .unwrap_or(NonZeroUsize::MIN)
     }
 }
-
-/// Is told what happens, in the order in which it happens, by the thread that
-/// called [`Engine::run`]. Nothing is printed but by observers.
-///
-/// Jobs are numbered in the order of the plan, workers from 0.
-///
-/// ```
-/// use backlto::{Job, JobReport, Observer};
-///
-/// struct Progress;
-///
-/// impl Observer for Progress {
-///     fn finished(&self, _: usize, _: usize, job: &Job, report: &JobReport) {
-///         println!("{}: {}", job.output, report.origin);
-///     }
-/// }
-/// ```
-pub trait Observer {
-    /// Is told that job `number` was given to worker `worker`.
-    fn started(&self, number: usize, worker: usize, job: &Job) {
-        let _ = (number, worker, job);
-    }
-    /// Is told what the compiler has to say of job `number`. All messages of a job
-    /// come together, just before it is [`finished`](Observer::finished).
-    fn diagnostic(&self, number: usize, job: &Job, diagnostic: &Diagnostic) {
-        let _ = (number, job, diagnostic);
-    }
-    /// Is told that job `number` ended, well or not. One whose object was there
-    /// already has not been [`started`](Observer::started); nor has a cancelled
-    /// one.
-    fn finished(&self, number: usize, worker: usize, job: &Job, report: &JobReport) {
-        let _ = (number, worker, job, report);
-    }
-}
-
-/// Ignores all that an [`Observer`] is told.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Silent;
-
-impl Observer for Silent {}
 
 /// Compiles plans with its workers, several plans at a time if several threads ask.
 ///
@@ -310,55 +272,17 @@ impl Engine {
         let flags = flags::map(plan, files)?;
         let (verdicts, tasks) = self.readers.install(|| {
             let verdicts = incremental::compare(plan, &flags, record, files);
-            let stale: Vec<usize> = (0..verdicts.len())
-                .filter(|number| matches!(verdicts[*number], Verdict::Stale(_)))
-                .collect();
+            let stale = incremental::stale(&verdicts);
             prepare::prepare(plan, &stale, &flags, cache, files)
                 .map(|tasks| (verdicts, self.with_settings(tasks)))
         })?;
-        let mut reasons = Vec::with_capacity(plan.jobs.len());
-        let mut reports: Vec<Option<JobReport>> = Vec::with_capacity(plan.jobs.len());
-        for (number, verdict) in verdicts.into_iter().enumerate() {
-            let (report, why) = match verdict {
-                Verdict::UpToDate(known) => (Some(JobReport::up_to_date(*known)), Vec::new()),
-                Verdict::Stale(why) => (None, why),
-            };
-            if let Some(report) = &report {
-                observer.finished(number, 0, &plan.jobs[number], report);
-            }
-            reasons.push(why);
-            reports.push(report);
-        }
-        let (events, happened) = crossbeam::channel::unbounded();
+        let mut run = Run::begin(plan, verdicts, observer);
         files.take(tasks.iter().map(|task| task.job.output_path()));
-        let mut running = tasks.len();
+        let count = tasks.len();
+        let (events, happened) = crossbeam::channel::unbounded();
         self.pool.submit(tasks, &events, &self.cancelled);
-        while running > 0 {
-            match happened.recv() {
-                Ok(Event::Started { number, worker }) => {
-                    observer.started(number, worker, &plan.jobs[number]);
-                }
-                Ok(Event::Finished {
-                    number,
-                    worker,
-                    mut report,
-                }) => {
-                    report.why = std::mem::take(&mut reasons[number]);
-                    if let Some(known) = &mut report.known {
-                        known.why.clone_from(&report.why);
-                    }
-                    record.set_object(&plan.jobs[number], report.known.clone());
-                    for diagnostic in Diagnostic::all_of(&report.diagnostics) {
-                        observer.diagnostic(number, &plan.jobs[number], &diagnostic);
-                    }
-                    observer.finished(number, worker, &plan.jobs[number], &report);
-                    reports[number] = Some(*report);
-                    running -= 1;
-                }
-                Err(_) => unreachable!("this function holds a sender"),
-            }
-        }
-        Ok(reports.into_iter().flatten().collect())
+        run.follow(&happened, count, record);
+        Ok(run.into_reports())
     }
 
     /// Says why nothing is added to the cache, if nothing is.
@@ -375,7 +299,8 @@ impl Engine {
     }
 
     /// Ends all runs soon: jobs that have not started, and those in worker
-    /// processes, end with [`error::Kind::Cancelled`], now and in runs to come. Any thread may call it.
+    /// processes, end with [`error::Kind::Cancelled`], now and in runs to come. Any
+    /// thread may call it.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }

@@ -58,6 +58,12 @@ pub(crate) fn compare(
         .collect()
 }
 
+/// The numbers of the jobs that are to be built by `verdicts`.
+pub(crate) fn stale(verdicts: &[Verdict]) -> Vec<usize> {
+    let is_stale = |number: &usize| matches!(verdicts[*number], Verdict::Stale(_));
+    (0..verdicts.len()).filter(is_stale).collect()
+}
+
 /// Why `job` would be run, if all that is known of its object is `known`; nothing
 /// when it would not.
 ///
