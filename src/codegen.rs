@@ -92,7 +92,7 @@ fn from_cache(found: Found) -> JobReport {
 }
 
 /// What an executor needs of `task`.
-fn job_of(task: &Task, wants_bitcode: bool) -> CompileJob {
+fn job_of(task: &Task, wants_imported: bool) -> CompileJob {
     let input = |name: &str, file: &Arc<InputFile>| Input {
         name: name.to_owned(),
         content: file.clone(),
@@ -112,7 +112,7 @@ fn job_of(task: &Task, wants_bitcode: bool) -> CompileJob {
             .collect(),
         output: task.job.output.clone(),
         time_trace: task.time_trace,
-        wants_bitcode,
+        wants_imported,
     }
 }
 
@@ -123,7 +123,7 @@ fn compile(
     executor: &mut dyn Executor,
 ) -> JobReport {
     let start = Instant::now();
-    let job = Arc::new(job_of(task, attempt.wants_bitcode()));
+    let job = Arc::new(job_of(task, attempt.wants_imported()));
     let compiled = executor.compile(&job, attempt);
     // Others may still import from it, but most of it was for this job.
     task.module.release_memory();

@@ -4,16 +4,28 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
+
+/// What decides an object, beside the flags, once its module has everything that it
+/// imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Imported {
+    /// The digest of the module, as bitcode with the order of uses.
+    pub(crate) module: Digest,
+    /// The digest of what later stages can read of the summary index.
+    pub(crate) index: Digest,
+}
+
 /// Looks at a compile once its module has everything that it imports.
 pub(crate) trait Watch {
-    /// Whether [`Watch::imported`] has a use for the bitcode.
-    fn wants_bitcode(&self) -> bool;
+    /// Whether [`Watch::imported`] has a use for what decides the object.
+    fn wants_imported(&self) -> bool;
     /// A text of assembly in the module.
     fn assembly(&mut self, text: &[u8]);
-    /// What the optimiser is about to get, as bitcode; `None` when the module
-    /// and the flags do not decide alone what comes of it. False when the
+    /// What the optimiser is about to get; `None` when it cannot be told what
+    /// decides the object, or something has been said already. False when the
     /// object is not needed. Called once in a compile, after all assembly.
-    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool;
+    fn imported(&mut self, imported: Option<Imported>) -> bool;
 }
 
 /// How one compile ended.

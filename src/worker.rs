@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use crate::compile::{Compiled, Failure, Watch};
+use crate::compile::{Compiled, Failure, Imported, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::execute::wire::{self, Request};
 use crate::execute::{STACK_SIZE, Shown};
@@ -104,7 +104,7 @@ fn compile(
     let mut asker = Asker {
         socket,
         assembly: Vec::new(),
-        wants_bitcode: request.wants_bitcode,
+        wants_imported: request.wants_imported,
     };
     llvm::compile(&input, &mut asker, &|failure, diagnostics| {
         if let Ok(socket) = &last_words {
@@ -123,7 +123,7 @@ fn compile(
 struct Asker<'a> {
     socket: &'a mut BufReader<UnixStream>,
     assembly: Vec<Vec<u8>>,
-    wants_bitcode: bool,
+    wants_imported: bool,
 }
 
 impl Asker<'_> {
@@ -136,18 +136,18 @@ impl Asker<'_> {
 }
 
 impl Watch for Asker<'_> {
-    fn wants_bitcode(&self) -> bool {
-        self.wants_bitcode
+    fn wants_imported(&self) -> bool {
+        self.wants_imported
     }
 
     fn assembly(&mut self, text: &[u8]) {
         self.assembly.push(text.to_owned());
     }
 
-    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool {
+    fn imported(&mut self, imported: Option<Imported>) -> bool {
         let shown = Shown {
             assembly: std::mem::take(&mut self.assembly),
-            bitcode: bitcode.map(<[u8]>::to_owned),
+            imported,
         };
         // Without the other process, the object is not needed either.
         self.ask(&shown).unwrap_or(false)

@@ -85,10 +85,9 @@ impl Process {
             };
             let mut bodies = bodies.into_iter();
             match reply {
-                Reply::Shown { has_bitcode } => {
-                    let bitcode = if has_bitcode { bodies.next() } else { None };
+                Reply::Shown { imported } => {
                     let shown = Shown {
-                        bitcode,
+                        imported,
                         assembly: bodies.collect(),
                     };
                     let wanted = u8::from(shown.to(watch));

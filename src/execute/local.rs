@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{CompileJob, Input, SMALL_STACK_SIZE, STACK_SIZE, Shown};
-use crate::compile::{Compiled, Failure, Watch};
+use crate::compile::{Compiled, Failure, Imported, Watch};
 use crate::llvm::{self, Adopted, CompileInput};
 use crate::sys;
 
@@ -225,7 +225,7 @@ fn attempt(job: &CompileJob, own_directory: bool, exchange: &Exchange) -> Attemp
     let mut relay = Relay {
         exchange,
         assembly: Vec::new(),
-        wants_bitcode: job.wants_bitcode,
+        wants_imported: job.wants_imported,
     };
     Attempted::Done(Box::new(llvm::compile(
         &input_of(job),
@@ -270,22 +270,22 @@ fn say_crash(exchange: &Exchange, failure: Failure) {
 struct Relay<'a> {
     exchange: &'a Exchange,
     assembly: Vec<Vec<u8>>,
-    wants_bitcode: bool,
+    wants_imported: bool,
 }
 
 impl Watch for Relay<'_> {
-    fn wants_bitcode(&self) -> bool {
-        self.wants_bitcode
+    fn wants_imported(&self) -> bool {
+        self.wants_imported
     }
 
     fn assembly(&mut self, text: &[u8]) {
         self.assembly.push(text.to_owned());
     }
 
-    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool {
+    fn imported(&mut self, imported: Option<Imported>) -> bool {
         let shown = Box::new(Shown {
             assembly: std::mem::take(&mut self.assembly),
-            bitcode: bitcode.map(<[u8]>::to_owned),
+            imported,
         });
         {
             let mut state = lock(&self.exchange.state);

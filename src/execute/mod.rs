@@ -16,7 +16,7 @@ pub(crate) use child::Children;
 pub(crate) use dispatch::Dispatch;
 pub(crate) use local::Local;
 
-use crate::compile::{Compiled, Watch};
+use crate::compile::{Compiled, Imported, Watch};
 use crate::files::InputFile;
 use crate::flags::MappedFlags;
 
@@ -64,14 +64,14 @@ pub(crate) struct CompileJob {
     pub(crate) output: String,
     /// Whether LLVM is to keep a time trace.
     pub(crate) time_trace: bool,
-    /// Whether the [`Watch`] has a use for the imported module.
-    pub(crate) wants_bitcode: bool,
+    /// Whether the [`Watch`] has a use for what decides the object.
+    pub(crate) wants_imported: bool,
 }
 
 /// What a [`Watch`] is shown, on its way between threads or processes.
 pub(crate) struct Shown {
     pub(crate) assembly: Vec<Vec<u8>>,
-    pub(crate) bitcode: Option<Vec<u8>>,
+    pub(crate) imported: Option<Imported>,
 }
 
 impl Shown {
@@ -80,7 +80,7 @@ impl Shown {
         for text in &self.assembly {
             watch.assembly(text);
         }
-        watch.imported(self.bitcode.as_deref())
+        watch.imported(self.imported)
     }
 }
 

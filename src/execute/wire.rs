@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{CompileJob, Shown};
-use crate::compile::{Compiled, Failure};
+use crate::compile::{Compiled, Failure, Imported};
 
 /// One compile. Bodies follow: the module, the index if there is one, and the
 /// imports.
@@ -26,7 +26,7 @@ pub(crate) struct Request {
     pub(crate) imports: Vec<String>,
     pub(crate) output: String,
     pub(crate) time_trace: bool,
-    pub(crate) wants_bitcode: bool,
+    pub(crate) wants_imported: bool,
 }
 
 impl Request {
@@ -42,7 +42,7 @@ impl Request {
             imports: job.imports.iter().map(|input| input.name.clone()).collect(),
             output: job.output.clone(),
             time_trace: job.time_trace,
-            wants_bitcode: job.wants_bitcode,
+            wants_imported: job.wants_imported,
         }
     }
 
@@ -64,9 +64,8 @@ impl Request {
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// What was imported, to be answered with one byte: 1 when the object is
-    /// needed. Bodies follow: the bitcode, if there is any, and each text of
-    /// assembly.
-    Shown { has_bitcode: bool },
+    /// needed. Bodies follow: each text of assembly.
+    Shown { imported: Option<Imported> },
     /// The end of the job. A body follows: the object, if there is one.
     Ended {
         end: End,
@@ -86,14 +85,9 @@ pub(crate) enum End {
 
 /// Sends `shown`.
 pub(crate) fn send_shown(to: &mut impl Write, shown: &Shown) -> io::Result<()> {
-    let bodies: Vec<&[u8]> = shown
-        .bitcode
-        .iter()
-        .chain(&shown.assembly)
-        .map(Vec::as_slice)
-        .collect();
-    let has_bitcode = shown.bitcode.is_some();
-    send(to, &Reply::Shown { has_bitcode }, &bodies)
+    let bodies: Vec<&[u8]> = shown.assembly.iter().map(Vec::as_slice).collect();
+    let imported = shown.imported;
+    send(to, &Reply::Shown { imported }, &bodies)
 }
 
 /// Sends `compiled`.

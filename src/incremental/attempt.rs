@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::asm::{AsmFiles, Search};
 use super::record::ObjectRecord;
 use crate::cache::{Cache, Hit, Placement};
-use crate::compile::Watch;
+use crate::compile::{Imported, Watch};
 use crate::dependency::{self, Dependency, Part};
 use crate::digest::Digest;
 use crate::flag_key::FlagsKey;
 use crate::identity;
-use crate::llvm;
 use crate::origin::Origin;
 use crate::plan::CompilerCommand;
 use crate::prepare::Task;
@@ -238,7 +237,7 @@ fn store(cache: &Cache, key: &Digest, entries: &[Entry]) {
 }
 
 impl Watch for Attempt<'_> {
-    fn wants_bitcode(&self) -> bool {
+    fn wants_imported(&self) -> bool {
         self.primary.is_some()
     }
 
@@ -248,27 +247,17 @@ impl Watch for Attempt<'_> {
         }
     }
 
-    fn imported(&mut self, bitcode: Option<&[u8]>) -> bool {
+    fn imported(&mut self, imported: Option<Imported>) -> bool {
         self.shown = true;
-        let (Some(bitcode), Some(flags), Some(_), Some(files)) =
-            (bitcode, &self.task.flags.key, &self.primary, self.files())
+        let (Some(imported), Some(flags), Some(_), Some(files)) =
+            (imported, &self.task.flags.key, &self.primary, self.files())
         else {
-            return true;
-        };
-        let index = self.task.index.as_ref().map(|file| file.bytes());
-        let rest = llvm::index_remainder(index.unwrap_or_default(), &self.task.job.module);
-        let Some(rest) = rest else {
             return true;
         };
         let mut after_import = vec![Dependency::new(Part::Compiler, "", *identity::of_process())];
         after_import.extend(flags.dependencies.iter().cloned());
-        let contents = [
-            (Part::ImportedModule, bitcode),
-            (Part::IndexAfterImport, &rest),
-        ];
-        for (part, content) in contents {
-            after_import.push(Dependency::new(part, "", Digest::of(content)));
-        }
+        after_import.push(Dependency::new(Part::ImportedModule, "", imported.module));
+        after_import.push(Dependency::new(Part::IndexAfterImport, "", imported.index));
         after_import.extend_from_slice(files);
         let key = dependency::key(&after_import);
         self.imported = Some(key);

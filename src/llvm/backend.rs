@@ -9,8 +9,10 @@ use inkwell::context::Context;
 use super::ffi;
 use super::ffi::{Buffer, RawStatus, Slice};
 use super::invocation::Invocation;
+use super::remainder::index_remainder;
 use super::sink::{Collector, collect};
-use crate::compile::{Compiled, Failure, Watch};
+use crate::compile::{Compiled, Failure, Imported, Watch};
+use crate::digest::Digest;
 
 /// What one compile reads.
 pub(crate) struct CompileInput<'a> {
@@ -30,6 +32,8 @@ pub(crate) struct CompileInput<'a> {
 /// A watcher for C++, which no panic may reach.
 struct Watched<'a> {
     watch: &'a mut dyn Watch,
+    /// The module's name and its summary index.
+    index: (&'a str, &'a [u8]),
     panicked: bool,
 }
 
@@ -67,7 +71,17 @@ unsafe extern "C" fn on_imported(ctx: *mut c_void, ptr: *const u8, len: usize) -
             (!ptr.is_null()).then(|| std::slice::from_raw_parts(ptr, len)),
         )
     };
-    watched.guard(true, |watch| watch.imported(bitcode))
+    let (module, index) = watched.index;
+    watched.guard(true, |watch| {
+        let imported = bitcode.and_then(|bitcode| {
+            let remainder = index_remainder(index, module)?;
+            Some(Imported {
+                module: Digest::of(bitcode),
+                index: Digest::of(&remainder),
+            })
+        });
+        watch.imported(imported)
+    })
 }
 
 /// Compiles one module in a context of its own. `watch` is told what LLVM has
@@ -81,9 +95,13 @@ pub(crate) fn compile(
     watch: &mut dyn Watch,
     last_words: &dyn Fn(Failure, String),
 ) -> Compiled {
-    let wants_bitcode = watch.wants_bitcode();
+    let wants_bitcode = watch.wants_imported();
     let mut watched = Watched {
         watch,
+        index: (
+            input.module.0,
+            input.index.map_or(&[][..], |(_, bytes)| bytes),
+        ),
         panicked: false,
     };
     let imports: Vec<Buffer> = input

@@ -21,7 +21,6 @@ pub(crate) use init::{
     Adopted, adopt_options, contain_crashes, has_crashed, options_of_host, seams_active, start,
 };
 pub(crate) use invocation::Invocation;
-pub(crate) use remainder::index_remainder;
 pub(crate) use thin_link::{ThinLink, thin_link, write_thin_lto};
 
 /// The LLVM version that this program was built against, such as "22.1.8".
