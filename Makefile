@@ -29,9 +29,10 @@ demo: ## Install what is missing, build, and run the example on four arches
 	examples/demo/run.sh $(RELEASE) target/demo
 
 .PHONY: check
-check: ## Formatting and lints
+check: ## Formatting, lints and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps
 
 .PHONY: quick
 quick: ## Formatting, lints, unit tests, and tests of objects and doors: minutes
