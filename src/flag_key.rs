@@ -13,6 +13,8 @@ pub(crate) struct FlagsKey {
     pub(crate) dependencies: Vec<Dependency>,
     /// The include path, which only matters to assembly that pulls in files.
     pub(crate) include: Vec<String>,
+    /// How messages look, which depends on the terminal: no part of the object.
+    pub(crate) rendering: Vec<String>,
     /// Where the files are that the flags name.
     paths: Vec<PathBuf>,
 }
@@ -50,6 +52,14 @@ const IRRELEVANT_JOINED: [&str; 3] = [
     "-fdebug-compilation-dir=",
     "-fcoverage-compilation-dir=",
     "-fthinlto-index=",
+];
+
+/// cc1 options, by how they start, that decide how messages look. clang's driver adds
+/// them by what standard error is.
+const RENDERING: [&str; 3] = [
+    "-fcolor-diagnostics",
+    "-fansi-escape-codes",
+    "-fmessage-length=",
 ];
 
 /// cc1 options, by how they start, that have more written than an object, or less
@@ -102,6 +112,7 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
     let (_, args) = args.split_last()?;
     let mut hasher = Hasher::new();
     let mut include = Vec::new();
+    let mut rendering = Vec::new();
     let mut names = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -114,6 +125,8 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
         } else if let Some(directory) = arg.strip_prefix("-I") {
             // As the driver passes on what `-Wa,-I…` says.
             include.push(directory.to_owned());
+        } else if RENDERING.iter().any(|option| arg.starts_with(option)) {
+            rendering.push(arg.to_owned());
         } else if IRRELEVANT.contains(&arg) {
             args.next();
         } else if arg == "-mllvm" {
@@ -141,6 +154,7 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
     Some(FlagsKey {
         dependencies,
         include,
+        rendering,
         paths,
     })
 }
@@ -191,6 +205,10 @@ mod tests {
             (&*base.include, &*elsewhere.include),
             (&["inc".to_owned()][..], &["other".to_owned()][..])
         );
+        let colours = ["-cc1", "-fcolor-diagnostics", "-fmessage-length=80", "-O2"];
+        let colours = key(&colours, here).unwrap();
+        assert_eq!(base.dependencies, colours.dependencies);
+        assert_ne!(base.rendering, colours.rendering);
         for other in [
             &["-cc1", "-O1"][..],
             &["-cc1"],

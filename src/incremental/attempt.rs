@@ -28,6 +28,9 @@ struct Entry {
     /// The module's name, and what clang said of it.
     module: String,
     diagnostics: String,
+    /// How that looks, see [`FlagsKey::rendering`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rendering: Vec<String>,
     /// How long the compile took.
     microseconds: u64,
 }
@@ -153,6 +156,7 @@ impl<'a> Attempt<'a> {
             size: object.len() as u64,
             module: self.task.job.module.clone(),
             diagnostics: diagnostics.to_owned(),
+            rendering: flags.map_or(Vec::new(), |flags| flags.rendering.clone()),
             microseconds: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         };
         if let Some(imported) = &self.imported {
@@ -184,12 +188,15 @@ impl<'a> Attempt<'a> {
             .unwrap_or_default()
     }
 
-    /// The entry under `key` whose files are as they are now.
+    /// The entry under `key` whose files are as they are now, and whose messages, if
+    /// it has any, look as they are to look now.
     fn entry(&self, key: &Digest) -> Option<Entry> {
         let search = self.search()?;
-        self.entries(key)
-            .into_iter()
-            .find(|entry| search.finds(&entry.files))
+        let rendering = &self.task.flags.key.as_ref()?.rendering;
+        self.entries(key).into_iter().find(|entry| {
+            let fits = entry.diagnostics.is_empty() || entry.rendering == *rendering;
+            fits && search.finds(&entry.files)
+        })
     }
 
     fn search(&self) -> Option<Search<'a>> {

@@ -221,6 +221,33 @@ fn what_was_said_is_said_again_after_the_import() {
     project.build().did("other", "", "warns");
 }
 
+/// A terminal has clang's driver add such flags.
+#[test]
+fn how_messages_look_is_no_part_of_an_object() {
+    let sources = [
+        (
+            "warns",
+            "void use(char *);\nint warns(int x) { char a[999]; use(a); return x + 1; }\n",
+        ),
+        ("silent", "int silent(int x) { return x + 1; }\n"),
+    ];
+    let mut project = Project::of(&sources);
+    project.edit_with("warns", sources[0].1, &["-Wframe-larger-than=100"]);
+    project.build().compiled("warns silent");
+    let flags: Vec<String> = project.flags().map(str::to_owned).collect();
+    let mut colours: Vec<&str> = flags.iter().map(String::as_str).collect();
+    colours.extend(["-fcolor-diagnostics", "-fmessage-length=40"]);
+    project.set_flags(&colours);
+    project.build().nothing();
+    for module in ["warns", "silent"] {
+        std::fs::remove_file(project.object(module)).unwrap();
+    }
+    // What is said is said in colour, and need not be wrong for that.
+    project.build().did("warns", "silent", "");
+    std::fs::remove_file(project.object("warns")).unwrap();
+    project.build().did("", "warns", "");
+}
+
 /// The imported module does not tell that what was imported is for another vendor.
 #[test]
 fn what_is_said_while_importing_is_not_lost() {

@@ -226,7 +226,7 @@ impl Project {
         self.write("plan.json", plan.to_string());
     }
 
-    fn flags(&self) -> impl Iterator<Item = &str> {
+    pub fn flags(&self) -> impl Iterator<Item = &str> {
         self.flags.iter().map(String::as_str)
     }
 
