@@ -1,11 +1,12 @@
-//! Lines for the person who runs backlto. Nobody is left to tell when the place
-//! that they go to is gone, so failures to write are ignored.
+//! Lines for the person or the program that runs backlto. When whoever reads them has
+//! gone, nobody is left to tell; when a disk is full, the run has failed.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 
-use backlto::error::Error;
+use backlto::error::{Error, Kind};
 
 /// Prints `error`, and what to do about it.
 pub(crate) fn error(error: &Error) {
@@ -20,9 +21,28 @@ pub(crate) fn warning(text: &str) {
     message("warning", AnsiColor::Magenta, text);
 }
 
+/// Whether output that was asked for is not all there.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether output that was asked for is not all there, so that the run has failed.
+pub(crate) fn has_lost_output() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Prints `error`, by which output that was asked for is lost.
+pub(crate) fn lost_output(error: &Error) {
+    LOST.store(true, Ordering::Relaxed);
+    self::error(error);
+}
+
 /// Prints `line` to standard output.
 pub(crate) fn line(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe && !has_lost_output() => {
+            lost_output(&Error::new(Kind::Output, "cannot write to standard output").because(e))
+        }
+        _ => {}
+    }
 }
 
 /// Prints `text` to standard error behind `label` in `color`.

@@ -319,7 +319,7 @@ fn main() {
             Door::Run { plan, arches } => doors::programs::run(&plan, &arches, &settings),
         });
     let status = match outcome {
-        Ok(()) => 0,
+        Ok(()) => i32::from(console::has_lost_output()),
         Err(failure) => {
             if let Failure::Errors(errors) = failure {
                 errors.iter().for_each(console::error);

@@ -151,7 +151,7 @@ impl Reporter {
         if let Some((path, trace)) = &self.trace {
             let trace = std::mem::take(&mut *trace.lock().unwrap_or_else(PoisonError::into_inner));
             if let Err(e) = trace.write(path) {
-                console::error(&e);
+                console::lost_output(&e);
             }
         }
     }

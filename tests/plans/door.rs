@@ -378,6 +378,38 @@ fn progress_does_not_break_messages() {
     );
 }
 
+/// A full disk is one on which /dev/full writes.
+#[test]
+fn events_and_traces_that_cannot_be_written_fail_the_run() {
+    let tree = programs();
+    let full = |args: &[&str], to_full: bool| {
+        let mut command = Command::new(BACKLTO);
+        command
+            .args(["run", "plan.json"])
+            .args(args)
+            .current_dir(tree.path())
+            .env("BACKLTO_CACHE_DIR", "");
+        if to_full {
+            let device = std::fs::File::options().write(true).open("/dev/full");
+            command.stdout(device.expect("Linux has it"));
+        }
+        command.output().expect("backlto runs")
+    };
+    for (args, to_full, what) in [
+        (&["--json"][..], true, "cannot write to standard output"),
+        (
+            &["-q", "--trace", "/dev/full"],
+            false,
+            "cannot write `/dev/full`",
+        ),
+    ] {
+        let output = full(args, to_full);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let text = stderr(&output);
+        assert_eq!(text.matches(what).count(), 1, "{text}");
+    }
+}
+
 #[test]
 fn the_program_explains_itself() {
     let tree = Tree::new();
