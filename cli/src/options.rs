@@ -20,7 +20,7 @@ pub(crate) struct Carried {
 
 /// Options of LLD that distributed backends would ignore: nothing else does
 /// what they ask for.
-const UNCARRIED: [&str; 14] = [
+const UNCARRIED: [&str; 16] = [
     "dwo_dir",
     "load-pass-plugin",
     "lto-aa-pipeline",
@@ -34,6 +34,9 @@ const UNCARRIED: [&str; 14] = [
     "opt-remarks-passes",
     "opt-remarks-with-hotness",
     "stats-file",
+    // With a distributor LLD leaves these empty.
+    "thinlto-emit-imports-files",
+    "thinlto-emit-index-files",
     "thinlto-single-module",
 ];
 

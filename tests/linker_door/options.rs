@@ -84,6 +84,8 @@ fn what_cannot_be_carried_is_left_to_ld_lld() {
         "-Wl,--lto-O1,--lto-CGO3",
         "-Wl,--lto-newpm-passes=default<O1>",
         "-Wl,--thinlto-single-module=main.o",
+        "-Wl,--thinlto-emit-index-files",
+        "-Wl,-plugin-opt=thinlto-emit-imports-files",
         "-Wl,-mllvm,-frame-pointer=all",
         "-Wl,-plugin-opt=stats-file=stats",
     ] {
