@@ -128,8 +128,6 @@ struct ActiveJob {
   ~ActiveJob();
   /// Null outside a job.
   static ActiveJob *current();
-  /// Forgets this thread's job after a crash unwound past the destructor.
-  static void clear();
 };
 
 } // namespace backlto

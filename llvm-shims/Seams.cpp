@@ -41,7 +41,6 @@ ActiveJob::ActiveJob(const BackltoCompileRequest &Request, JobErrs &Errs)
 }
 ActiveJob::~ActiveJob() { Current = nullptr; }
 ActiveJob *ActiveJob::current() { return Current; }
-void ActiveJob::clear() { Current = nullptr; }
 
 /// LLVM's definition of the function that `Ours` overrides.
 template <typename Fn> static Fn *nextDefinition(Fn *Ours) {

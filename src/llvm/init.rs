@@ -89,7 +89,7 @@ fn given_by_host(options: Option<&Options>) -> bool {
 }
 
 /// Sets `options`, if they are the first that a job of this process asks for.
-/// Those of a host are a set of their own, which jobs without any share.
+/// The options of a host are a set of their own, which jobs without any share.
 pub(crate) fn adopt_options(options: &[String]) -> Adopted {
     let mut current = OPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
     if current.is_none() {
