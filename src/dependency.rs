@@ -132,7 +132,7 @@ fn change(before: &Dependency, now: &Dependency) -> String {
     let name = &now.name;
     let changed = |what: &str| match (&before.digest, &now.digest) {
         (Some(before), Some(now)) => {
-            let (before, now) = (short(before), short(now));
+            let (before, now) = (before.short(), now.short());
             format!("{what} changed from {before} to {now}")
         }
         (Some(_), None) => format!("{what} cannot be read"),
@@ -167,13 +167,6 @@ fn one_sided(dependency: &Dependency, when: &str) -> String {
             change(dependency, dependency)
         }
     }
-}
-
-/// Enough of a digest for a person to tell two apart.
-fn short(digest: &Digest) -> String {
-    let mut text = digest.to_string();
-    text.truncate(12);
-    text
 }
 
 /// `command`, a program and its arguments that are run in `directory`: its words,

@@ -26,6 +26,15 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// Gives enough of the text form for a person to tell two apart.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(12);
+        text
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())

@@ -9,10 +9,9 @@ use super::asm::{AsmFiles, Search};
 use super::record::ObjectRecord;
 use crate::cache::{Cache, Hit, Placement};
 use crate::compile::{Imported, Watch};
-use crate::dependency::{self, Dependency, Part};
+use crate::dependency::{self, Dependency};
 use crate::digest::Digest;
 use crate::flag_key::FlagsKey;
-use crate::identity;
 use crate::origin::Origin;
 use crate::plan::CompilerCommand;
 use crate::prepare::Task;
@@ -261,12 +260,9 @@ impl Watch for Attempt<'_> {
         else {
             return true;
         };
-        let mut after_import = vec![Dependency::new(Part::Compiler, "", *identity::of_process())];
-        after_import.extend(flags.dependencies.iter().cloned());
-        after_import.push(Dependency::new(Part::ImportedModule, "", imported.module));
-        after_import.push(Dependency::new(Part::IndexAfterImport, "", imported.index));
-        after_import.extend_from_slice(files);
-        let key = dependency::key(&after_import);
+        let mut made_of = super::dependencies_after_import(flags, imported);
+        made_of.extend_from_slice(files);
+        let key = dependency::key(&made_of);
         self.imported = Some(key);
         let Some(entry) = self.entry(&key) else {
             return true;

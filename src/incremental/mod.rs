@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 
 pub use self::record::{ObjectRecord, Record};
+use crate::compile::Imported;
 use crate::dependency::{self, Dependency, Part};
 use crate::error::Result;
 use crate::files::Files;
@@ -116,8 +117,7 @@ pub(crate) fn dependencies(
     files: &Files,
 ) -> Vec<Dependency> {
     let content = |name: &str| files.get(&job.resolve(name)).ok().map(|file| file.digest());
-    let mut list = vec![Dependency::new(Part::Compiler, "", *identity::of_process())];
-    list.extend(flags.dependencies.iter().cloned());
+    let mut list = compiler_and_flags(flags);
     list.push(Dependency::new(
         Part::Module,
         &job.module,
@@ -133,6 +133,22 @@ pub(crate) fn dependencies(
         let digest = |path: &Path| files.digest(path);
         list.extend(dependency::of_command(command, &job.directory, digest));
     }
+    list
+}
+
+/// What decides an object once its module has everything that it imports, all of it
+/// but the files that its assembly names.
+pub(crate) fn dependencies_after_import(flags: &FlagsKey, imported: Imported) -> Vec<Dependency> {
+    let mut list = compiler_and_flags(flags);
+    list.push(Dependency::new(Part::ImportedModule, "", imported.module));
+    list.push(Dependency::new(Part::IndexAfterImport, "", imported.index));
+    list
+}
+
+/// What every object depends on, whatever it is compiled from.
+fn compiler_and_flags(flags: &FlagsKey) -> Vec<Dependency> {
+    let mut list = vec![Dependency::new(Part::Compiler, "", *identity::of_process())];
+    list.extend(flags.dependencies.iter().cloned());
     list
 }
 

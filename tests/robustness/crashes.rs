@@ -45,6 +45,18 @@ fn remove(tree: &Tree, reference: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
+/// Checks that the object of each of `modules` is clang's.
+#[track_caller]
+fn assert_as_clang(tree: &Tree, modules: &[&str]) {
+    for module in modules {
+        succeed(&tree.clang_backend(module, "clang.o", &FLAGS));
+        assert!(
+            tree.read(&output(module)) == tree.read("clang.o"),
+            "{module}"
+        );
+    }
+}
+
 #[test]
 fn a_job_that_crashes_once_is_compiled_again_and_the_run_says_so() {
     let tree = long_program();
@@ -137,13 +149,7 @@ fn the_cache_works_with_worker_processes() {
     let said = run(HERE, "segv:.o");
     assert_eq!(how(&said, "cached-after-import"), 1, "{said}");
     assert_eq!(how(&said, "compiled"), 1, "{said}");
-    for module in MODULES {
-        succeed(&tree.clang_backend(module, "clang.o", &FLAGS));
-        assert!(
-            tree.read(&output(module)) == tree.read("clang.o"),
-            "{module}"
-        );
-    }
+    assert_as_clang(&tree, &MODULES);
 }
 
 /// Other threads are in the middle of anything when the lock goes.
@@ -183,13 +189,7 @@ fn a_stack_that_overflows_costs_one_job() {
         errors[0].contains("lone.o`") && errors[0].contains("signal 11"),
         "{errors:?}"
     );
-    for module in ["main", "helper"] {
-        succeed(&tree.clang_backend(module, "clang.o", &FLAGS));
-        assert!(
-            tree.read(&output(module)) == tree.read("clang.o"),
-            "{module}"
-        );
-    }
+    assert_as_clang(&tree, &["main", "helper"]);
 }
 
 /// One job has nobody beside it, and what it says is the same.

@@ -109,11 +109,9 @@ fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
 /// The name of `dependency`, if it has one, and enough of the digest of its content
 /// to tell it from another.
 fn content_of(dependency: &Dependency) -> String {
-    let content = dependency.digest.map_or("absent".to_owned(), |digest| {
-        let mut text = digest.to_string();
-        text.truncate(12);
-        text
-    });
+    let content = dependency
+        .digest
+        .map_or("absent".to_owned(), |digest| digest.short());
     match dependency.name.is_empty() {
         true => content,
         false => format!("{} ({content})", dependency.name),
