@@ -179,6 +179,19 @@ BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
                                     BackltoSink Symbol, void *SymbolCtx,
                                     BackltoSink Error, void *ErrorCtx);
 
+/// Whether the front end wanted position-independent code of the module in
+/// `Buffer`. LLD's own backends go by that in a relocatable link.
+BackltoStatus BackltoIsPositionIndependent(const BackltoBuffer *Buffer,
+                                           bool *Result, BackltoSink Error,
+                                           void *ErrorCtx);
+
+/// Whether a variable that is local to `Module` and is not constant has another
+/// linkage in `Index`, the module's summary index: others use it, so it gets a
+/// name that no other has (llvm/lib/Transforms/Utils/FunctionImportUtils.cpp).
+BackltoStatus BackltoPromotesVariable(const BackltoBuffer *Module,
+                                      const BackltoBuffer *Index, bool *Result,
+                                      BackltoSink Error, void *ErrorCtx);
+
 //===- One backend compile (Backend.cpp) ----------------------------------===//
 
 /// Is shown what the optimiser is about to get: the module with everything it

@@ -10,6 +10,7 @@
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/Bitcode/LLVMBitCodes.h"
 #include "llvm/Bitstream/BitstreamReader.h"
+#include "llvm/IR/Module.h"
 #include "llvm/IR/ModuleSummaryIndex.h"
 #include "llvm/Object/IRObjectFile.h"
 #include "llvm/Support/SHA1.h"
@@ -249,5 +250,89 @@ BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
     if (Error E = definedSymbols(toRef(*Buffer), Sink{Symbol, SymbolCtx}))
       return fail(Out, std::move(E));
     return BackltoStatusOk;
+  });
+}
+
+/// The module of `Buffer` that ThinLTO backends compile.
+static Expected<BitcodeModule> thinModule(MemoryBufferRef Buffer) {
+  auto Modules = getBitcodeModuleList(Buffer);
+  if (!Modules)
+    return Modules.takeError();
+  for (BitcodeModule &Module : *Modules) {
+    auto LTO = Module.getLTOInfo();
+    if (!LTO)
+      return LTO.takeError();
+    if (LTO->IsThinLTO)
+      return Module;
+  }
+  return createStringError("it has no ThinLTO module");
+}
+
+static Expected<bool> isPositionIndependent(MemoryBufferRef Buffer) {
+  auto Bitcode = thinModule(Buffer);
+  if (!Bitcode)
+    return Bitcode.takeError();
+  LLVMContext Context;
+  KeptErrors Errors(Context);
+  auto Module = Bitcode->getLazyModule(Context, /*ShouldLazyLoadMetadata=*/true,
+                                       /*IsImporting=*/false);
+  if (!Module)
+    return Module.takeError();
+  if (Error E = (*Module)->materializeMetadata())
+    return E;
+  if (Error E = Errors.take())
+    return E;
+  return (*Module)->getPICLevel() != PICLevel::NotPIC;
+}
+
+static Expected<bool> promotesVariable(MemoryBufferRef Buffer,
+                                       MemoryBufferRef IndexBuffer) {
+  auto Bitcode = thinModule(Buffer);
+  if (!Bitcode)
+    return Bitcode.takeError();
+  auto Own = Bitcode->getSummary();
+  if (!Own)
+    return Own.takeError();
+  auto Index = getModuleSummaryIndex(IndexBuffer);
+  if (!Index)
+    return Index.takeError();
+  auto IsLocal = [](const std::unique_ptr<GlobalValueSummary> &Summary) {
+    return GlobalValue::isLocalLinkage(Summary->linkage());
+  };
+  for (const auto &[GUID, Global] : **Own)
+    for (const auto &Summary : Global.getSummaryList()) {
+      const auto *Variable = dyn_cast<GlobalVarSummary>(Summary.get());
+      if (!Variable || Variable->isConstant() || !IsLocal(Summary))
+        continue;
+      if (ValueInfo Linked = (*Index)->getValueInfo(GUID))
+        if (!llvm::all_of(Linked.getSummaryList(), IsLocal))
+          return true;
+    }
+  return false;
+}
+
+/// Gives what `Found` has to `Result`, or its error to `Out`.
+static BackltoStatus give(Expected<bool> Found, bool *Result, const Sink &Out) {
+  if (!Found)
+    return fail(Out, Found.takeError());
+  *Result = *Found;
+  return BackltoStatusOk;
+}
+
+BackltoStatus BackltoIsPositionIndependent(const BackltoBuffer *Buffer,
+                                           bool *Result, BackltoSink ErrorOut,
+                                           void *ErrorCtx) {
+  Sink Out{ErrorOut, ErrorCtx};
+  return contained(Out, [&] {
+    return give(isPositionIndependent(toRef(*Buffer)), Result, Out);
+  });
+}
+
+BackltoStatus BackltoPromotesVariable(const BackltoBuffer *Module,
+                                      const BackltoBuffer *Index, bool *Result,
+                                      BackltoSink ErrorOut, void *ErrorCtx) {
+  Sink Out{ErrorOut, ErrorCtx};
+  return contained(Out, [&] {
+    return give(promotesVariable(toRef(*Module), toRef(*Index)), Result, Out);
   });
 }

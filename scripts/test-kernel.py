@@ -13,7 +13,11 @@
              - vmlinux, the modules and the boot image come out, and make has nothing to do
                afterwards;
              - each module carries the versions of its symbols as Module.symvers has them;
-             - the kernel boots in QEMU and loads its modules;
+             - modules outside of the tree have the code that they have with ld.lld, built
+               beside their sources, apart from them, and for an installed kernel by a user
+               who may not write there;
+             - the kernel boots in QEMU and loads its modules and those from outside, which
+               can be unloaded again;
              - changes to a source, a header, a module and a flag arrive, without many
                other compiles; without them the old bytes are back;
              - make clean leaves nothing of it;
@@ -36,6 +40,7 @@ import subprocess
 import time
 
 from harness import boot, kernel, oracle
+from harness.external import External
 from harness.run import Failure, directory, main, output, program, remove, say, sha
 from harness.source import Copy, source
 
@@ -267,8 +272,9 @@ class Dropin:
         self.nothing_to_do(self.make("again"))
         equal(self.sums(), before, "make changed files where there was nothing to do")
         self.say("make again: nothing to do")
+        external = self.external()
         if self.tree.kind.boots:
-            self.boots()
+            self.boots(external)
         if lend:
             self.lend()
         self.changes()
@@ -328,7 +334,13 @@ class Dropin:
                if re.match(r"  [A-Z]+ ", line) and not LOOKED_AT.match(line)]
         equal(did, [], "make did something where nothing had changed")
 
-    def boots(self):
+    def external(self):
+        """Modules outside of the tree; those to load when the kernel boots."""
+        if not self.build.is_set("MODULES"):
+            return []
+        return External(self.build, self.reference, self.base / "external").run()
+
+    def boots(self, external):
         paths = []
         if self.modules:
             root = self.base / "root"
@@ -336,8 +348,8 @@ class Dropin:
             self.make("install", f"INSTALL_MOD_PATH={root}", "modules_install")
             paths = boot.installed_modules(root)
             require(len(paths) == len(self.modules), f"{root} has {len(paths)} modules")
-        boot.boot(self.tree.arch, self.obj / self.tree.arch.image, paths, self.work)
-        self.say(f"boots, {len(paths)} modules loaded")
+        boot.boot(self.tree.arch, self.obj / self.tree.arch.image, paths + external, self.work)
+        self.say(f"boots, {len(paths)} modules and {len(external)} from outside loaded")
 
     def lend(self):
         """Leaves a copy of the tree to `kbuild`, as one that was never linked."""

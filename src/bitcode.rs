@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::files::Files;
 use crate::{llvm, sys};
 
 /// Lists the names of the symbols that the bitcode file `bytes` defines. `name` is for
@@ -24,6 +25,37 @@ use crate::{llvm, sys};
 pub fn defined_symbols(directory: &Path, name: &str, bytes: &[u8]) -> Result<Vec<String>> {
     sys::in_directory(directory, || llvm::defined_symbols(name, bytes)).map_err(|reason| {
         Error::new(Kind::Input, format!("cannot read the symbols of `{name}`")).because(reason)
+    })
+}
+
+/// Says whether the front end wanted position-independent code of the bitcode file at
+/// `module`, which is read through `files`. ld.lld's own backends go by that in a
+/// relocatable link (`-r`).
+///
+/// # Errors
+/// [`Kind::Input`] with the reason, when it cannot be read or has no ThinLTO module.
+pub fn is_position_independent(module: &Path, files: &Files) -> Result<bool> {
+    let name = module.to_string_lossy();
+    let file = files.get(module)?;
+    llvm::is_position_independent(&name, file.bytes()).map_err(|reason| {
+        let text = format!("cannot read what code `{name}` asks for");
+        Error::new(Kind::Input, text).because(reason)
+    })
+}
+
+/// Says whether others use a variable that was local to the bitcode file at `module`,
+/// by its summary index at `index`, so that the backend gives it a name that no
+/// other has (`NAME.llvm.HASH`). Constants do not count. Both are read through
+/// `files`.
+///
+/// # Errors
+/// [`Kind::Input`] with the reason, when one of them cannot be read.
+pub fn promotes_variable(module: &Path, index: &Path, files: &Files) -> Result<bool> {
+    let name = module.to_string_lossy();
+    let (bitcode, summary) = (files.get(module)?, files.get(index)?);
+    llvm::promotes_variable((&name, bitcode.bytes()), summary.bytes()).map_err(|reason| {
+        let text = format!("cannot read which variables of `{name}` others use");
+        Error::new(Kind::Input, text).because(reason)
     })
 }
 

@@ -11,7 +11,7 @@ use crate::session::{Outcome, Session, Settings};
 use backlto::error::{Error, Kind, Result};
 use backlto::files::Files;
 use backlto::incremental::Record;
-use backlto::{CompilerCommand, Job, Plan};
+use backlto::{CompilerCommand, Job, Plan, bitcode};
 
 /// The jobs of a link, as the file has them that LLD writes. LLD may add fields.
 #[derive(Debug, Deserialize)]
@@ -73,11 +73,11 @@ impl LinkJobs {
         Ok(link)
     }
 
-    /// Compiles `jobs`, which are those of this link.
+    /// Compiles `jobs`, which are those of this link, from what `files` read.
     ///
     /// # Errors
     /// When one fails; the others are done then.
-    pub(crate) fn compile(&self, jobs: Vec<Job>, settings: &Settings) -> Outcome {
+    pub(crate) fn compile(&self, jobs: Vec<Job>, files: &Files, settings: &Settings) -> Outcome {
         let session = Session::new(settings)?;
         let plan = Plan {
             jobs,
@@ -89,14 +89,14 @@ impl LinkJobs {
         // The objects have LLD's temporary names; a person knows the modules.
         let label = |job: &Job| job.module.clone();
         let mut record = Record::default();
-        let outcome = session.run_backends(&plan, &mut record, &Files::default(), group, &label);
+        let outcome = session.run_backends(&plan, &mut record, files, group, &label);
         session.finish();
         outcome
     }
 
-    /// The arguments for all jobs, the compiler's name first.
-    pub(crate) fn common_args(&self) -> &[String] {
-        &self.common.args
+    /// What the link writes; empty when LLD does not say.
+    pub(crate) fn output(&self) -> &str {
+        &self.common.linker_output
     }
 }
 
@@ -106,18 +106,21 @@ impl LinkJob {
         &self.inputs[0]
     }
 
+    /// The summary index of the bitcode.
+    pub(crate) fn index(&self) -> Option<&str> {
+        self.args
+            .iter()
+            .find_map(|arg| arg.strip_prefix("-fthinlto-index="))
+            .or(self.inputs.get(1).map(String::as_str))
+    }
+
     /// The job in `directory`, compiled with `flags`: the compiler's name and no
     /// file names.
     pub(crate) fn with_flags(&self, flags: Arc<[String]>, directory: &Path) -> Job {
-        let index = self
-            .args
-            .iter()
-            .find_map(|arg| arg.strip_prefix("-fthinlto-index="))
-            .or(self.inputs.get(1).map(String::as_str));
         Job {
             directory: directory.to_owned(),
             module: self.module().to_owned(),
-            index: index.map(str::to_owned),
+            index: self.index().map(str::to_owned),
             output: self.outputs[0].clone(),
             command: CompilerCommand::Flags(flags),
             post: None,
@@ -125,32 +128,61 @@ impl LinkJob {
     }
 }
 
-/// Finds jobs whose arguments differ in file names alone: they share a flag
-/// set, which is mapped once.
-#[derive(Default)]
-pub(crate) struct FlagSets(Vec<Arc<[String]>>);
+/// Makes jobs with the flags that ld.lld has for its own backends. Those whose
+/// arguments differ in file names alone share a flag set, which is mapped once.
+pub(crate) struct LinkersFlags<'a> {
+    common: &'a Common,
+    relocatable: bool,
+    directory: &'a Path,
+    files: &'a Files,
+    sets: Vec<Arc<[String]>>,
+}
 
-impl FlagSets {
-    /// The job that `job` describes, with what is `common` to all, in `directory`.
+impl<'a> LinkersFlags<'a> {
+    /// The flags of a link whose jobs have `common`, started in `directory`.
+    /// `relocatable` says that it makes an object: the modules, which are read
+    /// through `files`, tell then which code may move.
+    pub(crate) fn new(
+        common: &'a Common,
+        relocatable: bool,
+        directory: &'a Path,
+        files: &'a Files,
+    ) -> LinkersFlags<'a> {
+        LinkersFlags {
+            common,
+            relocatable,
+            directory,
+            files,
+            sets: Vec::new(),
+        }
+    }
+
+    /// What `job` describes.
     ///
     /// # Errors
-    /// When clang does not accept its command line.
-    pub(crate) fn job(&mut self, common: &Common, job: &LinkJob, directory: &Path) -> Result<Job> {
-        let args: Vec<String> = common.args.iter().chain(&job.args).cloned().collect();
+    /// When clang does not accept its command line, or its module cannot be read.
+    pub(crate) fn job(&mut self, job: &LinkJob) -> Result<Job> {
+        let mut args: Vec<String> = self.common.args.iter().chain(&job.args).cloned().collect();
+        // As `LTO::createTargetMachine` in llvm/lib/LTO/LTOBackend.cpp has it for a
+        // linker that has no opinion; clang always has one.
+        let module = self.directory.join(job.module());
+        if self.relocatable && !bitcode::is_position_independent(&module, self.files)? {
+            args.push("-fno-pic".to_owned());
+        }
         let Some(flags) = without_job_files(&args, job.module(), &job.outputs[0]) else {
             // Of a shape that only clang's own driver can tell.
-            return backlto::job_from_command_line(&args, directory.to_owned());
+            return backlto::job_from_command_line(&args, self.directory.to_owned());
         };
-        let known = self.0.iter().find(|known| ***known == *flags);
+        let known = self.sets.iter().find(|known| ***known == *flags);
         let shared = match known {
             Some(known) => Arc::clone(known),
             None => {
                 let new: Arc<[String]> = flags.into();
-                self.0.push(Arc::clone(&new));
+                self.sets.push(Arc::clone(&new));
                 new
             }
         };
-        Ok(job.with_flags(shared, directory))
+        Ok(job.with_flags(shared, self.directory))
     }
 }
 

@@ -22,8 +22,8 @@ use tools::{CLANG, LLD_NAMES, LLD_VARIABLE, STARTED_BY, STARTED_BY_BACKLTO};
 /// The value of [`STARTED_BY`] for what this program takes for ld.lld: another
 /// `ld.backlto` would go on like this for ever.
 const STARTED_BY_LINKER: &str = "ld.backlto";
-/// The file that a kernel's object tree has; kbuild calls the linker from there.
-const KERNEL_CONFIG: &str = "include/config/auto.conf";
+/// What kbuild's make tells all that it starts (`export` in the `Makefile` of Linux).
+const OF_KBUILD: [&str; 3] = ["srctree", "objtree", "KBUILD_LDFLAGS"];
 
 fn main() -> ExitCode {
     let lld = match find_lld() {
@@ -84,21 +84,34 @@ fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) 
     command.env(STARTED_BY, STARTED_BY_LINKER);
     command.arg(flag("--thinlto-distributor=", backlto.as_os_str()));
     command.arg(format!("--thinlto-remote-compiler={CLANG}"));
-    let door = match Path::new(KERNEL_CONFIG).exists() {
-        true => "kbuild-distribute",
-        false => "distribute",
-    };
-    command.arg(format!("--thinlto-distributor-arg={door}"));
-    for word in &carried.distributor {
+    let mut distributor: Vec<OsString> = Vec::new();
+    // All links of a kernel that have bitcode make objects.
+    if carried.relocatable && is_of_kbuild() {
+        distributor.push("kbuild-distribute".into());
+        let words = carried.told.iter().chain(&carried.asked);
+        distributor.extend(words.map(|word| flag("--compiler-arg=", word)));
+    } else {
+        distributor.push("distribute".into());
+        distributor.extend(carried.relocatable.then(|| "--relocatable".into()));
+    }
+    for word in distributor.iter().chain(&carried.distributor) {
         command.arg(flag("--thinlto-distributor-arg=", word));
     }
-    for word in &carried.compiler {
+    for word in carried.asked.iter().chain(&carried.implied) {
         command.arg(flag("--thinlto-remote-compiler-arg=", word));
     }
     // Behind ours, so that what the user tells the backends directly wins.
     command.args(args);
     command.args(carried.linker);
     command
+}
+
+/// Whether kbuild has started this program. The working directory would not tell: it
+/// is the module's when kbuild builds a module outside of the kernel's tree.
+fn is_of_kbuild() -> bool {
+    OF_KBUILD
+        .iter()
+        .all(|name| std::env::var_os(name).is_some())
 }
 
 /// Whether LLD was asked to say more than it must.
@@ -145,7 +158,7 @@ fn asked_of(args: &[OsString]) -> Ask {
             prefixes.iter().any(|p| bytes.starts_with(p.as_bytes()))
         })
     };
-    if is(&["--thinlto-index-only=vmlinux.thinlto-index"]) && Path::new(KERNEL_CONFIG).exists() {
+    if is(&["--thinlto-index-only=vmlinux.thinlto-index"]) && is_of_kbuild() {
         return Ask::KernelIndex;
     }
     if starts(&[

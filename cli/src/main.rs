@@ -131,6 +131,9 @@ enum Door {
     },
     /// The backends of a link that ld.lld runs (--thinlto-distributor=)
     Distribute {
+        /// The link makes an object: modules say which code may move
+        #[arg(long, hide = true)]
+        relocatable: bool,
         /// The jobs, as LLD describes them
         #[arg(value_name = "FILE.json")]
         description: PathBuf,
@@ -139,6 +142,9 @@ enum Door {
     /// kbuild recorded
     #[command(hide = true)]
     KbuildDistribute {
+        /// What the linker was asked to tell the compiler, behind what kbuild recorded
+        #[arg(long = "compiler-arg", allow_hyphen_values = true, value_name = "WORD")]
+        compiler_args: Vec<String>,
         /// The jobs, as LLD describes them
         #[arg(value_name = "FILE.json")]
         description: PathBuf,
@@ -290,12 +296,14 @@ fn main() {
                 },
                 &settings,
             ),
-            Door::Distribute { description } => {
-                doors::distribute::run(&description, &settings.within_link())
-            }
-            Door::KbuildDistribute { description } => {
-                kbuild::distribute::run(&description, &settings.within_link())
-            }
+            Door::Distribute {
+                relocatable,
+                description,
+            } => doors::distribute::run(&description, relocatable, &settings.within_link()),
+            Door::KbuildDistribute {
+                compiler_args,
+                description,
+            } => kbuild::distribute::run(&description, &compiler_args, &settings.within_link()),
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => doors::explain::run(&object),
             Door::InstallLinker => doors::install_linker::run(),

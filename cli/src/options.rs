@@ -10,8 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 /// What a link has to tell besides what LLD tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Carried {
-    /// For the compiler, in clang's words.
-    pub(crate) compiler: Vec<OsString>,
+    /// What LLD tells the compiler by itself because of an option, in clang's words.
+    pub(crate) told: Vec<OsString>,
+    /// What options ask of the compiler that LLD does not tell, in clang's words.
+    pub(crate) asked: Vec<OsString>,
+    /// What the compiler must know of the kind of the link, in clang's words.
+    pub(crate) implied: Vec<OsString>,
+    /// Whether the link makes an object (`-r`): the modules say then which code may
+    /// move.
+    pub(crate) relocatable: bool,
     /// For backlto, as the distributor.
     pub(crate) distributor: Vec<OsString>,
     /// For LLD, after all that it was told already.
@@ -80,6 +87,18 @@ const LINKERS_ONLY: [&str; 35] = [
     "xray-function-index",
 ];
 
+/// Options of LLVM that decide what is imported, which is the thin link's business
+/// (`llvm/lib/Transforms/IPO/FunctionImport.cpp`).
+const THIN_LINKS_ONLY: [&str; 7] = [
+    "import-cold-multiplier",
+    "import-critical-multiplier",
+    "import-cutoff",
+    "import-hot-evolution-factor",
+    "import-hot-multiplier",
+    "import-instr-evolution-factor",
+    "import-instr-limit",
+];
+
 /// Finds what has to be told because of `args`, a command line of ld.lld with
 /// response files in place.
 ///
@@ -90,7 +109,8 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
     let mut carried = Carried::default();
     for option in &options {
         let words = compiler_words(option).ok_or_else(|| option.arg.clone())?;
-        carried.compiler.extend(words);
+        carried.asked.extend(words);
+        carried.told.extend(told_by_lld(option));
     }
     // clang has one level for the optimiser and the code generator.
     let level = options
@@ -111,26 +131,28 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
     let value = |name: &str| last(&[name]).and_then(|(_, value)| value);
 
     // LLD says when code must not depend on its address, not when it may.
-    let movable = has(&["shared", "Bshareable", "r", "relocatable"])
+    carried.relocatable = has(&["r", "relocatable"]);
+    let movable = carried.relocatable
+        || has(&["shared", "Bshareable"])
         || last(&["pie", "pic-executable", "no-pie", "no-pic-executable"])
             .is_some_and(|(name, _)| !name.starts_with("no-"));
     // There, clang has no other code.
     let mips = value("m").is_some_and(|emulation| emulation.as_bytes().ends_with(b"mip"));
     if !movable && !mips {
-        carried.compiler.push("-fno-pic".into());
+        carried.implied.push("-fno-pic".into());
     }
 
     let profile = value("lto-cs-profile-file");
     if has(&["lto-cs-profile-generate"]) {
         let file = profile.unwrap_or("default_%m.profraw".as_ref());
         carried
-            .compiler
+            .asked
             .extend(front_end("-fprofile-instrument=csllvm".as_ref()));
         carried
-            .compiler
+            .asked
             .extend(front_end(&joined("-fprofile-instrument-path=", file)));
     } else if let Some(file) = profile {
-        carried.compiler.push(joined("-fprofile-use=", file));
+        carried.asked.push(joined("-fprofile-use=", file));
     }
 
     // As in LLD, a number of threads is one of backends too.
@@ -196,13 +218,30 @@ fn of_plugin(option: OsString) -> (String, Option<OsString>) {
     let name = match &*name {
         "jobs" => "thinlto-jobs".into(),
         "cs-profile-path" => "lto-cs-profile-file".into(),
-        "cs-profile-generate" | "debug-pass-manager" | "emit-asm" | "emit-llvm" => {
+        "cs-profile-generate"
+        | "debug-pass-manager"
+        | "emit-asm"
+        | "emit-llvm"
+        | "sample-profile" => {
             format!("lto-{name}")
         }
         level if level.starts_with('O') => format!("lto-{level}"),
         _ => name,
     };
     (name, value)
+}
+
+/// What LLD tells clang because of `option`.
+fn told_by_lld(option: &Given) -> Vec<OsString> {
+    match (&*option.name, &option.value) {
+        ("lto-sample-profile", Some(file)) => vec![joined("-fprofile-sample-use=", file)],
+        ("thinlto-remote-compiler-arg", Some(word)) => vec![word.clone()],
+        (name, None) => match name.strip_prefix("lto-O") {
+            Some(level) => vec![format!("-O{level}").into()],
+            None => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
 }
 
 /// What clang must be told because of `option`; `None` when there is no way to.
@@ -276,6 +315,7 @@ fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
             _,
         ) => return None,
         (name, _) if LINKERS_ONLY.contains(&name) => return None,
+        (name, Some(_)) if THIN_LINKS_ONLY.contains(&name) => Vec::new(),
         _ => vec!["-mllvm".into(), text.to_owned()],
     })
 }
@@ -317,7 +357,8 @@ mod tests {
     }
 
     fn compiler(line: &str) -> Vec<OsString> {
-        carry(&words(line)).expect("carried").compiler
+        let carried = carry(&words(line)).expect("carried");
+        [carried.asked, carried.implied].concat()
     }
 
     #[test]
@@ -372,6 +413,29 @@ mod tests {
             let line = format!("-mllvm -{option}");
             assert_eq!(carry(&words(&line)), Err("-mllvm".into()), "{option}");
         }
+    }
+
+    #[test]
+    fn what_lld_tells_by_itself_is_known_too() {
+        for (option, expected) in [
+            ("--lto-O3", "-O3"),
+            ("-plugin-opt=O1", "-O1"),
+            ("--lto-sample-profile=p", "-fprofile-sample-use=p"),
+            ("-plugin-opt=sample-profile=p", "-fprofile-sample-use=p"),
+            ("--thinlto-remote-compiler-arg=-x", "-x"),
+            ("--lto-CGO2", ""),
+        ] {
+            let carried = carry(&words(option)).expect("carried");
+            assert_eq!(carried.told, words(expected), "{option}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_thin_link_reads_is_for_nobody_else() {
+        assert_eq!(
+            compiler("-r -mllvm -import-instr-limit=5"),
+            Vec::<OsString>::new()
+        );
     }
 
     #[test]

@@ -29,10 +29,12 @@ def boot(arch, image, modules, work):
         said = console.read_bytes()
         if RUNNING not in said:
             raise Failure(f"{last_lines(console)}{image}: {end}")
-        if modules and b"backlto: %d modules loaded" % len(modules) not in said:
-            refused = re.findall(r"backlto: cannot load (.*)\r?", said.decode(errors="replace"))
+        if modules and (b"backlto: %d modules loaded" % len(modules) not in said
+                        or b"backlto: cannot unload" in said):
+            refused = re.findall(r"backlto: cannot ((?:un)?load .*)\r?",
+                                 said.decode(errors="replace"))
             raise Failure(f"{last_lines(console)}{image}: not all of the {len(modules)} modules "
-                          f"could be loaded; refused: {', '.join(refused)}")
+                          f"could be loaded and unloaded; refused: {', '.join(refused)}")
 
 
 def start(arch, emulator, image, home):

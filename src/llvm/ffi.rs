@@ -192,6 +192,20 @@ unsafe extern "C" {
         error_ctx: *mut c_void,
     ) -> RawStatus;
 
+    pub(super) fn BackltoIsPositionIndependent(
+        buffer: *const Buffer,
+        result: *mut bool,
+        error: Sink,
+        error_ctx: *mut c_void,
+    ) -> RawStatus;
+    pub(super) fn BackltoPromotesVariable(
+        module: *const Buffer,
+        index: *const Buffer,
+        result: *mut bool,
+        error: Sink,
+        error_ctx: *mut c_void,
+    ) -> RawStatus;
+
     pub(super) fn BackltoCompile(
         request: *const CompileRequest,
         backend_nanoseconds: *mut u64,

@@ -1,7 +1,7 @@
 /*
  * The first and only process of the boot test: loads the kernel modules that
- * /modules names, if there is such a file, says how many it loaded, writes one
- * line to the console and powers the machine off.  Freestanding; nothing but
+ * /modules names, if there is such a file, unloads those named backlto_*, says
+ * how many it loaded, writes one line to the console and powers the machine off.  Freestanding; nothing but
  * raw system calls, so that it runs on a kernel with next to nothing
  * configured in.
  */
@@ -15,6 +15,7 @@ enum {
 	SYS_ioctl = 16,
 	SYS_nanosleep = 35,
 	SYS_reboot = 169,
+	SYS_delete_module = 176,
 	SYS_openat = 257,
 	SYS_finit_module = 313,
 };
@@ -48,6 +49,7 @@ enum {
 	SYS_read = 63,
 	SYS_write = 64,
 	SYS_nanosleep = 101,
+	SYS_delete_module = 106,
 	SYS_reboot = 142,
 	SYS_finit_module = 273,
 };
@@ -126,6 +128,7 @@ enum {
 	O_RDONLY = 0,
 	O_RDWR = 2,
 	ENOENT = 2,
+	O_NONBLOCK = 04000,
 	EFBIG = 27,
 	TCSBRK = 0x5409,
 	LINUX_REBOOT_CMD_POWER_OFF = 0x4321fedc,
@@ -231,13 +234,53 @@ static long load(const char *path)
 	return error;
 }
 
-static void complain(const char *path, long error)
+static void complain(const char *what, const char *path, long error)
 {
-	add("backlto: cannot load ");
+	add("backlto: cannot ");
+	add(what);
 	add(path);
 	add(": error ");
 	add_number((unsigned long)-error);
 	say();
+}
+
+/* Unloads the module that was loaded from /lib/NAME.ko, if it is one of backlto's.
+ * 0 if nothing went wrong. */
+static long unload(const char *path)
+{
+	static const char start[] = "/lib/backlto_", end[] = ".ko";
+	char name[64];
+	unsigned long size = 0;
+
+	for (unsigned long i = 0; i + 1 < sizeof(start); i++)
+		if (path[i] != start[i])
+			return 0;
+	path += sizeof("/lib/") - 1;
+	while (path[size] && size + 1 < sizeof(name)) {
+		name[size] = path[size];
+		size++;
+	}
+	name[size - (sizeof(end) - 1)] = 0;
+	return syscall4(SYS_delete_module, (long)name, O_NONBLOCK, 0, 0);
+}
+
+/* The modules of the list, of which size bytes are left, are unloaded from its end
+ * on, since modules may use those before them. */
+static void unload_modules(long size)
+{
+	char *end = modules + size;
+
+	while (end > modules) {
+		char *path = --end;
+		long error;
+
+		while (path > modules && path[-1])
+			path--;
+		error = unload(path);
+		if (error)
+			complain("unload ", path, error);
+		end = path;
+	}
 }
 
 static void load_modules(void)
@@ -249,7 +292,7 @@ static void load_modules(void)
 	if (size == -ENOENT)
 		return;
 	if (size < 0)
-		complain("/modules", size);
+		complain("load ", "/modules", size);
 	for (char *end = modules; end < modules + size; end++) {
 		long error;
 
@@ -258,11 +301,12 @@ static void load_modules(void)
 		*end = 0;
 		error = load(path);
 		if (error)
-			complain(path, error);
+			complain("load ", path, error);
 		else
 			loaded++;
 		path = end + 1;
 	}
+	unload_modules(size);
 	add("backlto: ");
 	add_number(loaded);
 	add(" modules loaded");

@@ -103,6 +103,27 @@ fn relocatable_objects_are_linked_on() {
     assert_eq!(says(&tree, "whole"), SAYS);
 }
 
+/// For what code each module was compiled, it says itself: LLD has no opinion then.
+#[test]
+fn in_relocatable_objects_each_module_has_the_code_it_was_compiled_for() {
+    let tree = Tree::new();
+    tree.compile("main", MAIN, &["-O2", "-fno-pic", "-mcmodel=kernel"]);
+    tree.compile("scale", SCALE, &["-O2", "-fPIC"]);
+    let linked = |linker: &Path, name: &str| {
+        let mut command = Command::new(linker);
+        let command = command.args(["-r", "main.o", "scale.o", "-o", name]);
+        succeed(&command.current_dir(tree.path()).output().expect("it runs"));
+        tree.read(name)
+    };
+    let expected = linked(&lld(), "expected");
+    assert!(linked(Path::new(LINKER), "program") == expected);
+    let relocations = tree.run("llvm-readelf-22", &["-r", "program"]).stdout;
+    let relocations = String::from_utf8(relocations).expect("text");
+    for kind in ["R_X86_64_32S", "GOTPCREL"] {
+        assert!(relocations.contains(kind), "{relocations}");
+    }
+}
+
 #[test]
 fn archives_of_both_kinds_are_read() {
     let tree = two_modules(&[]);

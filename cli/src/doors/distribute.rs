@@ -2,22 +2,25 @@
 
 use std::path::Path;
 
-use crate::dtlto::{FlagSets, LinkJobs};
+use crate::dtlto::{LinkJobs, LinkersFlags};
 use crate::session::{Outcome, Settings, absolute};
 use backlto::error::Result;
+use backlto::files::Files;
 
-/// Compiles the jobs that the file at `path` describes.
+/// Compiles the jobs that the file at `path` describes. `relocatable` says that the
+/// link makes an object.
 ///
 /// # Errors
 /// When it cannot be read, or a job fails.
-pub(crate) fn run(path: &Path, settings: &Settings) -> Outcome {
+pub(crate) fn run(path: &Path, relocatable: bool, settings: &Settings) -> Outcome {
     let link = LinkJobs::read(path)?;
     let directory = absolute(Path::new("."))?;
-    let mut sets = FlagSets::default();
+    let files = Files::default();
+    let mut flags = LinkersFlags::new(&link.common, relocatable, &directory, &files);
     let jobs = link
         .jobs
         .iter()
-        .map(|job| sets.job(&link.common, job, &directory))
+        .map(|job| flags.job(job))
         .collect::<Result<Vec<_>>>()?;
-    link.compile(jobs, settings)
+    link.compile(jobs, &files, settings)
 }

@@ -1,50 +1,144 @@
-//! The backends of a kernel link that ld.lld runs (`ld.backlto` in a kernel
-//! tree): as `backlto distribute`, but with the flags that kbuild compiled each
+//! The backends of a kernel link that ld.lld runs (`ld.backlto`, started by
+//! kbuild): as `backlto distribute`, but with the flags that kbuild compiled each
 //! object with. LLD knows only few of them; the code model is not among them.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::flags::BackendFlags;
-use super::running::RunningRecipe;
-use crate::dtlto::LinkJobs;
-use crate::session::{Outcome, Settings, absolute};
-use backlto::error::Result;
+use rayon::prelude::*;
 
-/// Compiles the jobs that the file at `path` describes. The working directory
-/// is the kernel's object tree.
+use super::cmdfile;
+use super::flags::BackendFlags;
+use super::running::RunningRecipes;
+use crate::console;
+use crate::dtlto::{LinkJob, LinkJobs, LinkersFlags};
+use crate::session::{Outcome, Settings, absolute};
+use backlto::bitcode;
+use backlto::error::{Error, Kind, Result};
+use backlto::files::Files;
+
+/// What kbuild calls the link of all that is built in.
+const BUILT_IN: &str = "vmlinux.o";
+/// What LLD's own backends always do, whatever the front end was told.
+const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
+
+/// Compiles the jobs that the file at `path` describes, with what kbuild recorded and
+/// `asked`, what the linker was asked to tell the compiler. The working directory is
+/// where kbuild runs: the kernel's object tree, or that of modules outside of it.
 ///
 /// # Errors
-/// When it cannot be read, no record tells the flags of an object, or a job
-/// fails.
-pub(crate) fn run(path: &Path, settings: &Settings) -> Outcome {
+/// When the file cannot be read, or a job fails.
+pub(crate) fn run(path: &Path, asked: &[String], settings: &Settings) -> Outcome {
     let link = LinkJobs::read(path)?;
-    let objtree = absolute(Path::new("."))?;
-    let running = RunningRecipe::current();
-    // What the linker decided on, as it does for its own backends: kbuild has
-    // one answer for all objects, made for links without LTO.
-    let sections: Vec<&String> = link
-        .common_args()
-        .iter()
-        .filter(|arg| ["-ffunction-sections", "-fdata-sections"].contains(&arg.as_str()))
-        .collect();
-    let mut sets = HashMap::<Vec<String>, Arc<[String]>>::new();
-    let jobs = link
+    let directory = absolute(Path::new("."))?;
+    let recipes = RunningRecipes::current();
+    let files = Files::default();
+    let recorded: Vec<Result<Vec<String>>> = link
         .jobs
-        .iter()
+        .par_iter()
         .map(|job| {
-            let recorded = match running.as_ref().and_then(|r| r.compile_of(job.module())) {
-                Some(words) => BackendFlags::from_compile(&words, job.module())?,
-                None => BackendFlags::read(&objtree, job.module())?,
-            };
-            let mut flags = recorded.for_clang.to_vec();
-            flags.extend(sections.iter().map(|&flag| flag.clone()));
-            let shared = sets
-                .entry(flags)
-                .or_insert_with_key(|flags| Arc::from(flags.as_slice()));
-            Ok(job.with_flags(Arc::clone(shared), &objtree))
+            let mut flags = flags_of_kbuild(job, &directory, &recipes)?;
+            flags.extend(sections(&link, job, &directory, &files)?);
+            flags.extend_from_slice(asked);
+            Ok(flags)
         })
-        .collect::<Result<Vec<_>>>()?;
-    link.compile(jobs, settings)
+        .collect();
+    let mut linkers = LinkersFlags::new(&link.common, true, &directory, &files);
+    let mut sets = HashMap::<Vec<String>, Arc<[String]>>::new();
+    let mut unknown = Vec::new();
+    let mut jobs = Vec::with_capacity(link.jobs.len());
+    for (job, flags) in link.jobs.iter().zip(recorded) {
+        jobs.push(match flags {
+            Ok(flags) => {
+                let shared = sets
+                    .entry(flags)
+                    .or_insert_with_key(|flags| Arc::from(flags.as_slice()));
+                job.with_flags(Arc::clone(shared), &directory)
+            }
+            Err(why) => {
+                unknown.push((job, why));
+                linkers.job(job)?
+            }
+        });
+    }
+    warn_of(&unknown);
+    link.compile(jobs, &files, settings)
+}
+
+/// Says that for these jobs there is nothing better than what ld.lld's own backends
+/// do, and why.
+fn warn_of(unknown: &[(&LinkJob, Error)]) {
+    let [(job, why), others @ ..] = unknown else {
+        return;
+    };
+    let others = match others.len() {
+        0 => String::new(),
+        count => format!(" (and {count} more)"),
+    };
+    console::warning(&format!(
+        "`{}`{others} is compiled with the flags of ld.lld's own backends, as nobody tells \
+         kbuild's: {why}",
+        job.module()
+    ));
+}
+
+/// The flags that kbuild compiles the module of `job` with: from the recipe that is
+/// running, else from what it recorded.
+///
+/// # Errors
+/// When neither tells.
+fn flags_of_kbuild(
+    job: &LinkJob,
+    directory: &Path,
+    recipes: &RunningRecipes,
+) -> Result<Vec<String>> {
+    let module = job.module();
+    if let Some(words) = recipes.compile_of(module) {
+        return Ok(BackendFlags::from_compile(&words, module)?
+            .for_clang
+            .to_vec());
+    }
+    let flags = BackendFlags::read(directory, module)?;
+    // kbuild writes it once the object is there.
+    let written = |path: &Path| {
+        path.metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    };
+    let record = cmdfile::path_of(directory, module);
+    if written(&record) < written(&directory.join(module)) {
+        let text = format!("`{}` is older than `{module}`", record.display());
+        return Err(Error::new(Kind::Input, text).hint("it tells of the build before"));
+    }
+    Ok(flags.for_clang.to_vec())
+}
+
+/// What sections `job` of `link` asks for beside those that kbuild's flags mean.
+///
+/// LLD's own backends have one for each function and each datum. In a module it does
+/// not matter, and code is as from ld.lld. In [`BUILT_IN`], LLD would match more than
+/// a hundred thousand with each of the initcalls' patterns, for minutes. kbuild's flags
+/// have none, and are meant for a kernel without LTO; but modpost trusts a variable by
+/// its name (`secref_whitelist` in scripts/mod/modpost.c) or by a section that it does
+/// not know, and the backend gives another name to one that other modules use.
+fn sections(
+    link: &LinkJobs,
+    job: &LinkJob,
+    directory: &Path,
+    files: &Files,
+) -> Result<Vec<String>> {
+    let wanted = if link.output() != BUILT_IN {
+        &SECTIONS[..]
+    } else {
+        let promotes = |index| {
+            let module = directory.join(job.module());
+            bitcode::promotes_variable(&module, &directory.join(index), files)
+        };
+        match job.index().map(promotes).transpose()? {
+            Some(true) => &SECTIONS[1..],
+            _ => &[],
+        }
+    };
+    Ok(wanted.iter().map(|&flag| flag.to_owned()).collect())
 }

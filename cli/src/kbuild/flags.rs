@@ -96,14 +96,18 @@ impl BackendFlags {
     }
 }
 
-/// Splits what is called, which may have a wrapper such as ccache before it,
-/// from its flags.
+/// Splits what is called, which may have a launcher such as ccache before it, with
+/// options of its own, from its flags.
 fn split_compiler(words: &[String]) -> (&[String], &[String]) {
-    let compiler = words
-        .iter()
-        .take_while(|word| !word.starts_with('-'))
-        .count();
-    words.split_at(compiler)
+    let is_clang = |word: &String| {
+        let name = Path::new(word).file_name().unwrap_or_default();
+        !word.starts_with('-') && name.to_string_lossy().contains("clang")
+    };
+    let count = match words.iter().position(is_clang) {
+        Some(clang) => clang + 1,
+        None => words.iter().take_while(|w| !w.starts_with('-')).count(),
+    };
+    words.split_at(count)
 }
 
 /// Drops what steers the preprocessor alone. clang's driver forwards none of it
@@ -183,6 +187,20 @@ mod tests {
         ]);
         let kept: Vec<String> = without_preprocessor(flags).collect();
         assert_eq!(kept, ["-O2", "-Wa,-Iasm", "-mcmodel=kernel"]);
+    }
+
+    #[test]
+    fn a_launcher_is_part_of_the_compiler() {
+        for (line, compiler) in [
+            ("clang -O2 -DX=clang", 1),
+            ("ccache /usr/bin/clang-22 -O2", 2),
+            ("env -- clang-22 -O2", 3),
+            ("icecc -v aarch64-linux-gnu-clang -O2", 3),
+            ("cc -O2 -c a.c", 1),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(split_compiler(&words).0.len(), compiler, "{line}");
+        }
     }
 
     #[test]

@@ -9,25 +9,50 @@
 
 use super::cmdfile;
 
-/// The recipe that make is running, as its shell was given it.
-pub(crate) struct RunningRecipe(String);
+/// The recipes of the shells that wait for this process.
+pub(crate) struct RunningRecipes(Vec<RunningRecipe>);
 
-impl RunningRecipe {
-    /// Reads the recipe of the shell that started the linker that started this
-    /// process; `None` when that is no shell with a command.
-    pub(crate) fn current() -> Option<RunningRecipe> {
-        let linker = rustix::process::getppid()?.as_raw_nonzero().get();
-        let status = std::fs::read_to_string(format!("/proc/{linker}/status")).ok()?;
-        let shell: u32 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("PPid:"))?
-            .trim()
-            .parse()
-            .ok()?;
-        let arguments = std::fs::read(format!("/proc/{shell}/cmdline")).ok()?;
-        RunningRecipe::of_shell(&String::from_utf8_lossy(&arguments))
+/// The recipe that a shell is running, as the shell was given it.
+struct RunningRecipe(String);
+
+/// How many processes may stand between the shell and this one: the linker, and
+/// wrappers around it. A make or two are passed on the way to the shells of others.
+const NEAR: usize = 16;
+
+impl RunningRecipes {
+    /// Reads the recipes of the shells that have started the linker that has started
+    /// this process, the nearest first.
+    pub(crate) fn current() -> RunningRecipes {
+        let mut process = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get());
+        let ancestors = std::iter::from_fn(|| {
+            let child = process?;
+            process = parent_of(child);
+            process
+        });
+        let arguments = ancestors
+            .take(NEAR)
+            .filter_map(|ancestor| std::fs::read(format!("/proc/{ancestor}/cmdline")).ok());
+        RunningRecipes(
+            arguments
+                .filter_map(|text| RunningRecipe::of_shell(&String::from_utf8_lossy(&text)))
+                .collect(),
+        )
     }
 
+    /// The words of the command that compiles `object`, if a recipe has one.
+    pub(crate) fn compile_of(&self, object: &str) -> Option<Vec<String>> {
+        self.0.iter().find_map(|recipe| recipe.compile_of(object))
+    }
+}
+
+/// The process that has started `process`; `None` for the first one of all.
+fn parent_of(process: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    parent.trim().parse().ok().filter(|&parent| parent != 0)
+}
+
+impl RunningRecipe {
     /// Takes the recipe from `arguments`, a shell's as in /proc/PID/cmdline: each
     /// followed by a NUL.
     fn of_shell(arguments: &str) -> Option<RunningRecipe> {
@@ -38,7 +63,7 @@ impl RunningRecipe {
     }
 
     /// The words of the command that compiles `object`, if the recipe has one.
-    pub(crate) fn compile_of(&self, object: &str) -> Option<Vec<String>> {
+    fn compile_of(&self, object: &str) -> Option<Vec<String>> {
         cmdfile::commands(&self.0)
             .filter_map(shlex::split)
             .find(|words| cmdfile::files_of_compile(words, object).is_some())

@@ -1,0 +1,83 @@
+"""Modules outside of a kernel's tree, as their authors and users build them."""
+
+import os
+import pathlib
+import re
+import shutil
+
+from harness.run import Failure, logged, output, remove, require, say
+
+SOURCES = pathlib.Path(__file__).resolve().parents[2] / "tests/modules"
+# In an order in which they can be loaded.
+NAMES = ("backlto_one.ko", "backlto_pair.ko", "backlto_user.ko")
+NOBODY = 65534
+
+
+class External:
+    """The modules of tests/modules, built by BUILD's linker and by REFERENCE's for the
+    kernel in BUILD's tree, below HOME."""
+
+    def __init__(self, build, reference, home):
+        self.build, self.home = build, home
+        self.linkers = {"ours": build.variables, "theirs": reference.variables}
+        remove(home)
+        home.mkdir()
+
+    def run(self):
+        """Builds them in every way; the paths of the modules, to be loaded."""
+        make = ["make", "-C", self.build.source, f"O={self.build.obj}"]
+        modules = self.built("beside their sources", lambda place: [*make, f"M={place}"])
+        # Since 6.13 modules can be built apart from their sources.
+        if "KBUILD_EXTMOD_OUTPUT" in (self.build.source / "Makefile").read_text():
+            self.built("apart", lambda place: [*make, f"M={place}", f"MO={place}/out"], "out")
+        self.installed()
+        return modules
+
+    def installed(self):
+        """Against what distributions install of a kernel, as a user who may not write
+        there."""
+        tree = self.home / "installed"
+        script = self.build.source / "scripts/package/install-extmod-build"
+        self.build.make(self.home / "install.log", "run-command",
+                        f"KBUILD_RUN_COMMAND={script} {tree}", error=Failure)
+        require("setpriv")
+        # Directories above may be closed to others.
+        user = [] if os.geteuid() else [
+            "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        self.built("for an installed kernel", lambda place: [*user, "make", "-C", tree,
+                                                             f"M={place}"])
+
+    def built(self, how, command, below="."):
+        """Has the make that COMMAND gives for a place build them there, by both linkers:
+        the code is the same."""
+        places = {}
+        for whose, variables in self.linkers.items():
+            place = places[whose] = self.home / how.replace(" ", "-") / whose
+            shutil.copytree(SOURCES, place)
+            if not os.geteuid():
+                output(["chown", "-R", str(NOBODY if "setpriv" in command(place) else 0), place])
+            log = self.home / f"{place.parent.name}-{whose}.log"
+            logged([*command(place), *variables, "modules"], log, f"modules {how}, {whose}",
+                   Failure)
+            warned(log)
+        for name in NAMES:
+            ours, theirs = (code(place / below / name) for place in places.values())
+            if ours != theirs:
+                raise Failure(f"{name} {how}: other code or relocations than ld.lld's")
+        say(f"modules outside of the tree, {how}: code and relocations are ld.lld's")
+        return [places["ours"] / below / name for name in NAMES]
+
+
+def warned(log):
+    """Nothing is said but what kbuild does."""
+    said = [line for line in log.read_text(errors="replace").splitlines()
+            if re.match(r"backlto|ld\.backlto|ld\.lld", line)]
+    if said:
+        raise Failure("\n".join([*said, f"while modules were built; the whole log is {log}"]))
+
+
+def code(module):
+    """The code of MODULE and all its relocations, without its path."""
+    text = output(["llvm-objdump-22", "--disassemble", "--reloc", "--no-show-raw-insn", module])
+    return text.split("\n", 2)[2]

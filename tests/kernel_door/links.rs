@@ -1,0 +1,242 @@
+//! What `ld.backlto` does in links that kbuild asks for.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::common::{LLD, Tree, stderr, succeed};
+
+const LINKER: &str = env!("CARGO_BIN_EXE_ld-backlto");
+
+/// How the kernel has its code.
+const KERNEL: [&str; 3] = ["-O2", "-fno-pic", "-mcmodel=kernel"];
+/// What shows in an object that its backend has been told it.
+const SHOWN: &str = "-fstack-size-section";
+
+const HOOKS: &str = "int (*hook)(int);
+static int (*one_ops)(int);
+static int calls;
+int set(int (*to)(int)) { one_ops = to; return ++calls; }
+int call(int x) { return one_ops ? one_ops(x) + hook(x) : calls; }
+";
+const USE: &str = "extern int (*hook)(int);
+int set(int (*)(int));
+int call(int);
+static int twice(int x) { return 2 * x; }
+int start(void) { hook = twice; return set(twice) + call(3); }
+";
+
+/// A directory with two bitcode modules, and the commands that kbuild would have
+/// recorded for them. They say [`SHOWN`], which was not true.
+fn tree() -> Tree {
+    let tree = Tree::new();
+    for (name, text) in [("hooks", HOOKS), ("use", USE)] {
+        tree.compile(name, text, &KERNEL);
+        let flags = KERNEL.join(" ");
+        let line =
+            format!("savedcmd_{name}.o := clang-22 {flags} {SHOWN} -c -o {name}.o {name}.c\n");
+        tree.write(&format!(".{name}.o.cmd"), line);
+    }
+    // No more than any directory may have.
+    tree.write("include/config/auto.conf", "CONFIG_LTO_CLANG_THIN=y\n");
+    tree
+}
+
+/// `linker`, to link both modules of `tree` to `output` as kbuild has it.
+fn of_kbuild(tree: &Tree, linker: impl AsRef<Path>, output: &str) -> Command {
+    let mut command = Command::new(linker.as_ref());
+    from_kbuild(tree, command.args(["-r", "-o", output, "hooks.o", "use.o"]));
+    command
+}
+
+/// `command`, to be run in `tree` as kbuild's make runs what it runs.
+fn from_kbuild<'a>(tree: &Tree, command: &'a mut Command) -> &'a mut Command {
+    command
+        .current_dir(tree.path())
+        .env("BACKLTO_CACHE_DIR", "")
+        .envs([
+            ("srctree", "/src"),
+            ("objtree", "."),
+            ("KBUILD_LDFLAGS", "-m elf_x86_64"),
+        ])
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().expect("the linker runs");
+    succeed(&output);
+    output
+}
+
+/// The names of the sections of `object` that hold something.
+fn sections(tree: &Tree, object: &str) -> Vec<String> {
+    let output = tree.run("llvm-readelf-22", &["--sections", "--wide", object]);
+    let table = String::from_utf8(output.stdout).expect("text");
+    table
+        .lines()
+        .filter_map(|line| line.split_once(']'))
+        .filter_map(|(_, rest)| rest.split_whitespace().next().map(str::to_owned))
+        .collect()
+}
+
+/// Whether the backends of `object` were told [`SHOWN`].
+fn is_shown(tree: &Tree, object: &str) -> bool {
+    sections(tree, object)
+        .iter()
+        .any(|name| name == ".stack_sizes")
+}
+
+#[test]
+fn modules_are_compiled_as_kbuild_has_recorded() {
+    let tree = tree();
+    let said = run(&mut of_kbuild(&tree, LINKER, "module.o"));
+    assert_eq!(stderr(&said), "");
+    assert!(is_shown(&tree, "module.o"));
+    assert!(sections(&tree, "module.o").contains(&".text.call".to_owned()));
+}
+
+#[test]
+fn a_directory_does_not_make_a_kernel() {
+    let tree = tree();
+    for variable in ["srctree", "objtree", "KBUILD_LDFLAGS"] {
+        run(of_kbuild(&tree, LINKER, "linked.o").env_remove(variable));
+        run(&mut of_kbuild(&tree, LLD, "expected.o"));
+        assert!(tree.read("linked.o") == tree.read("expected.o"));
+        assert!(!is_shown(&tree, "linked.o"));
+    }
+}
+
+/// A record that is older than its object tells of the build before.
+#[test]
+fn without_a_record_a_module_is_compiled_as_by_ld_lld_and_that_is_said() {
+    for (spoilt, why) in [
+        ("old", "use.o.cmd` is older than `use.o`"),
+        ("absent", "cannot read how `use.o` was made"),
+        ("other", "does not end in `-c -o use.o`"),
+    ] {
+        let tree = tree();
+        match spoilt {
+            "old" => std::fs::File::options()
+                .append(true)
+                .open(tree.file(".use.o.cmd"))
+                .and_then(|file| file.set_modified(std::time::UNIX_EPOCH))
+                .expect("it gets a time"),
+            "absent" => std::fs::remove_file(tree.file(".use.o.cmd")).expect("it was there"),
+            _ => tree.write(".use.o.cmd", "savedcmd_use.o := true\n"),
+        }
+        let said = stderr(&run(&mut of_kbuild(&tree, LINKER, "mixed.o")));
+        assert!(
+            said.starts_with("backlto: warning: `use.o` is compiled with the flags of ld.lld's"),
+            "{said}"
+        );
+        assert!(said.contains(why), "{said}");
+        assert!(is_shown(&tree, "mixed.o"), "hooks.o has a record");
+
+        std::fs::remove_file(tree.file(".hooks.o.cmd")).expect("it was there");
+        let said = stderr(&run(&mut of_kbuild(&tree, LINKER, "linked.o")));
+        assert!(said.contains("`hooks.o` (and 1 more)"), "{said}");
+        run(&mut of_kbuild(&tree, LLD, "expected.o"));
+        assert!(tree.read("linked.o") == tree.read("expected.o"), "{why}");
+    }
+}
+
+/// The recipe of a module with a single source compiles and links; there may be
+/// something around the linker, or before the compiler.
+#[test]
+fn a_running_recipe_comes_before_any_record() {
+    let tree = tree();
+    tree.write(
+        "wrapper",
+        format!("#!/bin/sh\nenv \"$@\"\n: {LINKER} has ended\n"),
+    );
+    succeed(&tree.run("chmod", &["+x", "wrapper"]));
+    for launcher in ["", "env ", "env -- "] {
+        for wrapper in ["", "./wrapper ", "sh ./wrapper "] {
+            std::fs::remove_file(tree.file(".use.o.cmd")).ok();
+            let flags = KERNEL.join(" ");
+            let script = format!(
+                "echo '  CC [M]  use.o'; {launcher}clang-22 {flags} -flto=thin {SHOWN} -c -o use.o \
+                 use.c; {wrapper}{LINKER} -r -o single.o use.o; true"
+            );
+            let mut shell = Command::new("sh");
+            let said = stderr(&run(from_kbuild(&tree, shell.args(["-c", &script]))));
+            assert_eq!(said, "", "{launcher}{wrapper}");
+            assert!(is_shown(&tree, "single.o"), "{launcher}{wrapper}");
+        }
+    }
+}
+
+#[test]
+fn what_the_linker_is_asked_is_added_to_the_record() {
+    let tree = tree();
+    for option in [
+        "-plugin-opt=-emulated-tls",
+        "--thinlto-remote-compiler-arg=-femulated-tls",
+    ] {
+        std::fs::write(
+            tree.file("tls.c"),
+            "__thread int t;\nint get(void) { return ++t; }\n",
+        )
+        .expect("written");
+        tree.compile(
+            "tls",
+            &String::from_utf8(tree.read("tls.c")).expect("text"),
+            &KERNEL,
+        );
+        tree.write(
+            ".tls.o.cmd",
+            format!(
+                "savedcmd_tls.o := clang-22 {} -c -o tls.o tls.c\n",
+                KERNEL.join(" ")
+            ),
+        );
+        run(of_kbuild(&tree, LINKER, "linked.o").args(["tls.o", option]));
+        let symbols = tree.run("llvm-nm-22", &["linked.o"]);
+        let symbols = String::from_utf8(symbols.stdout).expect("text");
+        assert!(
+            symbols.contains("__emutls_get_address"),
+            "{option}: {symbols}"
+        );
+        assert!(is_shown(&tree, "linked.o"), "{option}");
+    }
+}
+
+/// LLD would match each section of a kernel with hundreds of patterns.
+#[test]
+fn what_is_built_in_has_sections_for_promoted_variables_alone() {
+    let tree = tree();
+    run(&mut of_kbuild(&tree, LINKER, "vmlinux.o"));
+    let found = sections(&tree, "vmlinux.o");
+    assert!(
+        !found.iter().any(|name| name.starts_with(".text.")),
+        "{found:?}"
+    );
+    let symbols = tree.run("llvm-nm-22", &["vmlinux.o"]);
+    let symbols = String::from_utf8(symbols.stdout).expect("text");
+    let promoted = symbols.lines().find_map(|line| {
+        line.split_whitespace()
+            .last()
+            .filter(|name| name.contains(".llvm."))
+    });
+    let promoted = promoted.unwrap_or_else(|| panic!("nothing is promoted: {symbols}"));
+    assert!(
+        found.iter().any(|name| name.ends_with(promoted)),
+        "{promoted} is not alone in {found:?}"
+    );
+
+    // Without one, nothing differs from what kbuild's flags say.
+    tree.compile("hooks", &HOOKS.replace("static", ""), &KERNEL);
+    tree.write(
+        ".hooks.o.cmd",
+        format!(
+            "savedcmd_hooks.o := clang-22 {} -c -o hooks.o hooks.c\n",
+            KERNEL.join(" ")
+        ),
+    );
+    run(&mut of_kbuild(&tree, LINKER, "vmlinux.o"));
+    let found = sections(&tree, "vmlinux.o");
+    let separate = |name: &String| {
+        [".text.", ".data.", ".bss."]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    assert!(!found.iter().any(separate), "{found:?}");
+}
