@@ -196,10 +196,13 @@ BackltoStatus BackltoPromotesVariable(const BackltoBuffer *Module,
 
 /// Is shown what the optimiser is about to get: the module with everything it
 /// imports, as bitcode that holds the order of uses too, if the request wants
-/// it. That, the flags and BackltoIndexRemainder decide what comes of it. False
+/// it. That, the flags and BackltoIndexRemainder decide the object. `Places` are
+/// where in the sources calls and inline assembly stand (`!srcloc`), of which the
+/// bitcode only says which are the same: messages name them, nothing else. False
 /// stops the compile there, without an object and without an error.
 typedef bool (*BackltoImportedFn)(void *Ctx, const uint8_t *Bitcode,
-                                  size_t Len);
+                                  size_t Len, const uint64_t *Places,
+                                  size_t PlaceCount);
 
 /// Everything one compile reads, all borrowed for the call.
 typedef struct {

@@ -21,6 +21,7 @@
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/IR/Constants.h"
 #include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/Instructions.h"
@@ -101,22 +102,75 @@ static void reportAsm(const Module &M, Sink Report) {
             Report(Asm->getAsmString());
 }
 
+namespace {
+
+/// Has the nodes in a module that tell places in the sources (`!srcloc`) tell the
+/// order in which they are met instead, until its end. Messages alone read what
+/// they tell (clang, which has made a cookie of a SourceLocation); but two
+/// instructions with different nodes are different, so that branch folding does not
+/// merge them: that stays.
+class NumberedPlaces {
+  unsigned Kind;
+  SmallVector<std::pair<Instruction *, MDNode *>, 0> Before;
+
+public:
+  /// What the nodes of the module told.
+  SmallVector<uint64_t, 0> Places;
+
+  explicit NumberedPlaces(Module &M) : Kind(M.getMDKindID("srcloc")) {
+    DenseMap<MDNode *, MDNode *> Numbers;
+    for (Function &F : M)
+      for (Instruction &I : instructions(F))
+        if (MDNode *Place = I.getMetadata(Kind)) {
+          MDNode *&Number = Numbers[Place];
+          if (!Number)
+            Number = number(*Place, Numbers.size());
+          Before.emplace_back(&I, Place);
+          I.setMetadata(Kind, Number);
+        }
+  }
+  NumberedPlaces(const NumberedPlaces &) = delete;
+  ~NumberedPlaces() {
+    for (auto [I, Place] : Before)
+      I->setMetadata(Kind, Place);
+  }
+
+private:
+  /// A node that tells `Number`, for `Place`, whose operands go to Places.
+  MDNode *number(const MDNode &Place, uint64_t Number) {
+    Places.push_back(Place.getNumOperands());
+    for (const MDOperand &Operand : Place.operands()) {
+      auto *Cookie = mdconst::dyn_extract_or_null<ConstantInt>(Operand);
+      Places.push_back(Cookie ? Cookie->getLimitedValue() : 0);
+    }
+    Type *I64 = Type::getInt64Ty(Place.getContext());
+    return MDNode::get(Place.getContext(),
+                       ConstantAsMetadata::get(ConstantInt::get(I64, Number)));
+  }
+};
+
+} // namespace
+
 /// Shows `M` to the job; false when its object is not needed.
-static bool showImported(const BackltoCompileRequest &Request,
-                         const Module &M) {
+static bool showImported(const BackltoCompileRequest &Request, Module &M) {
   reportAsm(M, Sink{Request.AsmText, Request.ImportedCtx});
   // What was said before this point depends on more than the imported module, and
   // would be lost, or said again, with an object that is found by it.
   if (!Request.WantsBitcode || Current->Errs.hasSpoken())
-    return Request.Imported(Request.ImportedCtx, nullptr, 0);
-  // Without a symbol table, for which LLVM would assemble the module's assembly.
+    return Request.Imported(Request.ImportedCtx, nullptr, 0, nullptr, 0);
   SmallVector<char, 0> Bitcode;
-  BitcodeWriter Writer(Bitcode);
-  Writer.writeModule(M, /*ShouldPreserveUseListOrder=*/true);
-  Writer.writeStrtab();
+  SmallVector<uint64_t, 0> Places;
+  {
+    NumberedPlaces Numbered(M);
+    // Without a symbol table, for which LLVM would assemble the module's assembly.
+    BitcodeWriter Writer(Bitcode);
+    Writer.writeModule(M, /*ShouldPreserveUseListOrder=*/true);
+    Writer.writeStrtab();
+    Places = std::move(Numbered.Places);
+  }
   return Request.Imported(Request.ImportedCtx,
                           reinterpret_cast<const uint8_t *>(Bitcode.data()),
-                          Bitcode.size());
+                          Bitcode.size(), Places.data(), Places.size());
 }
 
 static uint64_t threadNanoseconds() {
@@ -178,7 +232,8 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
       if (Before && !Before(Task, M))
         return false;
       uint64_t Start = threadNanoseconds();
-      bool Wanted = showImported(Request, M);
+      // It is the one that thinBackend was given.
+      bool Wanted = showImported(Request, const_cast<Module &>(M));
       Current->ShowNanoseconds = threadNanoseconds() - Start;
       if (Wanted)
         return true;

@@ -10,10 +10,13 @@ use crate::digest::Digest;
 /// imports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Imported {
-    /// The digest of the module, as bitcode with the order of uses.
+    /// The digest of the module, as bitcode with the order of uses, and without the
+    /// places in the sources that only messages name.
     pub(crate) module: Digest,
     /// The digest of what later stages can read of the summary index.
     pub(crate) index: Digest,
+    /// The digest of those places. They decide no object, but what is said of it.
+    pub(crate) places: Digest,
 }
 
 /// Looks at a compile once its module has everything that it imports.

@@ -14,6 +14,8 @@ mod common;
 mod kernel;
 #[path = "incremental/killed.rs"]
 mod killed;
+#[path = "incremental/places.rs"]
+mod places;
 #[path = "incremental/project.rs"]
 mod project;
 #[path = "incremental/records.rs"]

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shutil
+import tempfile
 
 from harness.run import Failure, logged, output, remove, require, say
 
@@ -19,6 +20,7 @@ class External:
 
     def __init__(self, build, reference, home):
         self.build, self.home = build, home
+        self.linker = next(word for word in build.variables if word.startswith("LD="))[3:]
         self.linkers = {"ours": build.variables, "theirs": reference.variables}
         remove(home)
         home.mkdir()
@@ -30,21 +32,34 @@ class External:
         # Since 6.13 modules can be built apart from their sources.
         if "KBUILD_EXTMOD_OUTPUT" in (self.build.source / "Makefile").read_text():
             self.built("apart", lambda place: [*make, f"M={place}", f"MO={place}/out"], "out")
-        self.installed()
+        # Where every user can go.
+        with tempfile.TemporaryDirectory(prefix="backlto-") as public:
+            self.installed(pathlib.Path(public))
         return modules
 
-    def installed(self):
+    def installed(self, public):
         """Against what distributions install of a kernel, as a user who may not write
         there."""
-        tree = self.home / "installed"
+        public.chmod(0o755)
+        tree, self.home = public / "kernel", public / "modules"
         script = self.build.source / "scripts/package/install-extmod-build"
-        self.build.make(self.home / "install.log", "run-command",
+        self.build.make(public / "install.log", "run-command",
                         f"KBUILD_RUN_COMMAND={script} {tree}", error=Failure)
-        require("setpriv")
-        # Directories above may be closed to others.
-        user = [] if os.geteuid() else [
-            "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        self.home.mkdir()
+        programs = public / "bin"
+        programs.mkdir()
+        for name in ("backlto", "ld.backlto"):
+            shutil.copy(pathlib.Path(self.linker).with_name(name), programs)
+        self.linkers["ours"] = [f"LD={programs / 'ld.backlto'}" if word.startswith("LD=") else word
+                                for word in self.linkers["ours"]
+                                if not word.startswith("BACKLTO_CACHE_DIR=")]
+        user = []
+        if not os.geteuid():
+            require("setpriv")
+            user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+                    "env", f"HOME={self.home}"]
+            output(["chmod", "-R", "a+rX", tree, programs])
+            output(["chown", str(NOBODY), self.home])
         self.built("for an installed kernel", lambda place: [*user, "make", "-C", tree,
                                                              f"M={place}"])
 
@@ -55,8 +70,8 @@ class External:
         for whose, variables in self.linkers.items():
             place = places[whose] = self.home / how.replace(" ", "-") / whose
             shutil.copytree(SOURCES, place)
-            if not os.geteuid():
-                output(["chown", "-R", str(NOBODY if "setpriv" in command(place) else 0), place])
+            if "setpriv" in command(place):
+                output(["chown", "-R", str(NOBODY), place.parent])
             log = self.home / f"{place.parent.name}-{whose}.log"
             logged([*command(place), *variables, "modules"], log, f"modules {how}, {whose}",
                    Failure)

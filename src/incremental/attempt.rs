@@ -30,6 +30,9 @@ struct Entry {
     /// How that looks, see [`FlagsKey::rendering`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rendering: Vec<String>,
+    /// The places in the sources that messages may name, see [`Imported::places`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    places: Option<Digest>,
     /// How long the compile took.
     microseconds: u64,
 }
@@ -55,8 +58,8 @@ pub(crate) struct Attempt<'a> {
     made_of: Option<Vec<Dependency>>,
     /// The key by everything that the job reads, if it has one.
     primary: Option<Digest>,
-    /// The key by the imported module, once that is known.
-    imported: Option<Digest>,
+    /// The key by the imported module, once that is known, and its places.
+    imported: Option<(Digest, Digest)>,
     asm: AsmFiles,
     /// Whether LLVM came as far as to show its assembly.
     shown: bool,
@@ -156,10 +159,13 @@ impl<'a> Attempt<'a> {
             module: self.task.job.module.clone(),
             diagnostics: diagnostics.to_owned(),
             rendering: flags.map_or(Vec::new(), |flags| flags.rendering.clone()),
+            places: None,
             microseconds: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         };
-        if let Some(imported) = &self.imported {
-            store(cache, imported, std::slice::from_ref(&entry));
+        if let Some((imported, places)) = self.imported {
+            let mut entry = entry.clone();
+            entry.places = Some(places);
+            store(cache, &imported, std::slice::from_ref(&entry));
         }
         self.keep_primary(cache, entry);
     }
@@ -263,13 +269,16 @@ impl Watch for Attempt<'_> {
         let mut made_of = super::dependencies_after_import(flags, imported);
         made_of.extend_from_slice(files);
         let key = dependency::key(&made_of);
-        self.imported = Some(key);
+        self.imported = Some((key, imported.places));
         let Some(entry) = self.entry(&key) else {
             return true;
         };
-        // The object does not depend on the module's name (LLD gives members of
-        // archives another one in each link); a message might.
-        if entry.module != self.task.job.module && !entry.diagnostics.is_empty() {
+        // The object depends neither on the module's name (LLD gives members of
+        // archives another one in each link) nor on places in the sources; a message
+        // might.
+        let same_names =
+            entry.module == self.task.job.module && entry.places == Some(imported.places);
+        if !same_names && !entry.diagnostics.is_empty() {
             return true;
         }
         self.found = self.place(&entry, Origin::CachedAfterImport);

@@ -62,13 +62,24 @@ unsafe extern "C" fn on_assembly(ctx: *mut c_void, ptr: *const u8, len: usize) {
 }
 
 /// # Safety
-/// As for [`on_assembly`]; `ptr` may be null.
-unsafe extern "C" fn on_imported(ctx: *mut c_void, ptr: *const u8, len: usize) -> bool {
+/// As for [`on_assembly`]; `ptr` may be null, else `places` must be readable for
+/// `place_count` numbers unless there are none.
+unsafe extern "C" fn on_imported(
+    ctx: *mut c_void,
+    ptr: *const u8,
+    len: usize,
+    places: *const u64,
+    place_count: usize,
+) -> bool {
     // SAFETY: promised by the caller.
-    let (watched, bitcode) = unsafe {
+    let (watched, bitcode, places) = unsafe {
         (
             &mut *ctx.cast::<Watched<'_>>(),
             (!ptr.is_null()).then(|| std::slice::from_raw_parts(ptr, len)),
+            match place_count {
+                0 => &[],
+                _ => std::slice::from_raw_parts(places, place_count),
+            },
         )
     };
     let (module, index) = watched.index;
@@ -78,6 +89,12 @@ unsafe extern "C" fn on_imported(ctx: *mut c_void, ptr: *const u8, len: usize) -
             Some(Imported {
                 module: Digest::of(bitcode),
                 index: Digest::of(&remainder),
+                places: Digest::of(
+                    &places
+                        .iter()
+                        .flat_map(|n| n.to_le_bytes())
+                        .collect::<Vec<u8>>(),
+                ),
             })
         });
         watch.imported(imported)

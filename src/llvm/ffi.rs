@@ -59,8 +59,13 @@ impl RawStatus {
 }
 
 pub(super) type Sink = unsafe extern "C" fn(ctx: *mut c_void, ptr: *const u8, len: usize);
-pub(super) type Imported =
-    unsafe extern "C" fn(ctx: *mut c_void, bitcode: *const u8, len: usize) -> bool;
+pub(super) type Imported = unsafe extern "C" fn(
+    ctx: *mut c_void,
+    bitcode: *const u8,
+    len: usize,
+    places: *const u64,
+    place_count: usize,
+) -> bool;
 pub(super) type ModuleVisitor =
     unsafe extern "C" fn(ctx: *mut c_void, path: *const u8, len: usize, hash: *const u32);
 

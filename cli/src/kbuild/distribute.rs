@@ -93,7 +93,9 @@ fn flags_of_kbuild(
     directory: &Path,
     recipes: &RunningRecipes,
 ) -> Result<Vec<String>> {
+    // kbuild's name for what stands in its working directory has no "./".
     let module = job.module();
+    let module = module.strip_prefix("./").unwrap_or(module);
     if let Some(words) = recipes.compile_of(module) {
         return Ok(BackendFlags::from_compile(&words, module)?
             .for_clang
