@@ -207,6 +207,15 @@ pub(crate) fn guard_mappings() {
     });
 }
 
+/// Has the process, and programs that it starts, ignore `signals`.
+pub(crate) fn ignore_signals(signals: &[libc::c_int]) {
+    for signal in signals {
+        // SAFETY: no handler is installed, and that signals are valid is all that is
+        // asked of the caller.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
+}
+
 /// A stack for signal handlers of the calling thread, which may have used up its
 /// own. It goes with the value.
 pub(crate) struct AlternateStack {
