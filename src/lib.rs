@@ -196,7 +196,7 @@ impl Engine {
     /// is limited and there is no [`Options::helper`]; [`error::Kind::Flags`] when the cache's policy is not one.
     pub fn new(options: &Options) -> Result<Engine> {
         llvm::start()?;
-        let workers = options.workers();
+        let workers = memory::workers_that_fit(options.workers());
         let cache = match &options.cache {
             Some(cache) => Some(Cache::open(&cache.directory, cache.policy.parse()?)?),
             None => None,

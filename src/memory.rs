@@ -1,6 +1,7 @@
 //! How much memory jobs may take together, so that big ones do not bring down the
 //! machine or the container.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -97,6 +98,18 @@ pub(crate) fn estimate(module: usize, imported: usize, instructions: u64) -> u64
         .saturating_add(instructions.saturating_mul(INSTRUCTION))
 }
 
+/// How many workers may start of `wanted` where the process's address space is
+/// limited: what their stacks and heaps set aside would be missing elsewhere.
+pub(crate) fn workers_that_fit(wanted: NonZeroUsize) -> NonZeroUsize {
+    /// Two stacks, and the heaps of two threads; most of that is never touched.
+    const EACH: u64 = 256 << 20;
+    let fitting = left_of_addresses().map(|left| left / EACH);
+    let fitting = fitting.and_then(|count| usize::try_from(count).ok());
+    fitting.map_or(wanted, |count| {
+        wanted.min(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN))
+    })
+}
+
 /// What the machine, the process's control groups and its own limit have left, in
 /// bytes; nothing where the system does not say.
 fn available() -> impl Iterator<Item = u64> {
@@ -105,7 +118,10 @@ fn available() -> impl Iterator<Item = u64> {
         .and_then(|text| kilobytes(&text, "MemAvailable:"));
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let of_groups = left_in_groups(&groups, Path::new("/sys/fs/cgroup"));
-    of_machine.into_iter().chain(of_groups).chain(left_of_addresses())
+    of_machine
+        .into_iter()
+        .chain(of_groups)
+        .chain(left_of_addresses())
 }
 
 /// The value of `name` in `text`, of the form of `/proc/meminfo` (`proc(5)`), in

@@ -194,12 +194,7 @@ impl Pool {
     ///
     /// Long tasks of any run go first. The others go run by run, so that what
     /// follows the backends of one run overlaps with the backends of the next.
-    pub(crate) fn submit(
-        &self,
-        mut tasks: Vec<Task>,
-        events: &Sender<Event>,
-        stop: Stop,
-    ) {
+    pub(crate) fn submit(&self, mut tasks: Vec<Task>, events: &Sender<Event>, stop: Stop) {
         let workers = self.shared.workers;
         let total: u64 = tasks.iter().map(|task| task.cost).sum();
         // A task that would take a twentieth of a worker's share, or longer,
@@ -348,8 +343,8 @@ impl Shared {
         let _ = batch.events.send(Event::Started { number, worker });
         let report = run(&task, executor);
         drop(task);
-        drop(room);
         batch.finish(number, worker, report);
+        drop(room);
     }
 
     /// Waits until there is more than there was at version `seen`.

@@ -21,8 +21,8 @@ use backlto::Canceller;
 pub(crate) enum Ending {
     /// What is known of finished objects is kept, for the next run.
     Orderly,
-    /// At once: nobody wants the objects any more.
-    AtOnce,
+    /// Nobody wants the objects any more: none is written from then on.
+    Unwanted,
 }
 
 /// How long programs that were started have to end by themselves.
@@ -102,8 +102,8 @@ fn end_run(signal: i32, ending: Ending) {
     // whoever reads that may be gone, or busy.
     console::be_silent();
     RECEIVED.store(signal, Ordering::SeqCst);
-    if ending == Ending::AtOnce {
-        die(signal);
+    if ending == Ending::Unwanted {
+        backlto::emit::close();
     }
     for engine in &*ENGINES.lock().unwrap_or_else(PoisonError::into_inner) {
         engine.cancel();
@@ -188,7 +188,11 @@ mod tests {
 
     #[test]
     fn parents_are_found_whatever_programs_are_called() {
-        let parent = |stat: &str| parent_in(stat).map(Pid::as_raw_nonzero).map(|pid| pid.get());
+        let parent = |stat: &str| {
+            parent_in(stat)
+                .map(Pid::as_raw_nonzero)
+                .map(|pid| pid.get())
+        };
         assert_eq!(parent("12 (sh) S 7 12 12 0"), Some(7));
         assert_eq!(parent("12 (a) S 9) b) S 7 12"), Some(7));
         assert_eq!(parent("1 (init) S 0 1 1"), None);

@@ -225,7 +225,7 @@ impl Door {
         match self {
             Door::Distribute { .. } | Door::KbuildDistribute { .. } => {
                 interrupt::end_with_parent();
-                interrupt::watch(Ending::AtOnce);
+                interrupt::watch(Ending::Unwanted);
             }
             Door::Kbuild(_) | Door::KbuildIndex { .. } | Door::Cc { .. } | Door::Run { .. } => {
                 interrupt::watch(Ending::Orderly);
