@@ -89,7 +89,7 @@ fn a_small_stack_is_enough() {
 /// A user who has no processes but those of one test.
 const NOBODY_ELSE: u32 = 54321;
 
-/// The limit does not hold for root.
+/// The limit does not hold for root, so root becomes somebody else.
 #[test]
 fn no_processes_or_threads_to_be_had_is_said_so() {
     let tree = program();
@@ -104,19 +104,30 @@ fn no_processes_or_threads_to_be_had_is_said_so() {
     // Others may have no way to where it is.
     std::fs::copy(BACKLTO, tree.file("backlto")).expect("room for a copy");
     set_mode(&tree, ".", 0o777);
-    for limit in [0, 1, 2, 3, 4, 6, 9, 20] {
-        let limited = format!("--nproc={limit}");
-        let args = [&limited, "./backlto", "-j4", "run", "plan.json"];
+    let with_processes = |count: u32, args: &[&str]| {
+        let limit = format!("--nproc={count}");
+        let args = [&[&*limit, "./backlto", "-j4"], args].concat();
         let mut command = command(&tree, "prlimit", &args);
         command.uid(NOBODY_ELSE).gid(NOBODY_ELSE).env_remove("LD");
-        let result = run_for(PATIENCE, command).unwrap_or_else(|| panic!("{limit}: it hangs"));
+        run_for(PATIENCE, command).unwrap_or_else(|| panic!("{count}: it hangs"))
+    };
+    // A linker that cannot be started is there all the same.
+    let result = with_processes(1, &["run", "plan.json"]);
+    let text = stderr(&result);
+    assert!(text.contains("cannot run linker `"), "{text}");
+    assert!(!text.contains("is on PATH"), "{text}");
+
+    let door = Door::Run.args();
+    let args: Vec<&str> = door.iter().map(String::as_str).collect();
+    for count in [0, 1, 2, 3, 4, 5, 6, 8, 10, 30] {
+        let result = with_processes(count, &args);
         let text = stderr(&result);
-        assert!(limit < 20 || result.status.success(), "{text}");
+        assert!(count < 30 || result.status.success(), "{text}");
         if !result.status.success() {
-            assert_eq!(result.status.code(), Some(1), "{text}");
-            assert!(text.contains("backlto: error: "), "{text}");
-            assert!(!text.contains("is on PATH"), "{text}");
+            assert_eq!(result.status.code(), Some(1), "{count}: {text}");
+            assert!(text.contains("backlto: error: "), "{count}: {text}");
         }
+        assert_eq!(tree.leftovers(), [""; 0], "{count}");
     }
 }
 
