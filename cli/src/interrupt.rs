@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -112,7 +112,7 @@ fn end_run(signal: i32, ending: Ending) {
     // The main thread ends the process before that, if it can.
     while begin.elapsed() < PATIENCE {
         let last = begin.elapsed() > MERCY;
-        Descendants::find().tell(if last { Signal::KILL } else { Signal::TERM });
+        Descendants::of(getpid()).tell(if last { Signal::KILL } else { Signal::TERM });
         std::thread::sleep(LOOK_AGAIN);
     }
     die(signal);
@@ -122,19 +122,19 @@ fn end_run(signal: i32, ending: Ending) {
 /// on no file is written.
 fn die(signal: i32) {
     backlto::emit::close();
-    Descendants::find().tell(Signal::KILL);
+    Descendants::of(getpid()).tell(Signal::KILL);
     // It fails for signals that do not exist.
     let _ = emulate_default_handler(signal);
 }
 
-/// The processes that this one has started, and those that they have. They are held
+/// The processes that a process has started, and those that they have. They are held
 /// by descriptors: a number may be another process's by the time it is used.
 struct Descendants(Vec<OwnedFd>);
 
 impl Descendants {
-    fn find() -> Descendants {
+    fn of(process: Pid) -> Descendants {
         let children = children_of_all();
-        let mut found = vec![rustix::process::getpid()];
+        let mut found = vec![process];
         let mut next = 0;
         while let Some(parent) = found.get(next) {
             let more = children.get(parent).map_or(&[][..], Vec::as_slice);
@@ -202,14 +202,16 @@ mod tests {
     #[test]
     fn all_that_was_started_is_found_and_ended() {
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "sleep 1000 & wait"])
+            .args(["-c", "(sleep 1000 & wait) & wait"])
             .spawn()
             .expect("a shell");
-        while Descendants::find().0.len() < 2 {
+        let shell = Pid::from_child(&child);
+        // The inner shell, and what it has started.
+        while Descendants::of(shell).0.len() < 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Descendants::find().tell(Signal::KILL);
-        let status = child.wait().expect("it ends");
-        assert!(!status.success());
+        Descendants::of(shell).tell(Signal::KILL);
+        child.wait().expect("it ends");
+        assert!(Descendants::of(shell).0.is_empty());
     }
 }
