@@ -113,6 +113,7 @@ fn job_of(task: &Task, wants_imported: bool) -> CompileJob {
         output: task.job.output.clone(),
         time_trace: task.time_trace,
         wants_imported,
+        gives_back: task.memory_is_short,
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Memory {
 struct State {
     limit: u64,
     used: u64,
+    /// Whether a job has had to wait since the limit was looked at.
+    is_short: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,6 +38,7 @@ impl Memory {
             state: Mutex::new(State {
                 limit: u64::MAX,
                 used: 0,
+                is_short: false,
             }),
             freed: Condvar::new(),
             turn: Mutex::default(),
@@ -48,6 +51,7 @@ impl Memory {
         if state.used == 0 {
             let limits = self.allowed.into_iter().chain(available());
             state.limit = limits.min().unwrap_or(u64::MAX);
+            state.is_short = false;
         }
     }
 
@@ -56,6 +60,7 @@ impl Memory {
         let _turn = lock(&self.turn);
         let mut state = lock(&self.state);
         while state.used > 0 && state.used.saturating_add(bytes) > state.limit {
+            state.is_short = true;
             state = self
                 .freed
                 .wait(state)
@@ -65,6 +70,7 @@ impl Memory {
         Room {
             memory: self,
             bytes,
+            is_short: state.is_short,
         }
     }
 }
@@ -73,6 +79,14 @@ impl Memory {
 pub(crate) struct Room<'a> {
     memory: &'a Memory,
     bytes: u64,
+    is_short: bool,
+}
+
+impl Room<'_> {
+    /// Whether jobs have had to wait for room.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short
+    }
 }
 
 impl Drop for Room<'_> {
@@ -239,6 +253,23 @@ mod tests {
         });
         assert_eq!(ran.into_inner(), 1600);
         assert_eq!(lock(&memory.state).used, 0);
+    }
+
+    #[test]
+    fn memory_is_short_once_a_job_had_to_wait() {
+        let memory = limited(100);
+        let (first, second) = (memory.room_for(60), memory.room_for(40));
+        assert!(!first.is_short() && !second.is_short());
+        std::thread::scope(|scope| {
+            let third = scope.spawn(|| memory.room_for(50).is_short());
+            while !lock(&memory.state).is_short {
+                std::thread::yield_now();
+            }
+            drop((first, second));
+            assert!(third.join().unwrap());
+        });
+        memory.measure();
+        assert!(!memory.room_for(1).is_short());
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Task {
     pub(crate) cost: u64,
     /// An estimate of the memory that it takes, in bytes.
     pub(crate) memory: u64,
+    /// Whether jobs wait for memory, so that none is to be held on to.
+    pub(crate) memory_is_short: bool,
     pub(crate) cache: Option<Arc<Cache>>,
     /// See [`Plan::transient`].
     pub(crate) transient: bool,
@@ -331,6 +333,7 @@ fn check_job(
         imports,
         files: files.clone(),
         cost: index.instructions,
+        memory_is_short: false,
         cache: None,
         transient: false,
         time_trace: false,

@@ -16,7 +16,7 @@ use jobserver::{Acquired, Client};
 use crate::codegen;
 use crate::error::{Error, Kind};
 use crate::execute::Executor;
-use crate::memory::Memory;
+use crate::memory::{Memory, Room};
 use crate::prepare::Task;
 use crate::report::JobReport;
 use crate::sys;
@@ -329,7 +329,7 @@ impl Shared {
 
     /// Runs `task` of `batch` once there is room for it, unless it is left out by
     /// then.
-    fn run(&self, batch: &Batch, task: Task, worker: usize, executor: &mut dyn Executor) {
+    fn run(&self, batch: &Batch, mut task: Task, worker: usize, executor: &mut dyn Executor) {
         let number = task.number;
         let left_out = || batch.stop.reason();
         let room = match left_out() {
@@ -340,6 +340,7 @@ impl Shared {
             batch.finish(number, worker, JobReport::not_run(error));
             return;
         }
+        task.memory_is_short = room.as_ref().is_some_and(Room::is_short);
         let _ = batch.events.send(Event::Started { number, worker });
         let report = run(&task, executor);
         drop(task);

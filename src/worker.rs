@@ -59,6 +59,9 @@ fn serve_jobs(mut socket: BufReader<UnixStream>) -> io::Result<()> {
         let compiled = match invocation {
             Ok(invocation) => {
                 let compiled = compile(&request, &invocation, &inputs, &mut socket);
+                if request.gives_back {
+                    sys::give_back_memory();
+                }
                 mapped = Some((request, invocation));
                 compiled
             }

@@ -241,6 +241,9 @@ fn serve(exchange: &Exchange) {
             let failure = Failure::Reported("a thread panicked over it".to_owned());
             Attempted::Done(Box::new(failure.into()))
         });
+        if job.gives_back {
+            sys::give_back_memory();
+        }
         drop(job);
         let closed = {
             let mut state = lock(&exchange.state);

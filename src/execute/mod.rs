@@ -68,6 +68,9 @@ pub(crate) struct CompileJob {
     pub(crate) time_trace: bool,
     /// Whether the [`Watch`] has a use for what decides the object.
     pub(crate) wants_imported: bool,
+    /// Whether memory is short, so that what the compile took should not stay with
+    /// the thread that ran it.
+    pub(crate) gives_back: bool,
 }
 
 /// What a [`Watch`] is shown, on its way between threads or processes.
