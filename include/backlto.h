@@ -92,10 +92,12 @@ typedef enum backlto_kind {
   BACKLTO_KIND_OUTPUT = 7,
   // The linker failed.
   BACKLTO_KIND_LINK = 8,
-  // backlto_engine_cancel() was called.
+  // It was not run: backlto_engine_cancel() was called, or another job had failed.
   BACKLTO_KIND_CANCELLED = 9,
   // A library or the system does not fit.
   BACKLTO_KIND_ENVIRONMENT = 10,
+  // It took longer than one object may take.
+  BACKLTO_KIND_TIMED_OUT = 11,
   // The call makes no sense: a null pointer, text that is not UTF-8.
   BACKLTO_KIND_ARGUMENT = 100,
   // An error in backlto itself.
@@ -217,6 +219,11 @@ typedef struct backlto_engine_options {
   // How large and old that may get, as for ld.lld's --thinlto-cache-policy=; its
   // default when NULL.
   const char *cache_policy;
+  // Whether jobs of a run still start once one of it has failed.
+  bool keep_going;
+  // How many bytes of memory jobs may take together, by an estimate; as much as
+  // the system has when zero. Those that do not fit wait.
+  uint64_t memory_limit;
 } backlto_engine_options;
 
 // Is told what happens, by the thread that called backlto_run(). Any function may
@@ -368,7 +375,7 @@ void backlto_engine_free(struct backlto_engine *engine);
 
 // Compiles every job of `plan`. `observer` may be NULL. NULL is returned when the
 // plan, its flags or its files do not fit together; a job that fails says so in
-// its report, and stops no other.
+// its report, `keep_going` says what becomes of the others.
 //
 // # Safety
 // See the crate.

@@ -113,6 +113,7 @@ fn job_of(task: &Task, wants_imported: bool) -> CompileJob {
         output: task.job.output.clone(),
         time_trace: task.time_trace,
         wants_imported,
+        gives_back: task.memory_is_short,
     }
 }
 
@@ -235,6 +236,13 @@ fn explain(task: &Task, failure: Failure) -> Error {
         )
         .hint("give `Options::helper`, or compile it in another process"),
         Failure::Cancelled => Error::new(Kind::Cancelled, "cancelled"),
+        Failure::TimedOut(limit) => {
+            let seconds = limit.as_secs_f64();
+            let reason = format!("it was given up after {seconds} s, the limit for one object");
+            Error::new(Kind::TimedOut, message)
+                .because(reason)
+                .hint("allow more time, or see with `-v` where clang's time goes")
+        }
         Failure::NoProcess(reason) => environment(&reason),
     }
 }

@@ -81,6 +81,8 @@ pub(crate) enum Failure {
     OtherOptions,
     /// The caller has asked to stop.
     Cancelled,
+    /// It was not done after so long, the limit for one object.
+    TimedOut(Duration),
     /// No worker process can be started.
     NoProcess(String),
 }

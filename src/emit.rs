@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock, TryLockError};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -62,6 +64,23 @@ pub(crate) fn write_finished(
     })
 }
 
+/// Whether files may still take a name. Held while one does.
+static OPEN: RwLock<bool> = RwLock::new(true);
+
+/// From now on no file is written by this module: the process is about to end. What
+/// is being written is finished first, or gives up its temporary name, but a device
+/// that does not answer is not waited for.
+pub fn close() {
+    const ROUNDS: u32 = 100;
+    for _ in 0..ROUNDS {
+        match OPEN.try_write() {
+            Ok(mut open) => return *open = false,
+            Err(TryLockError::Poisoned(open)) => return *open.into_inner() = false,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
 /// Looks at a file that has only its temporary name yet, and may change it.
 type Finish<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
 
@@ -72,6 +91,10 @@ pub(crate) fn is_replaceable(path: &Path) -> bool {
 }
 
 fn write_inner(path: &Path, bytes: &[u8], finish: Finish<'_>) -> io::Result<()> {
+    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    if !*open {
+        return Err(io::Error::other("the process is about to end"));
+    }
     if !is_replaceable(path) {
         return OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }

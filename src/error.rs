@@ -28,8 +28,11 @@ pub enum Kind {
     Output,
     /// The linker failed.
     Link,
-    /// The caller asked to stop before it was done.
+    /// It was not done, or not to its end: the caller asked to stop, or another
+    /// job of the run has failed.
     Cancelled,
+    /// It took longer than [`Options::timeout_per_object`](crate::Options) allows.
+    TimedOut,
     /// A tool, a library or something of the system that is needed is missing,
     /// does not fit or cannot be had.
     Environment,

@@ -39,6 +39,7 @@
 
 pub mod bitcode;
 pub mod cache;
+mod cancel;
 mod codegen;
 mod compile;
 pub mod dependency;
@@ -53,6 +54,7 @@ mod flags;
 pub mod identity;
 pub mod incremental;
 mod llvm;
+mod memory;
 mod observer;
 mod origin;
 mod plan;
@@ -71,9 +73,11 @@ pub struct Readme;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cache::Cache;
+#[doc(inline)]
+pub use cancel::Canceller;
 #[doc(inline)]
 pub use embed::{
     CodegenOptions, Diagnostic, Linkage, Module, Severity, ThinLinkOptions, thin_link,
@@ -117,6 +121,17 @@ pub struct Options {
     /// LLVM (`-mllvm`) than its first ones, and all that is left once LLVM has
     /// crashed in it. Without a program, such jobs fail.
     pub helper: Option<PathBuf>,
+    /// Whether jobs of a run still start once one of it has failed. If not, those
+    /// that run are finished, and the others end with [`error::Kind::Cancelled`].
+    pub keep_going: bool,
+    /// After how long a compile is given up, with [`error::Kind::TimedOut`]; never
+    /// when not given. All jobs go to worker processes then, since a thread that
+    /// does not end could not be ended: it needs a [`Options::helper`].
+    pub timeout_per_object: Option<Duration>,
+    /// How much memory, in bytes, jobs may take together, by an estimate; as much
+    /// as the machine and the process's control group have, when not given or when
+    /// that is less. Those that do not fit wait. One job alone may always run.
+    pub memory_limit: Option<u64>,
 }
 
 /// Says where objects are cached.
@@ -160,9 +175,10 @@ impl Options {
 pub struct Engine {
     pool: schedule::Pool,
     readers: rayon::ThreadPool,
-    cancelled: Arc<AtomicBool>,
+    canceller: Canceller,
     cache: Option<Arc<Cache>>,
     time_trace: bool,
+    keep_going: bool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -176,27 +192,37 @@ impl Engine {
     ///
     /// # Errors
     /// [`error::Kind::Environment`] when the LLVM that is loaded is not the one
-    /// built against, the system gives no threads, or the cache cannot be used;
-    /// [`error::Kind::Flags`] when the cache's policy is not one.
+    /// built against, the system gives no threads, the cache cannot be used, or time
+    /// is limited and there is no [`Options::helper`]; [`error::Kind::Flags`] when the cache's policy is not one.
     pub fn new(options: &Options) -> Result<Engine> {
         llvm::start()?;
-        let workers = options.workers();
+        let workers = memory::workers_that_fit(options.workers());
         let cache = match &options.cache {
             Some(cache) => Some(Cache::open(&cache.directory, cache.policy.parse()?)?),
             None => None,
         };
-        let cancelled = Arc::<AtomicBool>::default();
-        let (helper, cancels) = (options.helper.clone(), Arc::clone(&cancelled));
+        if options.timeout_per_object.is_some() && options.helper.is_none() {
+            let text = "time cannot be limited without a program for worker processes";
+            return Err(Error::new(error::Kind::Environment, text).hint("give `Options::helper`"));
+        }
+        let canceller = Canceller::default();
+        let limits = execute::Limits {
+            cancelled: Arc::clone(canceller.flag()),
+            timeout: options.timeout_per_object,
+        };
+        let helper = options.helper.clone();
         let hire = move || {
-            let executor = execute::Dispatch::new(helper.clone(), &cancels)?;
+            let executor = execute::Dispatch::new(helper.clone(), &limits)?;
             Ok(Box::new(executor) as Box<dyn execute::Executor>)
         };
+        let memory = memory::Memory::new(options.memory_limit);
         Ok(Engine {
-            pool: schedule::Pool::new(workers, Box::new(hire)),
+            pool: schedule::Pool::new(workers, memory, Box::new(hire)),
             readers: readers(workers)?,
-            cancelled,
+            canceller,
             cache: cache.map(Arc::new),
             time_trace: options.time_trace,
+            keep_going: options.keep_going,
         })
     }
 
@@ -205,8 +231,8 @@ impl Engine {
     /// Threads may run plans at the same time: their jobs share the workers,
     /// the longest of all first.
     ///
-    /// Reports come in plan order. A job that fails does not stop the others,
-    /// and leaves the output that was there before.
+    /// Reports come in plan order. A job that fails leaves the output that was there
+    /// before; [`Options::keep_going`] says what becomes of the others.
     ///
     /// # Errors
     /// All the reasons that could be found why the plan, its flags or its files do
@@ -280,7 +306,8 @@ impl Engine {
         files.take(tasks.iter().map(|task| task.job.output_path()));
         let count = tasks.len();
         let (events, happened) = crossbeam::channel::unbounded();
-        self.pool.submit(tasks, &events, &self.cancelled);
+        let stop = schedule::Stop::new(self.canceller.flag(), self.keep_going);
+        self.pool.submit(tasks, &events, stop);
         run.follow(&happened, count, record);
         Ok(run.into_reports())
     }
@@ -300,9 +327,17 @@ impl Engine {
 
     /// Ends all runs soon: jobs that have not started, and those in worker
     /// processes, end with [`error::Kind::Cancelled`], now and in runs to come. Any
-    /// thread may call it.
+    /// thread may call it. Jobs in this process are finished, since a thread cannot
+    /// be ended; but a program ([`own_process`]) leaves them behind and must end soon,
+    /// by [`exit`].
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.canceller.cancel();
+    }
+
+    /// Gives what cancels this engine's runs for somebody who does not have the
+    /// engine.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
     }
 }
 
@@ -339,7 +374,9 @@ pub fn shares_inputs() -> bool {
 
 /// Makes this process outlive a crash of LLVM in a job, LLVM's fatal errors,
 /// and input files that shrink while they are mapped. For programs, not for
-/// libraries: it installs signal handlers and LLVM's fatal-error handler.
+/// libraries: it installs signal handlers and LLVM's fatal-error handler. A file
+/// that becomes larger than the system allows is an error then, not the end of the
+/// process (`SIGXFSZ`).
 ///
 /// # Errors
 /// [`error::Kind::Environment`] when the LLVM that is loaded is not the one built
@@ -349,13 +386,16 @@ pub fn own_process() -> Result<()> {
     sys::separate_heaps();
     llvm::contain_crashes();
     sys::guard_mappings();
+    sys::ignore_signals(&[libc::SIGXFSZ]);
+    execute::leave_cancelled_behind();
     Ok(())
 }
 
 /// Ends the process. After a crash of LLVM in a job, its clean-up at exit could
-/// wait for ever for a lock that the job held, so it is left out.
+/// wait for ever for a lock that the job held, so it is left out; also when a job
+/// was left behind that still runs.
 pub fn exit(status: i32) -> ! {
-    if llvm::has_crashed() {
+    if llvm::has_crashed() || execute::has_left_behind() {
         sys::exit_now(status);
     }
     std::process::exit(status);

@@ -12,6 +12,7 @@ use crate::error::{Error, Errors, Kind, Result};
 use crate::files::{Files, InputFile};
 use crate::flags::MappedFlags;
 use crate::llvm::{self, ModuleHash, ModuleInfo, SummaryIndex};
+use crate::memory;
 use crate::plan::{Job, Plan};
 
 /// A job with everything it reads at hand.
@@ -29,6 +30,10 @@ pub(crate) struct Task {
     pub(crate) files: Files,
     /// An estimate of the work, in IR instructions.
     pub(crate) cost: u64,
+    /// An estimate of the memory that it takes, in bytes.
+    pub(crate) memory: u64,
+    /// Whether jobs wait for memory, so that none is to be held on to.
+    pub(crate) memory_is_short: bool,
     pub(crate) cache: Option<Arc<Cache>>,
     /// See [`Plan::transient`].
     pub(crate) transient: bool,
@@ -316,15 +321,19 @@ fn check_job(
         check_hash(modules.get(&path)?, &hash, &path, job)?;
         imports.push((name, file));
     }
+    let module = files.get(&job.module_path())?;
+    let imported = imports.iter().map(|(_, file)| file.bytes().len()).sum();
     Ok(Task {
         number,
         job: job.clone(),
         flags: Arc::clone(flags),
-        module: files.get(&job.module_path())?,
+        memory: memory::estimate(module.bytes().len(), imported, index.instructions),
+        module,
         index: job.index_path().map(|path| files.get(&path)).transpose()?,
         imports,
         files: files.clone(),
         cost: index.instructions,
+        memory_is_short: false,
         cache: None,
         transient: false,
         time_trace: false,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::incremental::record::ObjectRecord;
 use crate::origin::Origin;
 
@@ -39,6 +39,12 @@ pub struct JobReport {
 }
 
 impl JobReport {
+    /// Whether the job was not run, or not to its end, because nobody wanted it any
+    /// more: the run was cancelled, or another job had failed.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(&self.result, Err(e) if e.kind() == Kind::Cancelled)
+    }
+
     /// Makes the report of a job that was not started, because of `error`.
     pub(crate) fn not_run(error: Error) -> JobReport {
         JobReport {

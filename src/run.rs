@@ -82,7 +82,10 @@ impl<'a> Run<'a> {
         if let Some(known) = &mut report.known {
             known.why.clone_from(&report.why);
         }
-        record.set_object(job, report.known.clone());
+        // Of a job that was not run, what is known of its old object still holds.
+        if !report.is_cancelled() {
+            record.set_object(job, report.known.clone());
+        }
         for diagnostic in Diagnostic::all_of(&report.diagnostics) {
             self.observer.diagnostic(number, job, &diagnostic);
         }

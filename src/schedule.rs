@@ -16,6 +16,7 @@ use jobserver::{Acquired, Client};
 use crate::codegen;
 use crate::error::{Error, Kind};
 use crate::execute::Executor;
+use crate::memory::{Memory, Room};
 use crate::prepare::Task;
 use crate::report::JobReport;
 use crate::sys;
@@ -36,6 +37,36 @@ pub(crate) enum Event {
     },
 }
 
+/// What leaves out tasks of a run that have not started.
+pub(crate) struct Stop {
+    /// Set when the caller of the engine wants nothing more.
+    cancelled: Arc<AtomicBool>,
+    /// Whether a task that fails leaves out the others.
+    at_failure: bool,
+    failed: AtomicBool,
+}
+
+impl Stop {
+    /// A run is stopped once `cancelled` is set and, unless it is to `keep_going`,
+    /// once a task has failed.
+    pub(crate) fn new(cancelled: &Arc<AtomicBool>, keep_going: bool) -> Stop {
+        Stop {
+            cancelled: Arc::clone(cancelled),
+            at_failure: !keep_going,
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Why nothing more is to start, if so.
+    fn reason(&self) -> Option<Error> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Some(Error::new(Kind::Cancelled, "cancelled"));
+        }
+        let failed = self.at_failure && self.failed.load(Ordering::Relaxed);
+        failed.then(|| Error::new(Kind::Cancelled, "not run, since another job has failed"))
+    }
+}
+
 /// Tasks of one run.
 struct Batch {
     /// Long tasks go before all others, whatever run they belong to.
@@ -45,7 +76,7 @@ struct Batch {
     /// How many tasks nobody has taken yet.
     left: AtomicUsize,
     events: Sender<Event>,
-    cancelled: Arc<AtomicBool>,
+    stop: Arc<Stop>,
 }
 
 impl Batch {
@@ -88,6 +119,9 @@ impl Batch {
     }
 
     fn finish(&self, number: usize, worker: usize, report: JobReport) {
+        if report.result.is_err() {
+            self.stop.failed.store(true, Ordering::Relaxed);
+        }
         // Nobody listens any more when the caller of the run has panicked.
         let _ = self.events.send(Event::Finished {
             number,
@@ -127,6 +161,7 @@ struct Shared {
     closed: AtomicBool,
     /// Workers that have a task.
     busy: AtomicUsize,
+    memory: Memory,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -134,8 +169,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    /// A pool of at most `workers`, which start when there are tasks for them.
-    pub(crate) fn new(workers: NonZeroUsize, hire: Hire) -> Pool {
+    /// A pool of at most `workers`, which start when there are tasks for them, and
+    /// run tasks as far as `memory` has room.
+    pub(crate) fn new(workers: NonZeroUsize, memory: Memory, hire: Hire) -> Pool {
         Pool {
             shared: Arc::new(Shared {
                 workers: workers.get(),
@@ -146,29 +182,27 @@ impl Pool {
                 changed: Condvar::new(),
                 closed: AtomicBool::new(false),
                 busy: AtomicUsize::new(0),
+                memory,
             }),
             hire,
             threads: Mutex::default(),
         }
     }
 
-    /// Adds the tasks of one run. Each tells `events` when it starts and ends. Once
-    /// `cancelled` is set, tasks that have not started end without being run.
+    /// Adds the tasks of one run. Each tells `events` when it starts and ends; those
+    /// that `stop` leaves out end without being run.
     ///
     /// Long tasks of any run go first. The others go run by run, so that what
     /// follows the backends of one run overlaps with the backends of the next.
-    pub(crate) fn submit(
-        &self,
-        mut tasks: Vec<Task>,
-        events: &Sender<Event>,
-        cancelled: &Arc<AtomicBool>,
-    ) {
+    pub(crate) fn submit(&self, mut tasks: Vec<Task>, events: &Sender<Event>, stop: Stop) {
         let workers = self.shared.workers;
         let total: u64 = tasks.iter().map(|task| task.cost).sum();
         // A task that would take a twentieth of a worker's share, or longer,
         // could be the one that all others wait for.
         let bound = total / workers as u64 / 20;
         tasks.sort_by_key(|task| (std::cmp::Reverse(task.cost), task.number));
+        let stop = Arc::new(stop);
+        self.shared.memory.measure();
         let short = tasks.split_off(tasks.partition_point(|task| task.cost > bound));
         let batches = [(true, tasks), (false, short)].map(|(long, tasks)| {
             Arc::new(Batch {
@@ -176,7 +210,7 @@ impl Pool {
                 left: AtomicUsize::new(tasks.len()),
                 hands: Batch::deal(tasks, workers),
                 events: events.clone(),
-                cancelled: Arc::clone(cancelled),
+                stop: Arc::clone(&stop),
             })
         });
         let waiting = self.shared.add(&batches);
@@ -287,19 +321,31 @@ impl Shared {
                 .iter()
                 .find_map(|batch| Some((batch, batch.next(worker)?)))
             {
-                let number = task.number;
-                if batch.cancelled.load(Ordering::Relaxed) {
-                    let error = Error::new(Kind::Cancelled, "cancelled");
-                    batch.finish(number, worker, JobReport::not_run(error));
-                } else {
-                    let _ = batch.events.send(Event::Started { number, worker });
-                    let report = run(&task, executor);
-                    drop(task);
-                    batch.finish(number, worker, report);
-                }
+                self.run(batch, task, worker, executor);
             }
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Runs `task` of `batch` once there is room for it, unless it is left out by
+    /// then.
+    fn run(&self, batch: &Batch, mut task: Task, worker: usize, executor: &mut dyn Executor) {
+        let number = task.number;
+        let left_out = || batch.stop.reason();
+        let room = match left_out() {
+            None => Some(self.memory.room_for(task.memory)),
+            Some(_) => None,
+        };
+        if let Some(error) = left_out() {
+            batch.finish(number, worker, JobReport::not_run(error));
+            return;
+        }
+        task.memory_is_short = room.as_ref().is_some_and(Room::is_short);
+        let _ = batch.events.send(Event::Started { number, worker });
+        let report = run(&task, executor);
+        drop(task);
+        batch.finish(number, worker, report);
+        drop(room);
     }
 
     /// Waits until there is more than there was at version `seen`.

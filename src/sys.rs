@@ -207,6 +207,15 @@ pub(crate) fn guard_mappings() {
     });
 }
 
+/// Has the process, and programs that it starts, ignore `signals`.
+pub(crate) fn ignore_signals(signals: &[libc::c_int]) {
+    for signal in signals {
+        // SAFETY: no handler is installed, and that signals are valid is all that is
+        // asked of the caller.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
+}
+
 /// A stack for signal handlers of the calling thread, which may have used up its
 /// own. It goes with the value.
 pub(crate) struct AlternateStack {
@@ -254,6 +263,16 @@ pub(crate) fn separate_heaps() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, libc::c_int::MAX);
+    }
+}
+
+/// Gives free memory of the C++ heaps back to the system, which costs milliseconds:
+/// each thread's heap keeps it otherwise. It waits for the locks of all heaps.
+pub(crate) fn give_back_memory() {
+    // SAFETY: touches nothing that is in use, as documented.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -22,6 +22,8 @@ use crate::sys;
 /// When standard input is no such socket.
 pub fn serve() -> Result<()> {
     sys::end_with_parent();
+    // They come to all processes of a terminal. The other process decides.
+    sys::ignore_signals(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
     let failed = |e| Error::new(Kind::Environment, "cannot compile for another process").because(e);
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let serving = std::thread::Builder::new()
@@ -57,6 +59,9 @@ fn serve_jobs(mut socket: BufReader<UnixStream>) -> io::Result<()> {
         let compiled = match invocation {
             Ok(invocation) => {
                 let compiled = compile(&request, &invocation, &inputs, &mut socket);
+                if request.gives_back {
+                    sys::give_back_memory();
+                }
                 mapped = Some((request, invocation));
                 compiled
             }

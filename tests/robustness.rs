@@ -4,6 +4,14 @@
 mod common;
 #[path = "robustness/crashes.rs"]
 mod crashes;
+#[path = "robustness/failures.rs"]
+mod failures;
+#[path = "robustness/limits.rs"]
+mod limits;
+#[path = "robustness/processes.rs"]
+mod processes;
+#[path = "robustness/signals.rs"]
+mod signals;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -307,6 +315,7 @@ fn a_disk_that_fills_up_fails_only_the_objects_that_do_not_fit() {
     tree.write("plan.json", plan("disk", &MODULES));
 
     let mut args = Door::Run.args();
+    args.insert(0, "-k".to_owned());
     // It is found from the plan's directory.
     args.iter_mut()
         .filter(|arg| arg.starts_with("./"))

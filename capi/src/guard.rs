@@ -31,10 +31,12 @@ pub enum backlto_kind {
     BACKLTO_KIND_OUTPUT = 7,
     /// The linker failed.
     BACKLTO_KIND_LINK = 8,
-    /// backlto_engine_cancel() was called.
+    /// It was not run: backlto_engine_cancel() was called, or another job had failed.
     BACKLTO_KIND_CANCELLED = 9,
     /// A library or the system does not fit.
     BACKLTO_KIND_ENVIRONMENT = 10,
+    /// It took longer than one object may take.
+    BACKLTO_KIND_TIMED_OUT = 11,
     /// The call makes no sense: a null pointer, text that is not UTF-8.
     BACKLTO_KIND_ARGUMENT = 100,
     /// An error in backlto itself.
@@ -75,6 +77,7 @@ fn kind_of(error: &Error) -> backlto_kind {
         Kind::Link => backlto_kind::BACKLTO_KIND_LINK,
         Kind::Cancelled => backlto_kind::BACKLTO_KIND_CANCELLED,
         Kind::Environment => backlto_kind::BACKLTO_KIND_ENVIRONMENT,
+        Kind::TimedOut => backlto_kind::BACKLTO_KIND_TIMED_OUT,
         _ => backlto_kind::BACKLTO_KIND_BUG,
     }
 }

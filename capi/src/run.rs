@@ -25,6 +25,11 @@ pub struct backlto_engine_options {
     /// How large and old that may get, as for ld.lld's --thinlto-cache-policy=; its
     /// default when NULL.
     pub cache_policy: *const c_char,
+    /// Whether jobs of a run still start once one of it has failed.
+    pub keep_going: bool,
+    /// How many bytes of memory jobs may take together, by an estimate; as much as
+    /// the system has when zero. Those that do not fit wait.
+    pub memory_limit: u64,
 }
 
 // SAFETY: it does start with its size, and all may be zero.
@@ -139,6 +144,8 @@ unsafe fn options(options: *const backlto_engine_options) -> Result<Options> {
             policy: policy.unwrap_or_default(),
             ..CacheOptions::new(directory)
         }),
+        keep_going: given.keep_going,
+        memory_limit: Some(given.memory_limit).filter(|limit| *limit > 0),
         ..Options::default()
     })
 }
@@ -186,7 +193,7 @@ pub unsafe extern "C" fn backlto_engine_free(engine: *mut backlto_engine) {
 
 /// Compiles every job of `plan`. `observer` may be NULL. NULL is returned when the
 /// plan, its flags or its files do not fit together; a job that fails says so in
-/// its report, and stops no other.
+/// its report, `keep_going` says what becomes of the others.
 ///
 /// # Safety
 /// See the crate.

@@ -35,8 +35,19 @@ pub(crate) fn lost_output(error: &Error) {
     self::error(error);
 }
 
+/// Whether nothing more is to be said.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing is printed: the process is about to end.
+pub(crate) fn be_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
 /// Prints `line` to standard output.
 pub(crate) fn line(line: &str) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     match writeln!(std::io::stdout(), "{line}") {
         Err(e) if e.kind() != ErrorKind::BrokenPipe && !has_lost_output() => {
             lost_output(&Error::new(Kind::Output, "cannot write to standard output").because(e))
@@ -47,6 +58,9 @@ pub(crate) fn line(line: &str) {
 
 /// Prints `text` to standard error behind `label` in `color`.
 fn message(label: &str, color: AnsiColor, text: &str) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     let bold = Style::new().bold();
     let style = Style::new().bold().fg_color(Some(color.into()));
     let mut stderr = anstream::stderr().lock();

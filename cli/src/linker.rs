@@ -34,11 +34,18 @@ impl Linker {
         if let Some(program) = named {
             return Linker::at(program.as_os_str());
         }
+        let mut cannot_run = None;
         for program in tools::on_path() {
             match Linker::at(program.as_ref()) {
-                Err(e) if e.kind() == Kind::Environment => {}
+                // The next one may do. If not, this is what is wrong.
+                Err(e) if e.kind() == Kind::Environment => {
+                    cannot_run.get_or_insert(e);
+                }
                 found => return found,
             }
+        }
+        if let Some(error) = cannot_run {
+            return Err(error);
         }
         Err(Error::new(
             Kind::Environment,

@@ -4,12 +4,15 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 mod arch;
 mod console;
 mod doors;
 mod dtlto;
+mod interrupt;
 mod kbuild;
+mod limits;
 mod linker;
 mod report;
 mod session;
@@ -18,6 +21,8 @@ mod text;
 mod tools;
 mod trace;
 
+use crate::interrupt::Ending;
+use crate::limits::Limit;
 use crate::report::Verbosity;
 use crate::session::{Failure, Settings};
 use backlto::error::{self, Error};
@@ -71,6 +76,30 @@ struct Common {
     /// Backends at a time [default: all cores]
     #[arg(short, long, global = true, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Start the other backends of a build too once one has failed
+    #[arg(short, long, global = true)]
+    keep_going: bool,
+    /// Give up an object that takes longer; each is compiled in a worker process then
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        value_parser = limits::seconds,
+        env = "BACKLTO_TIMEOUT_PER_OBJECT",
+        hide_env_values = true
+    )]
+    timeout_per_object: Option<Limit<Duration>>,
+    /// Memory for backends, as 500M or 4G: those that would take more together, by an
+    /// estimate, wait [default: what machine and control group have]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        value_parser = limits::bytes,
+        env = "BACKLTO_MEMORY_LIMIT",
+        hide_env_values = true
+    )]
+    memory_limit: Option<Limit<u64>>,
     /// Print the equivalent clang command of every backend
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
@@ -189,6 +218,23 @@ enum Door {
     },
 }
 
+impl Door {
+    /// Sets up what signals do to it. A worker process leaves them to the one that it
+    /// works for; what takes no time and writes nothing ends as any program.
+    fn heed_signals(&self) {
+        match self {
+            Door::Distribute { .. } | Door::KbuildDistribute { .. } => {
+                interrupt::end_with_parent();
+                interrupt::watch(Ending::Unwanted);
+            }
+            Door::Kbuild(_) | Door::KbuildIndex { .. } | Door::Cc { .. } | Door::Run { .. } => {
+                interrupt::watch(Ending::Orderly);
+            }
+            _ => {}
+        }
+    }
+}
+
 #[derive(Args)]
 struct Kbuild {
     /// The kernels' object trees, each as given to make with O=
@@ -272,6 +318,9 @@ fn main() {
             time_trace: cli.common.trace_llvm,
             // This very file, also when another version has taken its name.
             helper: Some("/proc/self/exe".into()),
+            keep_going: cli.common.keep_going,
+            timeout_per_object: cli.common.timeout_per_object.and_then(Limit::into_inner),
+            memory_limit: cli.common.memory_limit.and_then(Limit::into_inner),
         },
         cache_is_optional,
         json: cli.common.json,
@@ -283,6 +332,7 @@ fn main() {
         },
         linker: cli.common.ld,
     };
+    cli.door.heed_signals();
     let outcome = backlto::own_process()
         .map_err(Failure::from)
         .and_then(|()| match cli.door {
@@ -335,6 +385,7 @@ fn main() {
             1
         }
     };
+    interrupt::end_if_received();
     backlto::exit(status)
 }
 

@@ -204,7 +204,7 @@ impl Follower<'_> {
             _ if reporter.json => None,
             Verbosity::Quiet | Verbosity::Progress => None,
             // As make: what is up to date is not worth a line.
-            _ if report.origin == Origin::UpToDate => None,
+            _ if report.origin == Origin::UpToDate || report.is_cancelled() => None,
             Verbosity::Verbose => Some(shell_words(&job.command_line())),
             // On a terminal the progress line has named it.
             Verbosity::Normal if reporter.bar.is_some() => None,
@@ -245,6 +245,7 @@ impl Observer for Follower<'_> {
         let reporter = self.reporter;
         if let Some(mut trace) = reporter.trace()
             && report.origin != Origin::UpToDate
+            && !report.is_cancelled()
         {
             trace.job(worker, job, report);
         }
@@ -268,7 +269,11 @@ impl Observer for Follower<'_> {
         let output = JobOutput {
             line: self.line(job, report),
             diagnostics: report.diagnostics.clone(),
-            error: report.result.as_ref().err().cloned(),
+            // How many were not run is in the summary.
+            error: match report.is_cancelled() {
+                true => None,
+                false => report.result.as_ref().err().cloned(),
+            },
         };
         self.take_turn(number, output);
     }

@@ -11,6 +11,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::console;
+use crate::interrupt;
 use crate::linker::Linker;
 use crate::report::{Reporter, Verbosity};
 use backlto::cache::Summary;
@@ -76,13 +77,13 @@ impl Session {
     /// # Errors
     /// When the engine cannot start; for want of the cache only if that was asked for.
     pub(crate) fn new(settings: &Settings) -> Result<Session> {
-        let engine = Engine::new(&settings.options).or_else(|e| {
+        let engine = engine(&settings.options).or_else(|e| {
             // Without a place to keep objects, they are compiled.
             if !settings.cache_is_optional || settings.options.cache.is_none() {
                 return Err(e);
             }
             console::warning(&e.to_string());
-            Engine::new(&Options {
+            engine(&Options {
                 cache: None,
                 ..settings.options.clone()
             })
@@ -103,7 +104,8 @@ impl Session {
     /// names the object of a job.
     ///
     /// # Errors
-    /// When the plan cannot be run, or a job failed; the others are done then.
+    /// When the plan cannot be run, or a job failed; [`Options::keep_going`] says what
+    /// became of the others.
     pub(crate) fn run_backends(
         &self,
         plan: &Plan,
@@ -149,6 +151,16 @@ impl Session {
         finish_cache(self.engine);
         self.reporter.end();
     }
+}
+
+/// Starts an engine whose runs end when a signal asks for it.
+///
+/// # Errors
+/// As [`Engine::new`].
+pub(crate) fn engine(options: &Options) -> Result<Engine> {
+    let engine = Engine::new(options)?;
+    interrupt::cancels(engine.canceller());
+    Ok(engine)
 }
 
 /// Writes `record` to `path` for the next run. Only a warning says that it could

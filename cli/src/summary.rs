@@ -30,6 +30,7 @@ struct Count {
     compiled: usize,
     up_to_date: usize,
     failed: usize,
+    not_run: usize,
     bytes: u64,
     duration: Duration,
     backend_cpu: Duration,
@@ -68,7 +69,7 @@ impl Summary {
 
     /// Whether no job has ended.
     pub(crate) fn is_empty(&self) -> bool {
-        self.count.objects + self.count.failed == 0
+        self.count.objects + self.count.failed + self.count.not_run == 0
     }
 
     /// The JSON event that closes a run; `cache` is what the run had from it.
@@ -102,6 +103,9 @@ impl Summary {
             if group.failed > 0 {
                 let _ = write!(text, ", {} FAILED", group.failed);
             }
+            if group.not_run > 0 {
+                let _ = write!(text, ", {} not run", group.not_run);
+            }
         }
         self.add_origins(&mut text, cache);
         if self.count.compiled > 1 {
@@ -125,6 +129,9 @@ impl Summary {
         );
         if count.failed > 0 {
             let _ = write!(text, ", {} FAILED,", count.failed);
+        }
+        if count.not_run > 0 {
+            let _ = write!(text, " {} not run,", count.not_run);
         }
         let _ = write!(text, " in {seconds:.2} s");
         if count.compiled > 0 {
@@ -193,6 +200,7 @@ impl Count {
                     _ => {}
                 }
             }
+            Err(_) if report.is_cancelled() => self.not_run += 1,
             Err(_) => self.failed += 1,
         }
         self.duration += report.duration;
@@ -202,7 +210,7 @@ impl Count {
     fn json(&self) -> serde_json::Value {
         json!({
             "objects": self.objects, "compiled": self.compiled, "up_to_date": self.up_to_date,
-            "failed": self.failed, "bytes": self.bytes,
+            "failed": self.failed, "not_run": self.not_run, "bytes": self.bytes,
             "backend_seconds": self.duration.as_secs_f64(),
             "backend_cpu_seconds": self.backend_cpu.as_secs_f64(),
         })

@@ -7,12 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wire::{self, End, Reply, Request};
-use super::{CompileJob, Input, Shown};
+use super::{CompileJob, Input, Limits, Shown};
 use crate::compile::{Compiled, Failure, Watch};
 
 /// How often somebody who waits for a process looks whether it is still wanted.
@@ -22,8 +20,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// options, which is for the life of a process. They end with it.
 pub(crate) struct Children {
     program: PathBuf,
-    cancelled: Arc<AtomicBool>,
+    limits: Limits,
     running: HashMap<Vec<String>, Process>,
+}
+
+/// Why a job was given up.
+enum GivenUp {
+    Cancelled,
+    TimedOut(Duration),
+    /// The process has ended, or sends what makes no sense.
+    Lost(io::Error),
+}
+
+impl From<io::Error> for GivenUp {
+    fn from(error: io::Error) -> GivenUp {
+        GivenUp::Lost(error)
+    }
 }
 
 struct Process {
@@ -50,38 +62,44 @@ impl Process {
         })
     }
 
-    /// Waits for an answer; false once `cancelled` is set.
-    fn wait(&mut self, cancelled: &AtomicBool) -> io::Result<bool> {
+    /// Waits for an answer in a compile that began at `begin`, within `limits`.
+    fn wait(&mut self, begin: Instant, limits: &Limits) -> Result<(), GivenUp> {
         self.socket.get_ref().set_read_timeout(Some(LOOK_AGAIN))?;
-        while !cancelled.load(Ordering::Relaxed) {
+        loop {
             match self.socket.fill_buf() {
-                Ok(_) => {
-                    self.socket.get_ref().set_read_timeout(None)?;
-                    return Ok(true);
-                }
+                Ok(_) => break,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(e) => return Err(e),
+                Err(e) => return Err(e.into()),
+            }
+            if limits.is_cancelled() {
+                return Err(GivenUp::Cancelled);
+            }
+            if let Some(timeout) = limits.timeout.filter(|timeout| begin.elapsed() > *timeout) {
+                return Err(GivenUp::TimedOut(timeout));
             }
         }
-        Ok(false)
+        self.socket.get_ref().set_read_timeout(None)?;
+        Ok(())
     }
 
-    /// Has it compile `job`; `None` once `cancelled` is set.
+    /// Has it compile `job` within `limits`.
     fn compile(
         &mut self,
         job: &CompileJob,
         watch: &mut dyn Watch,
-        cancelled: &AtomicBool,
-    ) -> io::Result<Option<Compiled>> {
+        limits: &Limits,
+    ) -> Result<Compiled, GivenUp> {
+        let begin = Instant::now();
         let inputs = [&job.module].into_iter().chain(&job.index);
         let bodies: Vec<&[u8]> = inputs
             .chain(&job.imports)
             .map(|input: &Input| input.content.bytes())
             .collect();
         wire::send(self.socket.get_mut(), &Request::of(job), &bodies)?;
-        while self.wait(cancelled)? {
+        loop {
+            self.wait(begin, limits)?;
             let Some((reply, bodies)) = wire::receive(&mut self.socket)? else {
-                return Err(ErrorKind::UnexpectedEof.into());
+                return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
             };
             let mut bodies = bodies.into_iter();
             match reply {
@@ -99,7 +117,7 @@ impl Process {
                     backend_cpu,
                     time_trace,
                 } => {
-                    return Ok(Some(Compiled {
+                    return Ok(Compiled {
                         object: match end {
                             End::Object => Ok(bodies.next()),
                             End::Stopped => Ok(None),
@@ -109,11 +127,10 @@ impl Process {
                         warning: None,
                         backend_cpu,
                         time_trace,
-                    }));
+                    });
                 }
             }
         }
-        Ok(None)
     }
 
     /// Why it no longer answers.
@@ -141,11 +158,12 @@ impl Drop for Process {
 }
 
 impl Children {
-    /// Those that run `program`. Once `cancelled` is set, they are killed.
-    pub(super) fn new(program: PathBuf, cancelled: Arc<AtomicBool>) -> Children {
+    /// Those that run `program`. They are killed when a compile is not done within
+    /// `limits`.
+    pub(super) fn new(program: PathBuf, limits: Limits) -> Children {
         Children {
             program,
-            cancelled,
+            limits,
             running: HashMap::new(),
         }
     }
@@ -167,11 +185,12 @@ impl Children {
                 }
             },
         };
-        let compiled = match process.compile(job, watch, &self.cancelled) {
-            Ok(Some(compiled)) => compiled,
+        let compiled = match process.compile(job, watch, &self.limits) {
+            Ok(compiled) => compiled,
             // It is killed.
-            Ok(None) => return Failure::Cancelled.into(),
-            Err(e) => return process.end(&e).into(),
+            Err(GivenUp::Cancelled) => return Failure::Cancelled.into(),
+            Err(GivenUp::TimedOut(limit)) => return Failure::TimedOut(limit).into(),
+            Err(GivenUp::Lost(e)) => return process.end(&e).into(),
         };
         // It ends itself after a crash.
         if !matches!(&compiled.object, Err(failure) if failure.is_crash()) {

@@ -2,30 +2,31 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::local::Attempted;
-use super::{Children, CompileJob, Executor, Local};
+use super::{Children, CompileJob, Executor, Limits, Local};
 use crate::compile::{Compiled, Failure, Watch};
 
 /// Compiles in this process as long as that is sound, and in worker processes
 /// from there on: once LLVM has crashed here, and for jobs that need other
-/// `-mllvm` options than those in force.
+/// `-mllvm` options than those in force. Where time is limited, all jobs go there,
+/// since a process can be ended and a thread cannot.
 pub(crate) struct Dispatch {
     local: Option<Local>,
     children: Option<Children>,
 }
 
 impl Dispatch {
-    /// `helper` is the program of worker processes, if there is one; once
-    /// `cancelled` is set, they are killed.
-    pub(crate) fn new(
-        helper: Option<PathBuf>,
-        cancelled: &Arc<AtomicBool>,
-    ) -> std::io::Result<Dispatch> {
+    /// `helper` is the program of worker processes, if there is one; `limits` hold
+    /// for every compile.
+    pub(crate) fn new(helper: Option<PathBuf>, limits: &Limits) -> std::io::Result<Dispatch> {
+        let local = match limits.timeout {
+            None => Local::start(limits)?,
+            Some(_) => None,
+        };
         Ok(Dispatch {
-            local: Local::start()?,
-            children: helper.map(|program| Children::new(program, Arc::clone(cancelled))),
+            local,
+            children: helper.map(|program| Children::new(program, limits.clone())),
         })
     }
 
@@ -50,6 +51,10 @@ impl Executor for Dispatch {
             Attempted::Unsafe => {
                 self.local = None;
                 self.elsewhere(job, watch, Failure::Unsafe)
+            }
+            Attempted::LeftBehind => {
+                self.local = None;
+                Failure::Cancelled.into()
             }
             Attempted::Crashed(failure) => {
                 self.local = None;

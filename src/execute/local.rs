@@ -9,10 +9,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::{CompileJob, Input, SMALL_STACK_SIZE, STACK_SIZE, Shown};
+use super::{CompileJob, Input, Limits, SMALL_STACK_SIZE, STACK_SIZE, Shown};
 use crate::compile::{Compiled, Failure, Imported, Watch};
 use crate::llvm::{self, Adopted, CompileInput};
 use crate::sys;
@@ -26,12 +27,15 @@ pub(super) enum Attempted {
     Unsafe,
     /// Other `-mllvm` options are in force.
     OtherOptions,
+    /// Nobody wants it any more. The thread may work on it for ever.
+    LeftBehind,
 }
 
 /// A thread for compiles, seen from the worker that waits for it.
 pub(crate) struct Local {
     exchange: Arc<Exchange>,
     thread: Option<JoinHandle<()>>,
+    limits: Limits,
 }
 
 /// Where worker and thread meet. One of the two always waits for the other.
@@ -60,6 +64,32 @@ enum State {
 /// The exchanges of all pools: a crash concerns everybody.
 static ALL: Mutex<Vec<Arc<Exchange>>> = Mutex::new(Vec::new());
 
+/// Whether jobs that were cancelled are left behind: this is a program that ends
+/// then. A host goes on, so there they are waited for.
+static LEAVES_BEHIND: AtomicBool = AtomicBool::new(false);
+/// Whether there is a thread that may still run C++.
+static HAS_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Leaves jobs behind from now on when they are cancelled.
+pub(crate) fn leave_cancelled_behind() {
+    LEAVES_BEHIND.store(true, Ordering::Relaxed);
+}
+
+/// Whether there is a thread that may still run C++, which must not meet the
+/// destructors of the end of the process.
+pub(crate) fn has_left_behind() -> bool {
+    HAS_LEFT.load(Ordering::Relaxed)
+}
+
+/// Has everybody who waits for a compile look again whether it is still wanted.
+pub(crate) fn wake() {
+    for exchange in lock(&ALL).iter() {
+        // Taken, so that nobody is between a look and the wait.
+        drop(lock(&exchange.state));
+        exchange.changed.notify_all();
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -86,8 +116,9 @@ impl Exchange {
 }
 
 impl Local {
-    /// Starts the thread; `None` in a process that has crashed.
-    pub(super) fn start() -> std::io::Result<Option<Local>> {
+    /// Starts the thread, for compiles within `limits`; `None` in a process that has
+    /// crashed.
+    pub(super) fn start(limits: &Limits) -> std::io::Result<Option<Local>> {
         if llvm::has_crashed() {
             return Ok(None);
         }
@@ -108,6 +139,7 @@ impl Local {
         Ok(Some(Local {
             exchange,
             thread: Some(thread),
+            limits: limits.clone(),
         }))
     }
 
@@ -128,6 +160,9 @@ impl Local {
                     // What was made beside a crash may be wrong.
                     _ if llvm::has_crashed() => return Some(News::Ended(Attempted::Unsafe)),
                     State::Shown(_) | State::Ended(_) => {}
+                    _ if self.is_left_behind() => {
+                        return Some(News::Ended(Attempted::LeftBehind));
+                    }
                     _ => return None,
                 }
                 match std::mem::replace(state, State::Busy) {
@@ -154,15 +189,29 @@ impl Local {
             }
         }
     }
+
+    /// Whether what the thread works on is left behind.
+    fn is_left_behind(&self) -> bool {
+        self.limits.is_cancelled() && LEAVES_BEHIND.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Local {
     fn drop(&mut self) {
         lock(&ALL).retain(|other| !Arc::ptr_eq(other, &self.exchange));
-        self.exchange.put(State::Closed);
+        let before = std::mem::replace(&mut *lock(&self.exchange.state), State::Closed);
+        self.exchange.changed.notify_all();
+        // After a crash it may never end.
+        if llvm::has_crashed() {
+            return;
+        }
+        if !matches!(before, State::Idle) {
+            HAS_LEFT.store(true, Ordering::Relaxed);
+            return;
+        }
         // As it ends it runs destructors of C++, which must not meet those of the
-        // end of the process. After a crash it may never end.
-        if let Some(thread) = self.thread.take().filter(|_| !llvm::has_crashed()) {
+        // end of the process.
+        if let Some(thread) = self.thread.take() {
             // Panics are caught where jobs run.
             let _ = thread.join();
         }
@@ -192,6 +241,9 @@ fn serve(exchange: &Exchange) {
             let failure = Failure::Reported("a thread panicked over it".to_owned());
             Attempted::Done(Box::new(failure.into()))
         });
+        if job.gives_back {
+            sys::give_back_memory();
+        }
         drop(job);
         let closed = {
             let mut state = lock(&exchange.state);
@@ -259,11 +311,7 @@ fn say_crash(exchange: &Exchange, failure: Failure) {
         }
     }
     exchange.changed.notify_all();
-    for other in lock(&ALL).iter() {
-        // Taken, so that nobody is between a look at the crash and the wait.
-        drop(lock(&other.state));
-        other.changed.notify_all();
-    }
+    wake();
 }
 
 /// Has the worker look at what was imported.

@@ -11,10 +11,12 @@ pub(crate) mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub(crate) use child::Children;
 pub(crate) use dispatch::Dispatch;
-pub(crate) use local::Local;
+pub(crate) use local::{Local, has_left_behind, leave_cancelled_behind, wake};
 
 use crate::compile::{Compiled, Imported, Watch};
 use crate::files::InputFile;
@@ -66,6 +68,9 @@ pub(crate) struct CompileJob {
     pub(crate) time_trace: bool,
     /// Whether the [`Watch`] has a use for what decides the object.
     pub(crate) wants_imported: bool,
+    /// Whether memory is short, so that what the compile took should not stay with
+    /// the thread that ran it.
+    pub(crate) gives_back: bool,
 }
 
 /// What a [`Watch`] is shown, on its way between threads or processes.
@@ -81,6 +86,21 @@ impl Shown {
             watch.assembly(text);
         }
         watch.imported(self.imported)
+    }
+}
+
+/// What ends compiles early.
+#[derive(Clone)]
+pub(crate) struct Limits {
+    /// Set when nobody wants anything any more.
+    pub(crate) cancelled: Arc<AtomicBool>,
+    /// How long one compile may take.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Limits {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Request {
     pub(crate) output: String,
     pub(crate) time_trace: bool,
     pub(crate) wants_imported: bool,
+    pub(crate) gives_back: bool,
 }
 
 impl Request {
@@ -43,6 +44,7 @@ impl Request {
             output: job.output.clone(),
             time_trace: job.time_trace,
             wants_imported: job.wants_imported,
+            gives_back: job.gives_back,
         }
     }
 

@@ -199,7 +199,7 @@ fn a_job_that_failed_is_not_recorded() {
     project.edit("alone", broken);
     project.edit("util", &UTIL.replace("x * 2", "x * 8"));
     for _ in 0..2 {
-        let output = project.try_build(&[]);
+        let output = project.try_build(&["-k"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(
             stderr(&output).contains("invalid instruction"),
@@ -217,7 +217,7 @@ fn a_job_that_failed_is_not_recorded() {
     project.edit_with("alone", large, &["-Wframe-larger-than=100"]);
     project.set_flags(&["-Werror"]);
     for _ in 0..2 {
-        let output = project.try_build(&[]);
+        let output = project.try_build(&["-k"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(
             stderr(&output).contains("-Werror,-Wframe-larger-than"),

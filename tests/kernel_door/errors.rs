@@ -278,7 +278,7 @@ fn records_of_older_kernels_are_read() {
 
 // --- a stage that fails ------------------------------------------------------------
 
-/// The other objects are made; make is left without records that say so, and
+/// The other objects are made, as asked for; make is left without records that say so, and
 /// nothing is linked.
 #[test]
 fn a_failed_back_end_stops_the_build_and_leaves_no_record() {
@@ -288,7 +288,7 @@ fn a_failed_back_end_stops_the_build_and_leaves_no_record() {
             tree.write("init/options.c", text);
         });
         succeed(&tree.kbuild(&["--to", "thin-link", "."]));
-        let effect = tree.observe(&["."]);
+        let effect = tree.observe(&["-k", "."]);
         assert!(!effect.success, "{effect:?}");
         assert!(
             effect

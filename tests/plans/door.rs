@@ -238,13 +238,15 @@ fn a_failed_run_says_how_many_failed() {
     let tree = programs();
     // Both modules of that program have its assembly.
     std::fs::remove_file(tree.file("there/blob")).expect("it is removed");
-    let output = tree.run(BACKLTO, &["run", "plan.json"]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stdout);
-    assert!(
-        said.contains("\n2 objects (0.0 MB), 2 FAILED, in "),
-        "{said}"
-    );
+    for (options, says) in [
+        (&["-k"][..], &["\n2 objects (0.0 MB), 2 FAILED, in "][..]),
+        (&["-j1"], &[" 1 FAILED, ", " not run, in "]),
+    ] {
+        let output = tree.run(BACKLTO, &[options, &["run", "plan.json"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stdout);
+        assert!(says.iter().all(|words| said.contains(words)), "{said}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::common::spoil::{
     Door, FLAGS, MODULES, PATIENCE, assert_failed, command, errors, output, program, run_for,
 };
 use crate::common::{BACKLTO, LLD, Tree, stderr, succeed};
+use crate::processes::{Process, processes, wait_for};
 use crate::{PARTS, RUN, long_program, reference};
 
 /// Crashes in the process that was started by hand alone.
@@ -94,7 +95,8 @@ fn a_job_that_always_crashes_fails_alone() {
     let reference = reference(&tree);
     for (kind, said) in FAULTS {
         remove(&tree, &reference);
-        let result = with_fault(&tree, &RUN, EVERYWHERE, &format!("{kind}:p3.o"));
+        let args = [&["-k"], &RUN[..]].concat();
+        let result = with_fault(&tree, &args, EVERYWHERE, &format!("{kind}:p3.o"));
         assert_eq!(result.status.code(), Some(1), "{kind}");
         let errors = errors(&result);
         assert_eq!(errors.len(), 1, "{kind}: {errors:?}");
@@ -181,7 +183,8 @@ fn a_stack_that_overflows_costs_one_job() {
     );
     tree.compile("lone", &text, &FLAGS);
     tree.thin_link(&MODULES.map(|module| format!("{module}.o")));
-    let result = with_fault(&tree, &["-j1", "--ld", LLD, "run", "plan.json"], HERE, "");
+    let args = ["-k", "-j1", "--ld", LLD, "run", "plan.json"];
+    let result = with_fault(&tree, &args, HERE, "");
     assert_eq!(result.status.code(), Some(1), "{}", result.status);
     let errors = errors(&result);
     assert_eq!(errors.len(), 1, "{errors:?}");
@@ -206,23 +209,8 @@ fn a_lone_job_that_crashes_fails_with_the_reason() {
 
 /// The worker processes that have `tree` for their working directory.
 fn worker_processes(tree: &Tree) -> usize {
-    let here = tree.path().canonicalize().expect("the tree is there");
-    let processes = std::fs::read_dir("/proc").expect("there are processes");
-    processes
-        .filter_map(|process| Some(process.ok()?.path()))
-        .filter(|process| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == here))
-        .filter(|process| {
-            std::fs::read(process.join("cmdline")).is_ok_and(|words| words.ends_with(b"\0worker\0"))
-        })
-        .count()
-}
-
-fn wait_for(what: &str, mut happens: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !happens() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let is_worker = |(_, words): &Process| words.ends_with(b"\0worker\0");
+    processes(tree).into_iter().filter(is_worker).count()
 }
 
 #[test]

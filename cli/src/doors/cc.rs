@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::report::Verbosity;
-use crate::session::{Failure, Outcome, Settings, absolute};
+use crate::session::{Failure, Outcome, Settings, absolute, engine};
 use crate::text::shell_words;
 use backlto::error::{Error, Errors, Kind};
-use backlto::{Engine, Plan, Silent};
+use backlto::{Plan, Silent};
 
 /// Compiles what `args` say, which are clang's, with or without the compiler's
 /// name in front.
@@ -39,7 +39,7 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
         jobs: vec![job],
         ..Plan::default()
     };
-    let engine = Engine::new(&settings.options)?;
+    let engine = engine(&settings.options)?;
     let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;
     for job in reports {
         eprint!("{}", job.diagnostics);

@@ -1,0 +1,83 @@
+//! Limits as the command line and the environment give them.
+
+use std::time::Duration;
+
+/// A limit, or none where one was given as nothing or zero: so an empty variable of
+/// the environment is as good as none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit<T>(Option<T>);
+
+impl<T> Limit<T> {
+    /// The limit, if there is one.
+    pub(crate) fn into_inner(self) -> Option<T> {
+        self.0
+    }
+}
+
+/// Reads a time in seconds, with or without a fraction.
+///
+/// # Errors
+/// With what is expected, when `text` is no time.
+pub(crate) fn seconds(text: &str) -> Result<Limit<Duration>, String> {
+    if text.is_empty() {
+        return Ok(Limit(None));
+    }
+    let time = text
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or("expected a number of seconds, as 30 or 0.5")?;
+    Ok(Limit((!time.is_zero()).then_some(time)))
+}
+
+/// Reads a size in bytes, or in units of 1024 of them and so on, as `500M`.
+///
+/// # Errors
+/// With what is expected, when `text` is no size.
+pub(crate) fn bytes(text: &str) -> Result<Limit<u64>, String> {
+    if text.is_empty() {
+        return Ok(Limit(None));
+    }
+    let (number, shift) = match text.char_indices().next_back() {
+        Some((end, 'k' | 'K')) => (&text[..end], 10),
+        Some((end, 'm' | 'M')) => (&text[..end], 20),
+        Some((end, 'g' | 'G')) => (&text[..end], 30),
+        Some((end, 't' | 'T')) => (&text[..end], 40),
+        _ => (text, 0),
+    };
+    let size = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or("expected a size, as 500M or 4G")?;
+    Ok(Limit((size > 0).then_some(size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_may_have_fractions() {
+        let of = |text| seconds(text).map(Limit::into_inner);
+        assert_eq!(of("30"), Ok(Some(Duration::from_secs(30))));
+        assert_eq!(of("0.5"), Ok(Some(Duration::from_millis(500))));
+        assert_eq!((of("0"), of("")), (Ok(None), Ok(None)));
+        for wrong in ["-1", "x", "1s", "nan", "inf", "1e300"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_may_have_units() {
+        let of = |text| bytes(text).map(Limit::into_inner);
+        assert_eq!(of("100"), Ok(Some(100)));
+        assert_eq!(of("3k"), Ok(Some(3 << 10)));
+        assert_eq!(of("500M"), Ok(Some(500 << 20)));
+        assert_eq!(of("4G"), Ok(Some(4 << 30)));
+        assert_eq!((of("0"), of("")), (Ok(None), Ok(None)));
+        for wrong in ["G", "-1", "1.5G", "4GB", "99999999999T", "é"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+}
