@@ -1,20 +1,22 @@
 //! One task becomes an object, on disk or in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::compile::{Failure, Watch};
+use crate::compile::{Compiled, Failure, Watch};
 use crate::digest::Digest;
 use crate::emit;
 use crate::error::{Error, Kind, Result};
 use crate::execute::{CompileJob, Executor, Input};
 use crate::files::InputFile;
+use crate::flag_key;
 use crate::incremental::attempt::{Attempt, Found};
 use crate::origin::Origin;
 use crate::prepare::Task;
 use crate::report::JobReport;
+use crate::reproducer::Case;
 
 /// Has `executor` compile `task` and writes its object, unless the cache has it.
 pub(crate) fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
@@ -132,6 +134,7 @@ fn compile(
     if let (Ok(None), Some(found)) = (&compiled.object, attempt.found()) {
         return from_cache(found);
     }
+    let reproducer = save(task, &job, attempt, &compiled);
     let mut diagnostics = compiled.diagnostics;
     // Wrong input beats every other error: it may well be the cause of it.
     let object = task
@@ -143,9 +146,12 @@ fn compile(
                 object.ok_or_else(nothing)
             };
             let object = compiled.object.and_then(ended);
-            object.map_err(|failure| explain(task, failure))
+            object.map_err(|failure| explain(task, failure, &reproducer))
         });
     let written = object.and_then(|object| {
+        if let (true, Some(Err(e))) = (task.is_to_be_saved, &reproducer) {
+            return Err(e.clone());
+        }
         attempt.keep(&object, &diagnostics, start.elapsed());
         let output = placed.job.output_path();
         let object = match &task.job.post {
@@ -176,6 +182,7 @@ fn compile(
         known,
         backend_cpu: compiled.backend_cpu,
         time_trace: compiled.time_trace,
+        reproducer: reproducer.and_then(Result::ok),
         ..JobReport::done(0)
     }
 }
@@ -208,17 +215,73 @@ fn post_process(task: &Task, command: &[String], path: &Path, messages: &mut Str
     }
 }
 
-fn explain(task: &Task, failure: Failure) -> Error {
+/// Writes a reproducer if there is to be one of `compiled`, which came of `job`.
+fn save(
+    task: &Task,
+    job: &CompileJob,
+    attempt: &Attempt<'_>,
+    compiled: &Compiled,
+) -> Option<Result<PathBuf>> {
+    let reproducers = task.reproducers.as_ref()?;
+    let failure = compiled.object.as_ref().err();
+    let is_wanted = || failure.is_some_and(Failure::is_crash) && reproducers.takes_crash();
+    if !task.is_to_be_saved && !is_wanted() {
+        return None;
+    }
+    let case = Case {
+        job,
+        command: task.job.command_line(),
+        named: named_files(task, attempt),
+        failure: failure.map(what_happened),
+    };
+    Some(reproducers.write(&case))
+}
+
+/// The files that the flags of `task` name, and its assembly as far as LLVM has shown
+/// it.
+fn named_files(task: &Task, attempt: &Attempt<'_>) -> Vec<(String, Arc<InputFile>)> {
+    let by_flags = task.flags.key.iter().flat_map(|key| &key.dependencies);
+    let by_assembly = attempt.files().into_iter().flatten();
+    let known = by_flags.chain(by_assembly).map(|file| file.name.clone());
+    let by_command = flag_key::files_of_command(&task.job);
+    known
+        .chain(by_command)
+        .filter_map(|name| {
+            let file = task.files.get(&task.job.resolve(&name)).ok()?;
+            Some((name, file))
+        })
+        .collect()
+}
+
+/// How LLVM came to give no object.
+fn what_happened(failure: &Failure) -> String {
+    match failure {
+        Failure::Fatal(reason) => format!("LLVM gave up: {reason}"),
+        Failure::Crash(signal) => format!("LLVM crashed (signal {signal})"),
+        Failure::Lost(how) => format!("the process that compiled it ended: {how}"),
+        Failure::Reported(reason) => format!("it failed: {reason}"),
+        _ => "it was not compiled".to_owned(),
+    }
+}
+
+fn explain(task: &Task, failure: Failure, reproducer: &Option<Result<PathBuf>>) -> Error {
     let message = format!("failed to compile `{}`", task.module.path().display());
     let crash = |cause: String| Error::new(Kind::Crash, message.clone()).because(cause);
     let environment = |cause: &str| Error::new(Kind::Environment, message.clone()).because(cause);
     let bug = "if clang crashes on this command too, it is a bug of LLVM or the bitcode is \
-               damaged; `-v` prints the command";
+               damaged";
+    let advice = match reproducer {
+        Some(Ok(path)) => {
+            let path = path.display();
+            format!("`backlto repro {path}` repeats it, with `--clang` by clang; {bug}")
+        }
+        Some(Err(e)) => format!("{e}; {bug}; `-v` prints the command"),
+        None => format!("{bug}; `-v` prints the command"),
+    };
     match failure {
         Failure::Reported(reason) => Error::new(Kind::Codegen, message).because(reason),
-        Failure::Fatal(reason) => crash(format!("LLVM gave up: {reason}")),
-        Failure::Crash(signal) => crash(format!("LLVM crashed (signal {signal})")).hint(bug),
-        Failure::Lost(how) => crash(format!("the process that compiled it ended: {how}")),
+        Failure::Fatal(_) | Failure::Crash(_) => crash(what_happened(&failure)).hint(advice),
+        Failure::Lost(_) => crash(what_happened(&failure)),
         Failure::Options(words) => {
             let options = task.flags.llvm_options.join(" -mllvm ");
             Error::new(Kind::Flags, format!("cannot set `-mllvm {options}`"))

@@ -81,6 +81,23 @@ pub fn close() {
     }
 }
 
+/// Writes `bytes` to a file `path` that is not there yet; false when there is one.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(false);
+    }
+    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    if !*open {
+        return Err(io::Error::other("the process is about to end"));
+    }
+    let named = temporary(path, 0o666, |file| fill(file, bytes))?;
+    match named.persist_noclobber(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e.error),
+    }
+}
+
 /// Looks at a file that has only its temporary name yet, and may change it.
 type Finish<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
 

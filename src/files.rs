@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use rayon::prelude::*;
+use rustix::fs::{Mode, OFlags};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
@@ -80,14 +81,11 @@ impl InputFile {
     }
 
     fn try_open(path: &Path, keep: bool) -> io::Result<InputFile> {
-        let mut file = File::open(path)?;
-        let metadata = file.metadata()?;
+        let (mut file, metadata) = open_regular(path)?;
         let digest = OnceLock::new();
         let content = if is_null_device(&metadata) {
             // The usual way to say "an empty index".
             Content::Memory(Arc::default())
-        } else if !metadata.is_file() {
-            return Err(io::Error::other("not a regular file"));
         } else if !keep {
             let hash = BUFFER.with_borrow_mut(|buffer| {
                 buffer.clear();
@@ -200,6 +198,40 @@ impl InputFile {
         )
         .hint("another process writes to it; run again when that is done"))
     }
+}
+
+/// Opens the file at `path`, which must be a regular one, or /dev/null. Another kind
+/// may never end, and a pipe need not even begin.
+fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    match metadata.is_file() || is_null_device(&metadata) {
+        true => Ok((file, metadata)),
+        false => Err(io::Error::other("not a regular file")),
+    }
+}
+
+/// Reads all of a file that describes work or remembers it, not of an object's
+/// input: those are in a [`Files`].
+///
+/// # Errors
+/// When it cannot be read, or is neither a regular file nor /dev/null: another kind
+/// may never end.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let (mut file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a text as [`read()`] reads bytes.
+///
+/// # Errors
+/// As there, and when it is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = read(path)?;
+    String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
 /// Whether it is /dev/null, by whatever name: character device 1:3 on Linux.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::dependency::{Dependency, Part};
 use crate::digest::Hasher;
 use crate::files::Files;
+use crate::plan::Job;
 
 /// What flags mean for an object.
 #[derive(Clone, Debug)]
@@ -157,6 +158,19 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
         rendering,
         paths,
     })
+}
+
+/// The files that the command line of `job` names, but for those of the job itself
+/// and the compiler. Response files are among them.
+pub(crate) fn files_of_command(job: &Job) -> Vec<String> {
+    let own = [Some(&job.module), job.index.as_ref(), Some(&job.output)];
+    let words = job.command_line();
+    let names = words.iter().skip(1).flat_map(|word| {
+        let word = word.strip_prefix('@').unwrap_or(word);
+        file_names(word, &job.directory)
+    });
+    let others = names.filter(|name| own.iter().flatten().all(|own| own != name));
+    others.map(str::to_owned).collect()
 }
 
 /// The names of files in `arg`. Profiles, lists of functions: a file that an

@@ -60,6 +60,7 @@ mod origin;
 mod plan;
 mod prepare;
 mod report;
+pub mod reproducer;
 mod run;
 mod schedule;
 mod sys;
@@ -92,6 +93,9 @@ pub use observer::{Observer, Silent};
 pub use origin::Origin;
 pub use plan::{CompilerCommand, Job, Plan};
 pub use report::JobReport;
+#[doc(inline)]
+pub use reproducer::ReproducerOptions;
+use reproducer::Reproducers;
 use run::Run;
 
 /// Says how an [`Engine`] runs plans.
@@ -132,6 +136,9 @@ pub struct Options {
     /// as the machine and the process's control group have, when not given or when
     /// that is less. Those that do not fit wait. One job alone may always run.
     pub memory_limit: Option<u64>,
+    /// What to write reproducers of: compiles in one file that can be repeated
+    /// anywhere. None are written when not given.
+    pub reproducers: Option<ReproducerOptions>,
 }
 
 /// Says where objects are cached.
@@ -179,6 +186,7 @@ pub struct Engine {
     cache: Option<Arc<Cache>>,
     time_trace: bool,
     keep_going: bool,
+    reproducers: Option<Arc<Reproducers>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -201,6 +209,7 @@ impl Engine {
             Some(cache) => Some(Cache::open(&cache.directory, cache.policy.parse()?)?),
             None => None,
         };
+        let reproducers = options.reproducers.as_ref().map(Reproducers::new);
         if options.timeout_per_object.is_some() && options.helper.is_none() {
             let text = "time cannot be limited without a program for worker processes";
             return Err(Error::new(error::Kind::Environment, text).hint("give `Options::helper`"));
@@ -223,6 +232,7 @@ impl Engine {
             cache: cache.map(Arc::new),
             time_trace: options.time_trace,
             keep_going: options.keep_going,
+            reproducers: reproducers.transpose()?.map(Arc::new),
         })
     }
 
@@ -266,8 +276,20 @@ impl Engine {
     fn with_settings(&self, mut tasks: Vec<prepare::Task>) -> Vec<prepare::Task> {
         for task in &mut tasks {
             task.time_trace = self.time_trace;
+            task.reproducers.clone_from(&self.reproducers);
+            task.is_to_be_saved = self.is_to_be_saved(&task.job);
+            if task.is_to_be_saved {
+                // What its assembly reads shows in a compile alone.
+                task.cache = None;
+            }
         }
         tasks
+    }
+
+    /// Whether there is to be a reproducer of `job` in any case.
+    fn is_to_be_saved(&self, job: &Job) -> bool {
+        let reproducers = self.reproducers.as_ref();
+        reproducers.is_some_and(|reproducers| reproducers.is_asked_for(job))
     }
 
     /// Compiles what is not up to date of `plan`, as [`Engine::run`] compiles all.
@@ -297,7 +319,12 @@ impl Engine {
         files.add_in_memory(plan);
         let flags = flags::map(plan, files)?;
         let (verdicts, tasks) = self.readers.install(|| {
-            let verdicts = incremental::compare(plan, &flags, record, files);
+            let mut verdicts = incremental::compare(plan, &flags, record, files);
+            for (verdict, job) in verdicts.iter_mut().zip(&plan.jobs) {
+                if self.is_to_be_saved(job) {
+                    verdict.make_stale("a reproducer of it is asked for");
+                }
+            }
             let stale = incremental::stale(&verdicts);
             prepare::prepare(plan, &stale, &flags, cache, files)
                 .map(|tasks| (verdicts, self.with_settings(tasks)))

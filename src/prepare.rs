@@ -14,6 +14,7 @@ use crate::flags::MappedFlags;
 use crate::llvm::{self, ModuleHash, ModuleInfo, SummaryIndex};
 use crate::memory;
 use crate::plan::{Job, Plan};
+use crate::reproducer::Reproducers;
 
 /// A job with everything it reads at hand.
 #[derive(Clone)]
@@ -41,6 +42,10 @@ pub(crate) struct Task {
     pub(crate) time_trace: bool,
     /// See [`Plan::in_memory`].
     pub(crate) in_memory: bool,
+    /// Where a reproducer goes, if it crashes LLVM.
+    pub(crate) reproducers: Option<Arc<Reproducers>>,
+    /// Whether there is to be a reproducer in any case.
+    pub(crate) is_to_be_saved: bool,
 }
 
 impl Task {
@@ -338,6 +343,8 @@ fn check_job(
         transient: false,
         time_trace: false,
         in_memory: false,
+        reproducers: None,
+        is_to_be_saved: false,
     })
 }
 

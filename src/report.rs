@@ -1,5 +1,6 @@
 //! What is known of a job once it has ended.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
@@ -34,6 +35,9 @@ pub struct JobReport {
     /// The CPU time that LLVM's ThinLTO backend took of it: import, optimiser
     /// and code generation. Zero for a compile without a summary index.
     pub backend_cpu: Duration,
+    /// The reproducer that was written of the compile, if one was: see
+    /// [`Options::reproducers`](crate::Options::reproducers).
+    pub reproducer: Option<PathBuf>,
     /// What the next build will want to know.
     pub(crate) known: Option<ObjectRecord>,
 }
@@ -73,6 +77,7 @@ impl JobReport {
             why: Vec::new(),
             duration: Duration::ZERO,
             backend_cpu: Duration::ZERO,
+            reproducer: None,
             known: None,
         }
     }

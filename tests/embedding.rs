@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backlto::error::Kind;
+use backlto::reproducer::Reproducer;
 use backlto::{
     CacheOptions, CompilerCommand, Engine, Job, JobReport, Linkage, Module, Observer, Options,
-    Origin, Plan, Severity, Silent, ThinLinkOptions, thin_link, thin_lto_bitcode,
+    Origin, Plan, ReproducerOptions, Severity, Silent, ThinLinkOptions, thin_link,
+    thin_lto_bitcode,
 };
 use common::{CLANG, DEMO, LLD, Tree, succeed};
 
@@ -306,6 +308,47 @@ fn objects_in_memory_come_from_the_cache_too() {
     let compiled = run(Origin::Compiled);
     assert!(compiled == objects(&plan, &one_worker()));
     assert!(compiled == run(Origin::Cached));
+}
+
+/// What was in memory is in the reproducer, under the names that the index has.
+#[test]
+fn a_plan_in_memory_leaves_reproducers() {
+    let tree = Tree::demo(&["-O2"]);
+    let mut modules = modules(&tree, &DEMO);
+    for (module, name) in modules
+        .iter_mut()
+        .zip(["in/deck.o", "/nowhere/sort.o", "../rng.o"])
+    {
+        module.name = name.to_owned();
+    }
+    let indexes = thin_link(&modules, &ThinLinkOptions::default()).expect("indexes");
+    let plan = Plan::in_memory(&modules, indexes, &flags(&[CLANG, "-O2"])).expect("a plan");
+    let expected = objects(&plan, &one_worker());
+
+    let options = Options {
+        reproducers: Some(ReproducerOptions {
+            of: modules
+                .iter()
+                .map(|module| (&*module.name).into())
+                .collect(),
+            ..ReproducerOptions::new(tree.path())
+        }),
+        ..one_worker()
+    };
+    let engine = Engine::new(&options).expect("an engine");
+    for (report, expected) in run(&engine, &plan, &Silent).into_iter().zip(expected) {
+        let archive = report.reproducer.expect("a reproducer");
+        assert!(report.object.is_some_and(|object| object == expected));
+        let elsewhere = Tree::new();
+        let again = Reproducer::unpack(&archive, elsewhere.path()).expect("it is whole");
+        let engine = Engine::new(&one_worker()).expect("an engine");
+        let again_plan = again.plan().expect("a plan");
+        for report in run(&engine, &again_plan, &Silent) {
+            report.result.unwrap_or_else(|e| panic!("{e}"));
+        }
+        let object = std::fs::read(again.output()).expect("an object");
+        assert!(object == expected, "{}", archive.display());
+    }
 }
 
 #[test]

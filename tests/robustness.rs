@@ -10,6 +10,8 @@ mod failures;
 mod limits;
 #[path = "robustness/processes.rs"]
 mod processes;
+#[path = "robustness/reproducers.rs"]
+mod reproducers;
 #[path = "robustness/signals.rs"]
 mod signals;
 

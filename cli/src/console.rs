@@ -21,6 +21,11 @@ pub(crate) fn warning(text: &str) {
     message("warning", AnsiColor::Magenta, text);
 }
 
+/// Prints `text`, which is neither an error nor a warning.
+pub(crate) fn note(text: &str) {
+    message("note", AnsiColor::Cyan, text);
+}
+
 /// Whether output that was asked for is not all there.
 static LOST: AtomicBool = AtomicBool::new(false);
 

@@ -1,7 +1,7 @@
 //! The `backlto` program: picks a front door, prints what is left to say, sets
 //! the exit status.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::limits::Limit;
 use crate::report::Verbosity;
 use crate::session::{Failure, Settings};
 use backlto::error::{self, Error};
-use backlto::{CacheOptions, Options};
+use backlto::{CacheOptions, Options, ReproducerOptions};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -66,6 +66,8 @@ Examples:
   backlto cc -x ir -fthinlto-index=a.o.thinlto.bc -O2 -c -o a.native.o a.o
                                        one backend, with clang's command line
   backlto run plan.json                thin link, backends and link of programs
+  backlto repro backlto-repro-x.tar.zst
+                                       the compile that crashed, once more
   backlto doctor                       whether all that is needed is there
 
 Exit status: 0 when all is done, 1 when something failed (standard error says what),
@@ -137,6 +139,26 @@ struct Common {
     /// Have LLVM's own time trace of each compile in it
     #[arg(long, global = true, requires = "trace")]
     trace_llvm: bool,
+    /// Where a reproducer of each crash of LLVM goes, as backlto-repro-NAME.tar.zst
+    /// [default: the current directory; an empty name writes none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BACKLTO_REPRO_DIR",
+        hide_env_values = true
+    )]
+    repro_dir: Option<OsString>,
+    /// Leave a reproducer of this object (or of the module of this name) in any case;
+    /// it is compiled even if it is up to date
+    #[arg(
+        long,
+        global = true,
+        value_name = "OBJECT",
+        env = "BACKLTO_SAVE_REPRO",
+        hide_env_values = true
+    )]
+    save_repro: Option<PathBuf>,
     /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
     #[arg(long, global = true, value_name = "PATH")]
     ld: Option<PathBuf>,
@@ -208,6 +230,19 @@ enum Door {
         /// What to do
         task: doors::cache::Task,
     },
+    /// Repeat the compile of a reproducer, by backlto or by clang
+    Repro {
+        /// The file backlto-repro-NAME.tar.zst, or the directory that it was unpacked to
+        #[arg(value_name = "FILE")]
+        archive: PathBuf,
+        /// Have clang do it [default program: that of backlto's LLVM]
+        #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true,
+              default_missing_value = tools::CLANG)]
+        clang: Option<PathBuf>,
+        /// Where to leave the object [default: nowhere]
+        #[arg(short, long, value_name = "OBJECT")]
+        output: Option<PathBuf>,
+    },
     /// Thin link, backends and link of programs that a JSON file describes
     Run {
         /// The description
@@ -270,6 +305,22 @@ fn cache(common: &Common) -> Option<CacheOptions> {
     })
 }
 
+/// The reproducers that `common` asks for.
+fn reproducers(common: &Common) -> Option<ReproducerOptions> {
+    let directory = common.repro_dir.as_deref().unwrap_or(OsStr::new("."));
+    let of: Vec<PathBuf> = common.save_repro.iter().cloned().collect();
+    // Nowhere is no place for one that is asked for.
+    let here = match directory.is_empty() {
+        true if of.is_empty() => return None,
+        true => OsStr::new("."),
+        false => directory,
+    };
+    Some(ReproducerOptions {
+        of,
+        ..ReproducerOptions::new(here)
+    })
+}
+
 /// The command line `args`, as it is meant. LLD calls a distributor with options
 /// that the user has for it and, last, the file that describes the jobs; its name is
 /// made of that of the link's output, and may look like an option.
@@ -321,8 +372,10 @@ fn main() {
             keep_going: cli.common.keep_going,
             timeout_per_object: cli.common.timeout_per_object.and_then(Limit::into_inner),
             memory_limit: cli.common.memory_limit.and_then(Limit::into_inner),
+            reproducers: reproducers(&cli.common),
         },
         cache_is_optional,
+        saves: cli.common.save_repro.clone(),
         json: cli.common.json,
         trace: cli.common.trace.clone(),
         verbosity: match (cli.common.quiet, cli.common.verbose) {
@@ -374,6 +427,11 @@ fn main() {
                 json: cli.common.json,
             }),
             Door::Cc { args } => doors::cc::run(args, &settings),
+            Door::Repro {
+                archive,
+                clang,
+                output,
+            } => doors::repro::run(&archive, clang.as_deref(), output.as_deref(), &settings),
             Door::Run { plan, arches } => doors::programs::run(&plan, &arches, &settings),
         });
     let status = match outcome {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustix::fs::FlockOperation;
@@ -18,7 +19,7 @@ use backlto::cache::Summary;
 use backlto::error::{Error, Errors, Kind, Result};
 use backlto::files::Files;
 use backlto::incremental::Record;
-use backlto::{Engine, Job, Options, Plan};
+use backlto::{Engine, Job, JobReport, Options, Plan};
 
 /// What every door takes.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,8 @@ pub(crate) struct Settings {
     /// Without the cache that [`Options::cache`] names, go on: nobody asked for it,
     /// or a link must not fail for it.
     pub(crate) cache_is_optional: bool,
+    /// The object of which there must be a reproducer in the end.
+    pub(crate) saves: Option<PathBuf>,
 }
 
 impl Settings {
@@ -57,6 +60,8 @@ impl Settings {
     #[must_use]
     pub(crate) fn within_link(mut self) -> Settings {
         self.cache_is_optional = true;
+        // It may be made in another link.
+        self.saves = None;
         if self.verbosity == Verbosity::Normal {
             self.verbosity = Verbosity::Progress;
         }
@@ -69,6 +74,9 @@ pub(crate) struct Session {
     engine: Engine,
     /// Tells the user what happens.
     pub(crate) reporter: Reporter,
+    /// See [`Settings::saves`].
+    saves: Option<PathBuf>,
+    is_saved: AtomicBool,
 }
 
 impl Session {
@@ -95,6 +103,8 @@ impl Session {
         }
         Ok(Session {
             engine,
+            saves: settings.saves.clone(),
+            is_saved: AtomicBool::new(false),
             reporter: Reporter::new(settings.verbosity, settings.json, settings.trace.clone()),
         })
     }
@@ -116,6 +126,9 @@ impl Session {
     ) -> Outcome {
         let observer = self.reporter.follow(plan.jobs.len(), group, label);
         let reports = self.engine.run_recorded(plan, record, files, &observer)?;
+        if say_reproducers(&reports) {
+            self.is_saved.store(true, Ordering::Relaxed);
+        }
         match reports.iter().any(|report| report.result.is_err()) {
             true => Err(Failure::Reported),
             false => Ok(()),
@@ -141,6 +154,10 @@ impl Session {
 
     /// Ends the use of the cache, and prints the summary if one is wanted.
     pub(crate) fn finish(self) {
+        if let Some(object) = self.saves.filter(|_| !self.is_saved.into_inner()) {
+            let text = format!("there is no reproducer of `{}`", object.display());
+            console::lost_output(&Error::new(Kind::Plan, text).because("no job makes it"));
+        }
         let cache = finish_cache(self.engine);
         self.reporter.finish(cache.as_ref());
     }
@@ -161,6 +178,22 @@ pub(crate) fn engine(options: &Options) -> Result<Engine> {
     let engine = Engine::new(options)?;
     interrupt::cancels(engine.canceller());
     Ok(engine)
+}
+
+/// Says where the reproducers are that were asked for, and whether there are any. The
+/// error of a crash says where that one is.
+pub(crate) fn say_reproducers(reports: &[JobReport]) -> bool {
+    let mut any = false;
+    for report in reports {
+        let Some(path) = &report.reproducer else {
+            continue;
+        };
+        any = true;
+        if report.result.is_ok() {
+            console::note(&format!("`{}` is the reproducer asked for", path.display()));
+        }
+    }
+    any
 }
 
 /// Writes `record` to `path` for the next run. Only a warning says that it could

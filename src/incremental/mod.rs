@@ -31,6 +31,15 @@ pub(crate) enum Verdict {
     Stale(Vec<String>),
 }
 
+impl Verdict {
+    /// Has the job run for the reason `why` if there is no other.
+    pub(crate) fn make_stale(&mut self, why: &str) {
+        if let Verdict::UpToDate(_) = self {
+            *self = Verdict::Stale(vec![why.to_owned()]);
+        }
+    }
+}
+
 /// Compares every job of `plan` with what `record` knows of its object, by what is
 /// in `files` now.
 pub(crate) fn compare(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::report::Verbosity;
-use crate::session::{Failure, Outcome, Settings, absolute, engine};
+use crate::session::{Failure, Outcome, Settings, absolute, engine, say_reproducers};
 use crate::text::shell_words;
 use backlto::error::{Error, Errors, Kind};
 use backlto::{Plan, Silent};
@@ -41,6 +41,7 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
     };
     let engine = engine(&settings.options)?;
     let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;
+    say_reproducers(&reports);
     for job in reports {
         eprint!("{}", job.diagnostics);
         match job.result {

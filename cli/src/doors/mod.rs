@@ -8,3 +8,4 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod install_linker;
 pub(crate) mod programs;
+pub(crate) mod repro;
