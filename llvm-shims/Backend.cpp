@@ -155,15 +155,16 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
 
 /// Breaks the compile of a module as the environment asks for, so that tests
 /// can see what becomes of the others: `BACKLTO_FAULT=KIND:NAME` breaks that of
-/// any module whose name ends in NAME. `BACKLTO_FAULT_HERE` does the same, but
-/// is not handed on to worker processes.
-static void injectFault(StringRef Module) {
+/// any module whose name ends in NAME, at its start, or at its end if KIND begins
+/// with `late-`. `BACKLTO_FAULT_HERE` does the same, but is not handed on to worker
+/// processes.
+static void injectFault(StringRef Module, bool AtEnd) {
   for (const char *Variable : {"BACKLTO_FAULT", "BACKLTO_FAULT_HERE"}) {
     const char *Value = getenv(Variable);
     if (!Value)
       continue;
     auto [Kind, Name] = StringRef(Value).split(':');
-    if (!Module.ends_with(Name))
+    if (!Module.ends_with(Name) || Kind.consume_front("late-") != AtEnd)
       continue;
     if (Kind == "segv")
       raise(SIGSEGV);
@@ -238,9 +239,10 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
 
   bool Survived = Current->Recovery.RunSafely([&] {
     try {
-      injectFault(toRef(Request->Module.Name));
+      injectFault(toRef(Request->Module.Name), /*AtEnd=*/false);
       Current->Ok =
           compile(*Request, Current->Object, Current->Messages, Current->Job);
+      injectFault(toRef(Request->Module.Name), /*AtEnd=*/true);
     } catch (const std::exception &E) {
       Current->Threw = true;
       Current->Job.Failure = E.what();

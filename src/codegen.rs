@@ -131,8 +131,10 @@ fn compile(
     // Others may still import from it, but most of it was for this job.
     task.module.release_memory();
     // What was found counts only if the compile ended there, and well.
-    if let (Ok(None), Some(found)) = (&compiled.object, attempt.found()) {
-        return from_cache(found);
+    if let Ok(None) = compiled.object
+        && let Some(found) = attempt.place_found()
+    {
+        return found.map_or_else(JobReport::not_run, from_cache);
     }
     let reproducer = save(task, &job, attempt, &compiled);
     let mut diagnostics = compiled.diagnostics;

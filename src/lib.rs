@@ -151,14 +151,18 @@ pub struct CacheOptions {
     /// How large and old the cache may get, as [`cache::Policy`] reads it; empty
     /// for ld.lld's own default.
     pub policy: String,
+    /// Says that others may write to the directory: they decide what is linked. One
+    /// that somebody else can write to is refused otherwise.
+    pub shared: bool,
 }
 
 impl CacheOptions {
-    /// Chooses `directory`, with ld.lld's default policy.
+    /// Chooses `directory`, with ld.lld's default policy, for this user alone.
     pub fn new(directory: impl Into<PathBuf>) -> CacheOptions {
         CacheOptions {
             directory: directory.into(),
             policy: String::new(),
+            shared: false,
         }
     }
 }
@@ -200,13 +204,17 @@ impl Engine {
     ///
     /// # Errors
     /// [`error::Kind::Environment`] when the LLVM that is loaded is not the one
-    /// built against, the system gives no threads, the cache cannot be used, or time
-    /// is limited and there is no [`Options::helper`]; [`error::Kind::Flags`] when the cache's policy is not one.
+    /// built against, the system gives no threads, the cache cannot be used or trusted,
+    /// or time is limited and there is no [`Options::helper`]; [`error::Kind::Flags`]
+    /// when the cache's policy is not one.
     pub fn new(options: &Options) -> Result<Engine> {
         llvm::start()?;
         let workers = memory::workers_that_fit(options.workers());
         let cache = match &options.cache {
-            Some(cache) => Some(Cache::open(&cache.directory, cache.policy.parse()?)?),
+            Some(cache) => {
+                let policy = cache.policy.parse()?;
+                Some(Cache::open(&cache.directory, policy, cache.shared)?)
+            }
             None => None,
         };
         let reproducers = options.reproducers.as_ref().map(Reproducers::new);

@@ -11,14 +11,18 @@ use backlto::error::{Error, Kind};
 /// Prints `error`, and what to do about it.
 pub(crate) fn error(error: &Error) {
     message("error", AnsiColor::Red, &error.to_string());
-    if let Some(advice) = error.advice() {
-        message("note", AnsiColor::Cyan, advice);
-    }
+    error.advice().into_iter().for_each(note);
 }
 
 /// Prints the warning `text`.
 pub(crate) fn warning(text: &str) {
     message("warning", AnsiColor::Magenta, text);
+}
+
+/// Prints that `error` is done without, and what to do about it.
+pub(crate) fn done_without(error: &Error) {
+    warning(&error.to_string());
+    error.advice().into_iter().for_each(note);
 }
 
 /// Prints `text`, which is neither an error nor a warning.

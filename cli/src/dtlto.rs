@@ -20,6 +20,10 @@ pub(crate) struct LinkJobs {
     pub(crate) common: Common,
     /// One compile for each module.
     pub(crate) jobs: Vec<LinkJob>,
+    /// Whether objects stay when the link is done: then they share no file with the
+    /// cache.
+    #[serde(skip)]
+    keep_objects: bool,
 }
 
 /// What all jobs share.
@@ -48,11 +52,12 @@ pub(crate) struct LinkJob {
 }
 
 impl LinkJobs {
-    /// Reads the file at `path`.
+    /// Reads the file at `path`; `keep_objects` says that LLD will not remove the
+    /// objects.
     ///
     /// # Errors
     /// When it cannot be read or is not as LLD writes it.
-    pub(crate) fn read(path: &Path) -> Result<LinkJobs> {
+    pub(crate) fn read(path: &Path, keep_objects: bool) -> Result<LinkJobs> {
         let failed = || {
             Error::new(
                 Kind::Input,
@@ -61,7 +66,8 @@ impl LinkJobs {
             .hint("it is the file that ld.lld --thinlto-distributor= passes")
         };
         let text = std::fs::read(path).map_err(|e| failed().because(e))?;
-        let link: LinkJobs = serde_json::from_slice(&text).map_err(|e| failed().because(e))?;
+        let mut link: LinkJobs = serde_json::from_slice(&text).map_err(|e| failed().because(e))?;
+        link.keep_objects = keep_objects;
         if link.common.args.is_empty() {
             return Err(failed().because("`common.args` names no compiler"));
         }
@@ -81,7 +87,7 @@ impl LinkJobs {
         let session = Session::new(settings)?;
         let plan = Plan {
             jobs,
-            transient: true,
+            transient: !self.keep_objects,
             ..Plan::default()
         };
         let output = &self.common.linker_output;

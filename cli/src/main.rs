@@ -27,6 +27,7 @@ use crate::report::Verbosity;
 use crate::session::{Failure, Settings};
 use backlto::error::{self, Error};
 use backlto::{CacheOptions, Options, ReproducerOptions};
+use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -127,6 +128,15 @@ struct Common {
         hide_env_values = true
     )]
     cache_policy: Option<String>,
+    /// Use the cache even if others can write to it: they decide what is linked
+    #[arg(
+        long,
+        global = true,
+        env = "BACKLTO_CACHE_SHARED",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
+    cache_shared: bool,
     /// Neither look in the cache nor add to it
     #[arg(long, global = true)]
     no_cache: bool,
@@ -188,6 +198,9 @@ enum Door {
         /// The jobs, as LLD describes them
         #[arg(value_name = "FILE.json")]
         description: PathBuf,
+        /// Objects stay when the link is done (--save-temps): share no file with the cache
+        #[arg(long)]
+        keep_objects: bool,
     },
     /// The backends of a link that ld.lld runs in a kernel tree, with the flags that
     /// kbuild recorded
@@ -199,6 +212,9 @@ enum Door {
         /// The jobs, as LLD describes them
         #[arg(value_name = "FILE.json")]
         description: PathBuf,
+        /// Objects stay when the link is done (--save-temps): share no file with the cache
+        #[arg(long)]
+        keep_objects: bool,
     },
     /// The thin link that kbuild asks ld.backlto for, and the backends
     #[command(hide = true)]
@@ -302,6 +318,7 @@ fn cache(common: &Common) -> Option<CacheOptions> {
     (!off).then(|| CacheOptions {
         directory,
         policy: common.cache_policy.clone().unwrap_or_default(),
+        shared: common.cache_shared,
     })
 }
 
@@ -401,12 +418,24 @@ fn main() {
             ),
             Door::Distribute {
                 relocatable,
+                keep_objects,
                 description,
-            } => doors::distribute::run(&description, relocatable, &settings.within_link()),
+            } => doors::distribute::run(
+                &description,
+                relocatable,
+                keep_objects,
+                &settings.within_link(),
+            ),
             Door::KbuildDistribute {
                 compiler_args,
+                keep_objects,
                 description,
-            } => kbuild::distribute::run(&description, &compiler_args, &settings.within_link()),
+            } => kbuild::distribute::run(
+                &description,
+                &compiler_args,
+                keep_objects,
+                &settings.within_link(),
+            ),
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => doors::explain::run(&object),
             Door::InstallLinker => doors::install_linker::run(),

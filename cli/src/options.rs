@@ -165,6 +165,9 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
         // Else each object would be kept twice.
         carried.linker.push("--thinlto-cache-dir=".into());
     }
+    if has(&["save-temps"]) {
+        carried.distributor.push("--keep-objects".into());
+    }
     if let Some(policy) = value("thinlto-cache-policy") {
         carried.distributor.push(joined("--cache-policy=", policy));
     }
@@ -468,6 +471,10 @@ mod tests {
             words("-j4 --cache-dir=c --cache-policy=p")
         );
         assert_eq!(carried.linker, words("--thinlto-cache-dir="));
+        for spelling in ["--save-temps", "-save-temps=opt", "-plugin-opt=save-temps"] {
+            let carried = carry(&words(spelling)).expect("carried");
+            assert_eq!(carried.distributor, words("--keep-objects"), "{spelling}");
+        }
         let none = carry(&words("--thinlto-jobs=all --thinlto-cache-dir=")).expect("carried");
         assert!(none.distributor.is_empty() && none.linker.is_empty());
     }

@@ -90,7 +90,7 @@ impl Session {
             if !settings.cache_is_optional || settings.options.cache.is_none() {
                 return Err(e);
             }
-            console::warning(&e.to_string());
+            console::done_without(&e);
             engine(&Options {
                 cache: None,
                 ..settings.options.clone()

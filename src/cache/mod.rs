@@ -22,6 +22,7 @@ mod running;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod upkeep;
 
 use std::collections::HashSet;
@@ -90,13 +91,20 @@ impl Cache {
     /// directory that cannot be written to gives what it holds.
     ///
     /// # Errors
-    /// When there is no such directory and it cannot be created.
-    pub(crate) fn open(directory: &Path, policy: Policy) -> Result<Cache> {
-        let store = Store::at(directory)?;
+    /// When there is no such directory and it cannot be created, and when others can
+    /// write to it, unless it is `shared`.
+    pub(crate) fn open(directory: &Path, policy: Policy, shared: bool) -> Result<Cache> {
+        let mut store = Store::at(directory)?;
+        match shared {
+            true => store = store.shared(),
+            false => trust::check(&store).map_err(|reason| refused(directory, reason))?,
+        }
         let now = SystemTime::now();
+        let marks = store.part("running");
         let running = store
             .create()
-            .and_then(|()| Running::begin(&store.part("running"), now));
+            .and_then(|()| store.create_directory(&marks))
+            .and_then(|()| Running::begin(&marks, now));
         let (running, read_only) = match running {
             Ok(running) => (Some(running), None),
             Err(e) if store.directory().is_dir() => (None, Some(e.to_string())),
@@ -206,6 +214,21 @@ impl Cache {
             self.counters.served(size);
         }
         placed
+    }
+
+    /// Reads the object `digest` of `size` bytes. `None` when there is no such object
+    /// or it is damaged.
+    pub(crate) fn read(&self, digest: &Digest, size: u64) -> Option<Vec<u8>> {
+        let read = self
+            .store
+            .open(Shelf::Objects, digest)
+            .and_then(|(file, metadata)| {
+                self.touch(&file, &metadata);
+                store::read_object(&file, digest, size)
+            });
+        let object = self.settle(Shelf::Objects, digest, read)?;
+        self.counters.served(size);
+        Some(object)
     }
 
     fn place_open(
@@ -363,6 +386,19 @@ impl Cache {
             )
         });
     }
+}
+
+/// Says why the cache in `directory` is not used.
+fn refused(directory: &Path, reason: trust::Untrusted) -> Error {
+    let culprit = reason.directory.display().to_string();
+    let text = format!("the cache `{}` is not used", directory.display());
+    Error::new(Kind::Environment, text)
+        .because(reason)
+        .hint(format!(
+            "who can write to a cache decides what its users link: `chmod go-w {culprit}` if that \
+             is nobody's business, or say that it is shared (--cache-shared, \
+             BACKLTO_CACHE_SHARED=1)"
+        ))
 }
 
 fn default_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

@@ -29,8 +29,8 @@ pub(super) struct Running {
 const LONGEST_BUILD: Duration = Duration::from_secs(24 * 3600);
 
 impl Running {
+    /// Marks a build in `directory`, which must be there.
     pub(super) fn begin(directory: &Path, now: SystemTime) -> io::Result<Running> {
-        std::fs::create_dir_all(directory)?;
         loop {
             let locked = tempfile::Builder::new()
                 .prefix("build-")

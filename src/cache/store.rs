@@ -16,8 +16,9 @@
 //!
 //! Files may vanish at any time, directories too.
 
-use std::fs::{File, FileTimes, Metadata, ReadDir};
+use std::fs::{DirBuilder, File, FileTimes, Metadata, ReadDir};
 use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -36,7 +37,7 @@ pub(super) enum Shelf {
 }
 
 impl Shelf {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Shelf::Actions => "actions",
             Shelf::Objects => "objects",
@@ -73,6 +74,8 @@ pub(super) enum Unread {
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    /// Who may write to its directories: nobody else, or whom the umask says.
+    mode: u32,
 }
 
 const VERSION: &str = "v1";
@@ -103,7 +106,24 @@ impl Store {
             )
             .because(e)
         })?;
-        Ok(Store { directory })
+        Ok(Store {
+            directory,
+            mode: 0o755,
+        })
+    }
+
+    /// Makes new directories as the umask says, for those who share the cache.
+    pub(super) fn shared(self) -> Store {
+        Store {
+            mode: 0o777,
+            ..self
+        }
+    }
+
+    /// Creates `directory` and those that lead to it, if need be.
+    pub(super) fn create_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(self.mode).create(directory)
     }
 
     /// Gives the cache's directory, as an absolute path.
@@ -111,9 +131,14 @@ impl Store {
         &self.directory
     }
 
+    /// Gives the directory of the format version.
+    pub(super) fn version(&self) -> PathBuf {
+        self.directory.join(VERSION)
+    }
+
     /// Gives the path of a file or directory of the format version.
     pub(super) fn part(&self, name: &str) -> PathBuf {
-        self.directory.join(VERSION).join(name)
+        self.version().join(name)
     }
 
     pub(super) fn path(&self, shelf: Shelf, name: &Digest) -> PathBuf {
@@ -127,7 +152,7 @@ impl Store {
 
     /// Creates the directory, if need be.
     pub(super) fn create(&self) -> io::Result<()> {
-        let version = self.directory.join(VERSION);
+        let version = self.version();
         if version.is_dir() {
             return Ok(());
         }
@@ -137,7 +162,7 @@ impl Store {
             Ok(mut found) => found.next().is_none(),
             Err(_) => true,
         };
-        std::fs::create_dir_all(&version)?;
+        self.create_directory(&version)?;
         if is_new {
             let tag = self.directory.join(TAG);
             publish::create(&tag, 0o666, |mut file| file.write_all(TAG_TEXT))?;
@@ -151,7 +176,7 @@ impl Store {
         for shelf in [Shelf::Actions, Shelf::Objects] {
             remove_if_empty(&self.part(shelf.name()))?;
         }
-        remove_if_empty(&self.directory.join(VERSION))?;
+        remove_if_empty(&self.version())?;
         let tag = self.directory.join(TAG);
         match std::fs::read(&tag).is_ok_and(|text| text == TAG_TEXT) {
             true => remove(&tag),
@@ -229,7 +254,8 @@ impl Store {
         };
         match write() {
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+                path.parent()
+                    .map_or(Ok(()), |parent| self.create_directory(parent))?;
                 write()
             }
             result => result,

@@ -1,5 +1,6 @@
 //! What a build gets from a cache, whatever happened to its files.
 
+mod trust;
 mod upkeep;
 
 use std::io::Read;
@@ -18,7 +19,7 @@ fn key(name: &[u8]) -> Digest {
 }
 
 fn open(directory: &Path) -> Cache {
-    Cache::open(directory, Policy::default()).expect("a cache")
+    Cache::open(directory, Policy::default(), false).expect("a cache")
 }
 
 /// A cache that holds [`ENTRY`] and `object`, and a directory for outputs.
@@ -266,7 +267,7 @@ impl Mounted {
     fn new() -> Option<Mounted> {
         let directory = tempfile::tempdir().unwrap();
         let mounted = Mounted(directory);
-        mounted.mount("size=256k").then_some(mounted)
+        mounted.mount("size=256k,mode=755").then_some(mounted)
     }
 
     fn mount(&self, options: &str) -> bool {
@@ -320,7 +321,7 @@ fn a_read_only_cache_gives_what_it_has() {
 
     // One that was never filled, too.
     assert!(open(mounted.0.path()).read_only().is_some());
-    assert!(Cache::open(&mounted.0.path().join("none"), Policy::default()).is_err());
+    assert!(Cache::open(&mounted.0.path().join("none"), Policy::default(), false).is_err());
 }
 
 #[test]
@@ -346,7 +347,7 @@ fn a_full_disk_is_counted_and_no_error() {
 fn a_file_in_the_place_of_the_cache_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for path in [file.path().to_owned(), file.path().join("below")] {
-        let error = Cache::open(&path, Policy::default())
+        let error = Cache::open(&path, Policy::default(), false)
             .err()
             .expect("an error");
         assert!(

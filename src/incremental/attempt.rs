@@ -11,6 +11,8 @@ use crate::cache::{Cache, Hit, Placement};
 use crate::compile::{Imported, Watch};
 use crate::dependency::{self, Dependency};
 use crate::digest::Digest;
+use crate::emit;
+use crate::error::Result;
 use crate::flag_key::FlagsKey;
 use crate::origin::Origin;
 use crate::plan::CompilerCommand;
@@ -63,7 +65,15 @@ pub(crate) struct Attempt<'a> {
     asm: AsmFiles,
     /// Whether LLVM came as far as to show its assembly.
     shown: bool,
-    found: Option<Found>,
+    /// What the cache has by the imported module.
+    waiting: Option<Waiting>,
+}
+
+/// An object out of the cache that has no place yet: LLVM has not stopped, and what it
+/// has shown counts only if it does so well.
+struct Waiting {
+    entry: Entry,
+    object: Vec<u8>,
 }
 
 impl<'a> Attempt<'a> {
@@ -88,7 +98,7 @@ impl<'a> Attempt<'a> {
             imported: None,
             asm: AsmFiles::none(),
             shown: false,
-            found: None,
+            waiting: None,
         }
     }
 
@@ -97,7 +107,7 @@ impl<'a> Attempt<'a> {
         let entry = self.entry(self.primary.as_ref()?)?;
         self.asm = AsmFiles::Known(entry.files.clone());
         self.shown = true;
-        let found = self.place(&entry, Origin::Cached);
+        let found = self.place(&entry);
         if found.is_none() {
             self.asm = AsmFiles::none();
             self.shown = false;
@@ -105,9 +115,25 @@ impl<'a> Attempt<'a> {
         found
     }
 
-    /// What was found after the imports, if [`Watch::imported`] ended the compile.
-    pub(crate) fn found(&mut self) -> Option<Found> {
-        self.found.take()
+    /// Puts the object in its place that was found after the imports, now that the
+    /// compile has ended for that; `None` if none was.
+    ///
+    /// # Errors
+    /// When it cannot be written, or an input has changed meanwhile.
+    pub(crate) fn place_found(&mut self) -> Option<Result<Found>> {
+        let Waiting { entry, object } = self.waiting.take()?;
+        let written = self
+            .task
+            .files()
+            .try_for_each(|file| file.check_unchanged())
+            .and_then(|()| emit::write(&self.task.job.output_path(), &object));
+        Some(written.map(|()| {
+            let found = self.found(&entry, Origin::CachedAfterImport);
+            if let Some(cache) = self.cache {
+                self.keep_primary(cache, entry);
+            }
+            found
+        }))
     }
 
     /// What the record is to know of the object, now that it is there. `None` if
@@ -214,7 +240,7 @@ impl<'a> Attempt<'a> {
 
     /// Puts the object of `entry` where the job's belongs, unless it is damaged
     /// or one of the inputs has changed meanwhile.
-    fn place(&self, entry: &Entry, how: Origin) -> Option<Found> {
+    fn place(&self, entry: &Entry) -> Option<Found> {
         let cache = self.cache?;
         self.task
             .files()
@@ -225,20 +251,25 @@ impl<'a> Attempt<'a> {
             false => Placement::Own,
         };
         let path = self.task.job.output_path();
-        if !cache.place(&entry.object, entry.size, &path, placement) {
-            return None;
-        }
+        let is_placed = cache.place(&entry.object, entry.size, &path, placement);
+        is_placed.then(|| self.found(entry, Origin::Cached))
+    }
+
+    /// The object of `entry`, which is in its place.
+    fn found(&self, entry: &Entry, how: Origin) -> Found {
         let hit = match how {
             Origin::CachedAfterImport => Hit::AfterImport,
             _ => Hit::Primary,
         };
-        cache.count_hit(hit, Duration::from_micros(entry.microseconds));
-        Some(Found {
+        if let Some(cache) = self.cache {
+            cache.count_hit(hit, Duration::from_micros(entry.microseconds));
+        }
+        Found {
             size: entry.size,
             diagnostics: entry.diagnostics.clone(),
             how,
             known: self.known(entry.object, how),
-        })
+        }
     }
 }
 
@@ -281,10 +312,10 @@ impl Watch for Attempt<'_> {
         if !same_names && !entry.diagnostics.is_empty() {
             return true;
         }
-        self.found = self.place(&entry, Origin::CachedAfterImport);
-        if let (Some(_), Some(cache)) = (&self.found, self.cache) {
-            self.keep_primary(cache, entry);
-        }
-        self.found.is_none()
+        let object = self
+            .cache
+            .and_then(|cache| cache.read(&entry.object, entry.size));
+        self.waiting = object.map(|object| Waiting { entry, object });
+        self.waiting.is_none()
     }
 }

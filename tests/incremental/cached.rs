@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::{BACKLTO, stderr, succeed};
-use crate::project::{ALL, Project};
+use crate::project::{ALL, Project, UTIL};
 
 /// Has the next build take nothing from the tree.
 fn forget(project: &Project) {
@@ -360,7 +360,7 @@ fn a_full_disk_fails_the_build_and_keeps_nothing_wrong() {
     // All but a few blocks are taken: of the objects, of the record, of what the
     // linker writes, each may be the one that does not fit.
     project.edit("alone", "int alone(int x) { return x * 123; }\n");
-    project.edit("util", &crate::project::UTIL.replace("x * 2", "x * 15"));
+    project.edit("util", &UTIL.replace("x * 2", "x * 15"));
     let ballast = mounted.0.path().join("ballast");
     let mut failures = 0;
     for left in [0_usize, 4, 8, 12, 16, 24, 32, 48, 64] {
@@ -446,4 +446,33 @@ fn two_builds_at_once_share_a_cache() {
         }
         succeed(&one.run(BACKLTO, &["cache", "verify"]));
     }
+}
+
+/// An object that the cache has by what is imported has no place before LLVM has
+/// stopped: a job that fails leaves what was there.
+#[test]
+fn what_was_found_in_a_crash_is_not_placed() {
+    let project = Project::built();
+    let object = project.object("main");
+    project.edit(
+        "util",
+        &format!("{UTIL}int more(int x) {{ return x + 9; }}\n"),
+    );
+    std::fs::write(&object, "what was there").expect("an object is written");
+    let crash = || {
+        project
+            .command(BACKLTO)
+            .args(["-j1", "run", "plan.json"])
+            .env("BACKLTO_FAULT", "late-segv:main.o")
+            .output()
+            .expect("backlto starts")
+    };
+    let result = crash();
+    assert_eq!(result.status.code(), Some(1), "{}", stderr(&result));
+    assert!(stderr(&result).contains("signal 11"), "{}", stderr(&result));
+    let left = std::fs::read(&object).expect("it is there");
+    assert!(left == b"what was there", "an object was placed");
+    // Without the fault, the cache has it.
+    let built = project.build();
+    assert!(built.imported.contains("main"), "{built:?}");
 }

@@ -1,8 +1,9 @@
 //! What becomes of ld.lld's options.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
+use crate::common::spoil::set_mode;
 use crate::common::{BACKLTO, stderr};
 
 /// [`two_modules`] with a linker of its own, whose `backlto` writes down what it
@@ -259,6 +260,43 @@ fn an_output_may_look_like_an_option() {
     }
 }
 
+/// What a link leaves is its user's, whether it was compiled, cached, or cached by what
+/// it imports: to be written to, and shared with nobody.
+#[test]
+fn saved_objects_are_the_user_s_own() {
+    let tree = two_modules(&[]);
+    let linker = linked_by(LINKER);
+    let link = || {
+        forget_jobs(&tree);
+        for name in objects(&tree) {
+            std::fs::remove_file(tree.file(&name)).expect("an object");
+        }
+        let temps = "-Wl,--save-temps,--thinlto-cache-dir=kept";
+        link(
+            &tree,
+            &["main.o", "scale.o", &linker, "-o", "program", temps],
+        );
+        for name in objects(&tree) {
+            let metadata = tree.file(&name).metadata().expect("an object");
+            assert_eq!(metadata.mode() & 0o777, 0o644, "{name}");
+            assert_eq!(metadata.nlink(), 1, "{name}");
+        }
+        assert_eq!(one_clang_per_job(&tree), 2);
+    };
+    link();
+    link();
+    let edited = format!("{SCALE}int more(int x) {{ return x - 9; }}\n");
+    tree.compile("scale", &edited, &["-O2"]);
+    link();
+}
+
+/// The objects that the last link in `tree` has left.
+fn objects(tree: &Tree) -> Vec<String> {
+    let files = tree.files().into_keys();
+    let objects = files.filter(|name| name.ends_with(".native.o"));
+    objects.collect()
+}
+
 /// A link must not fail for want of a place to keep objects.
 #[test]
 fn a_cache_that_cannot_be_made_is_done_without() {
@@ -275,6 +313,50 @@ fn a_cache_that_cannot_be_made_is_done_without() {
         "{said}"
     );
     assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// Others who can write to a cache decide what is linked.
+#[test]
+fn a_cache_of_others_is_done_without_unless_it_is_shared() {
+    let tree = two_modules(&[]);
+    let build = |before: &str| {
+        let script = format!(
+            "umask 002; {before} exec {CLANG} -flto=thin -O2 main.o scale.o -o program {} \
+             -Wl,--thinlto-cache-dir=kept",
+            linked_by(LINKER)
+        );
+        let output = tree.run("sh", &["-c", &script]);
+        succeed(&output);
+        assert_eq!(says(&tree, "program"), SAYS);
+        stderr(&output)
+    };
+    let stored = || {
+        let args = ["--cache-dir", "kept", "cache", "stats", "--json"];
+        let stats = tree.run(BACKLTO, &args).stdout;
+        let stats: serde_json::Value = serde_json::from_slice(&stats).expect("JSON");
+        stats["objects"].as_u64().expect("a number")
+    };
+    std::fs::create_dir(tree.file("kept")).expect("a directory");
+    let set_mode = |mode| set_mode(&tree, "kept", mode);
+    for mode in [0o777, 0o770] {
+        set_mode(mode);
+        let said = build("");
+        assert!(said.starts_with("backlto: warning: the cache `"), "{said}");
+        assert!(
+            said.contains("kept`") && said.contains("--cache-shared"),
+            "{said}"
+        );
+        assert_eq!(stored(), 0);
+    }
+    assert_eq!(build("BACKLTO_CACHE_SHARED=1"), "");
+    assert_eq!(stored(), 2);
+    // What it made then is the group's too.
+    set_mode(0o755);
+    assert!(build("").contains("kept/v1`"));
+    // By itself it makes none that is not its user's.
+    std::fs::remove_dir_all(tree.file("kept")).expect("a cache");
+    assert_eq!(build("") + &build(""), "");
+    assert_eq!(stored(), 2);
 }
 
 /// Runs the linker with `BACKLTO_LD` set to `lld`; returns whether it succeeded, and

@@ -67,10 +67,7 @@ fn a_command_line_in_an_object_counts() {
         let clang = &plan.jobs[0].command_line();
         let expected = &tree.observe(&clang[0], &clang[1..]).files["deck.native.o"];
         let options = Options {
-            cache: Some(CacheOptions {
-                directory: cache.clone(),
-                policy: String::new(),
-            }),
+            cache: Some(CacheOptions::new(&cache)),
             ..workers(1)
         };
         assert!(objects(&plan, &options)[0] == *expected, "{include}");

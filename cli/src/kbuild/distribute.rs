@@ -26,11 +26,17 @@ const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
 /// Compiles the jobs that the file at `path` describes, with what kbuild recorded and
 /// `asked`, what the linker was asked to tell the compiler. The working directory is
 /// where kbuild runs: the kernel's object tree, or that of modules outside of it.
+/// `keep_objects` says that LLD will not remove the objects.
 ///
 /// # Errors
 /// When the file cannot be read, or a job fails.
-pub(crate) fn run(path: &Path, asked: &[String], settings: &Settings) -> Outcome {
-    let link = LinkJobs::read(path)?;
+pub(crate) fn run(
+    path: &Path,
+    asked: &[String],
+    keep_objects: bool,
+    settings: &Settings,
+) -> Outcome {
+    let link = LinkJobs::read(path, keep_objects)?;
     let directory = absolute(Path::new("."))?;
     let recipes = RunningRecipes::current();
     let files = Files::default();

@@ -243,7 +243,7 @@ fn pruning_waits_for_the_interval() {
 fn a_build_prunes_when_it_ends() {
     let directory = tempfile::tempdir().unwrap();
     let small = only("cache_size_bytes=1:prune_interval=0s");
-    let cache = Cache::open(directory.path(), small).unwrap();
+    let cache = Cache::open(directory.path(), small, false).unwrap();
     cache.insert(b"object").unwrap();
     let pruned = cache.finish().pruned.expect("it is time");
     assert_eq!((pruned.removed_objects, pruned.kept_for_builds), (1, false));
