@@ -21,6 +21,7 @@
 #include "clang/Driver/ToolChain.h"
 #include "clang/Frontend/CompilerInvocation.h"
 #include "clang/Frontend/TextDiagnosticPrinter.h"
+#include "llvm/Option/ArgList.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/VirtualFileSystem.h"
 #include "llvm/TargetParser/Host.h"
@@ -79,6 +80,15 @@ static const clang::driver::Command *backendJob(const clang::driver::Compilation
   return nullptr;
 }
 
+/// Says that `Option` is not followed: it asks for a file about a whole process.
+static void refuse(DiagnosticsEngine &Diags, StringRef Option) {
+  unsigned ID = Diags.getCustomDiagID(
+      DiagnosticsEngine::Error,
+      "'%0' reports on a process of its own, which this compile has not; "
+      "use clang, or --trace of backlto");
+  Diags.Report(ID) << Option;
+}
+
 static std::unique_ptr<BackltoInvocation>
 mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
                StringRef ClangPath, std::string &Text) {
@@ -115,6 +125,13 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
   if (!Job)
     return nullptr;
 
+  // clang's driver writes this one about the processes that it starts.
+  for (const opt::Arg *Arg : C->getArgs())
+    if (Arg->getSpelling().starts_with("-fproc-stat-report")) {
+      refuse(Diags.Engine, Arg->getSpelling());
+      return nullptr;
+    }
+
   auto Result = std::make_unique<BackltoInvocation>();
   ArrayRef<const char *> CC1 = Job->getArguments();
   Result->CC1Args.assign(CC1.begin(), CC1.end());
@@ -124,6 +141,18 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
   if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1,
                                           CC1Diags.Engine, Args[0]))
     return nullptr;
+  for (StringRef Option : Result->Base.getFrontendOpts().LLVMArgs)
+    if (Option.ltrim('-').split('=').first == "info-output-file") {
+      refuse(CC1Diags.Engine, Option);
+      return nullptr;
+    }
+  if (Result->Base.getCodeGenOpts().TimePasses) {
+    unsigned ID = CC1Diags.Engine.getCustomDiagID(
+        DiagnosticsEngine::Warning,
+        "no time report is printed, as other modules are compiled in this process "
+        "too; clang prints one, and --trace-llvm of backlto traces LLVM's time");
+    CC1Diags.Engine.Report(ID);
+  }
   // A plugin is code for the whole process; clang would load it here.
   if (!Result->Base.getFrontendOpts().Plugins.empty() ||
       !Result->Base.getCodeGenOpts().PassPlugins.empty()) {

@@ -113,7 +113,7 @@ fn job_of(task: &Task, wants_imported: bool) -> CompileJob {
             .map(|(name, file)| input(name, file))
             .collect(),
         output: task.job.output.clone(),
-        time_trace: task.time_trace,
+        time_trace: task.time_trace || task.flags.time_trace.is_some(),
         wants_imported,
         gives_back: task.memory_is_short,
     }
@@ -154,6 +154,9 @@ fn compile(
         if let (true, Some(Err(e))) = (task.is_to_be_saved, &reproducer) {
             return Err(e.clone());
         }
+        if let (Some(name), Some(trace)) = (&task.flags.time_trace, &compiled.time_trace) {
+            emit::write(&task.job.resolve(name), trace.as_bytes())?;
+        }
         attempt.keep(&object, &diagnostics, start.elapsed());
         let output = placed.job.output_path();
         let object = match &task.job.post {
@@ -183,7 +186,7 @@ fn compile(
         object: object.filter(|_| task.in_memory),
         known,
         backend_cpu: compiled.backend_cpu,
-        time_trace: compiled.time_trace,
+        time_trace: compiled.time_trace.filter(|_| task.time_trace),
         reproducer: reproducer.and_then(Result::ok),
         ..JobReport::done(0)
     }

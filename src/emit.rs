@@ -36,6 +36,21 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_finished(path, bytes, |_| Ok(()))
 }
 
+/// Writes `bytes` to `path` as [`write()`] does, but to no device and no pipe, whose
+/// reader it might wait for: for what only backlto itself is to read.
+///
+/// # Errors
+/// As there, and when there is something else than a file at `path`.
+pub fn write_regular(path: &Path, bytes: &[u8]) -> Result<()> {
+    match is_replaceable(path) {
+        true => write(path, bytes),
+        false => {
+            let text = format!("cannot write `{}`", path.display());
+            Err(Error::new(Kind::Output, text).because("it is not a regular file"))
+        }
+    }
+}
+
 /// Writes `bytes` to `path` as [`write()`] does, and calls `finish` with the
 /// temporary file's path before that takes the name: it may look at the file and
 /// change it. When `finish` fails, nothing is left. Devices and pipes have no

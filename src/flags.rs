@@ -21,6 +21,8 @@ pub(crate) struct MappedFlags {
     pub(crate) llvm_options: Vec<String>,
     /// LLVM's name for the architecture compiled for.
     pub(crate) arch: String,
+    /// Where LLVM's time trace is to go (`-ftime-trace`).
+    pub(crate) time_trace: Option<String>,
     /// What they mean for an object; `None` when they ask for more than one.
     pub(crate) key: Option<FlagsKey>,
 }
@@ -144,13 +146,16 @@ fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
             "{messages}error: unknown target triple '{triple}'\n"
         )));
     }
+    let cc1 = invocation.cc1_args();
+    let time_trace = cc1.iter().find_map(|arg| arg.strip_prefix("-ftime-trace="));
     Ok(MappedFlags {
         messages,
+        time_trace: time_trace.map(str::to_owned),
         llvm_options: invocation.llvm_options(),
         // What an object holds of its command line is in no key.
         key: match invocation.is_kept_in_object() {
             true => None,
-            false => flag_key::of_flags(&invocation.cc1_args(), &job.directory, files),
+            false => flag_key::of_flags(&cc1, &job.directory, files),
         },
         arch,
         invocation,

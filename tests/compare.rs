@@ -307,9 +307,12 @@ fn files_beside_the_object_are_written() {
         ),
         ("-foptimization-record-file=said.yaml", "said.yaml"),
         ("-fstack-usage", "out/dir/deck.native.su"),
+        ("-save-stats", "deck.stats"),
+        ("--serialize-diagnostics said", "said"),
     ];
     for (flag, file) in cases {
-        let args = Tree::backend_args("deck", "out/dir/deck.native.o", &["-O2", flag]);
+        let flags: Vec<&str> = ["-O2"].into_iter().chain(flag.split(' ')).collect();
+        let args = Tree::backend_args("deck", "out/dir/deck.native.o", &flags);
         let effect = same_effect(&tree, &args);
         assert_eq!(effect.files.len(), 2, "{flag}: {effect:?}");
         assert!(
@@ -359,6 +362,50 @@ fn assembly_and_bitcode_can_be_asked_for() {
     }
 }
 
+/// What is measured differs from run to run; where it goes does not.
+#[test]
+fn a_time_trace_is_written_where_clang_writes_it() {
+    let tree = Tree::demo(&["-O2"]);
+    for (flag, file) in [("-ftime-trace", "native.json"), ("-ftime-trace=t", "t")] {
+        let args = Tree::backend_args("deck", "native.o", &["-O2", flag]);
+        let by_clang = tree.observe(CLANG, &args);
+        let ours = tree.observe(BACKLTO, &[vec!["cc".to_owned()], args].concat());
+        assert!(ours.success, "{ours:?}");
+        assert_eq!(differing_files(&by_clang, &ours), [file]);
+        for effect in [by_clang, ours] {
+            let trace: serde_json::Value =
+                serde_json::from_slice(&effect.files[file]).expect("JSON");
+            let spans = trace["traceEvents"].as_array().expect("spans");
+            assert!(
+                spans.iter().any(|span| span["name"] == "OptFunction"),
+                "{flag}"
+            );
+        }
+    }
+}
+
+/// There is no process of which they could tell; an empty file would be a lie.
+#[test]
+fn reports_on_a_process_are_refused() {
+    let tree = Tree::demo(&["-O2"]);
+    for flags in [
+        &["-fproc-stat-report=report"][..],
+        &["-fproc-stat-report"],
+        &["-mllvm", "-info-output-file=report"],
+        &["-mllvm", "--info-output-file=report"],
+    ] {
+        let mut args = vec!["cc".to_owned()];
+        args.extend(Tree::backend_args(
+            "deck",
+            "native.o",
+            &[&["-O2"], flags].concat(),
+        ));
+        let effect = tree.observe(BACKLTO, &args);
+        assert!(!effect.success && effect.files.is_empty(), "{effect:?}");
+        assert!(effect.stderr.contains("reports on a process"), "{effect:?}");
+    }
+}
+
 /// What is measured differs from run to run, the object does not.
 #[test]
 fn a_time_report_may_be_asked_for() {
@@ -367,6 +414,10 @@ fn a_time_report_may_be_asked_for() {
     let expected = tree.observe(CLANG, &args);
     let actual = tree.observe(BACKLTO, &[vec!["cc".to_owned()], args].concat());
     assert!(expected.success && actual.success, "{actual:?}");
+    assert!(
+        actual.stderr.contains("no time report is printed"),
+        "{actual:?}"
+    );
     assert!(
         actual.files == expected.files,
         "{:?}",

@@ -8,6 +8,8 @@ mod crashes;
 mod failures;
 #[path = "robustness/limits.rs"]
 mod limits;
+#[path = "robustness/odd_files.rs"]
+mod odd_files;
 #[path = "robustness/processes.rs"]
 mod processes;
 #[path = "robustness/reproducers.rs"]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::session::{Outcome, Session, Settings};
 use backlto::error::{Error, Kind, Result};
-use backlto::files::Files;
+use backlto::files::{self, Files};
 use backlto::incremental::Record;
 use backlto::{CompilerCommand, Job, Plan, bitcode};
 
@@ -65,7 +65,7 @@ impl LinkJobs {
             )
             .hint("it is the file that ld.lld --thinlto-distributor= passes")
         };
-        let text = std::fs::read(path).map_err(|e| failed().because(e))?;
+        let text = files::read(path).map_err(|e| failed().because(e))?;
         let mut link: LinkJobs = serde_json::from_slice(&text).map_err(|e| failed().because(e))?;
         link.keep_objects = keep_objects;
         if link.common.args.is_empty() {

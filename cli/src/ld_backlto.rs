@@ -191,8 +191,12 @@ fn may_have_bitcode(args: &[OsString]) -> bool {
     })
 }
 
-/// Whether the file at `path` begins as bitcode, or as an archive.
+/// Whether the file at `path` begins as bitcode, or as an archive. From a pipe LLD
+/// itself is to read.
 fn starts_as_bitcode_or_archive(path: &OsStr) -> bool {
+    if !Path::new(path).is_file() {
+        return false;
+    }
     let mut magic = [0; 8];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));
     let is = |expected: &[u8]| magic.starts_with(expected);

@@ -173,7 +173,7 @@ fn is_ours(program: &Path) -> bool {
 /// # Errors
 /// When the file cannot be read.
 pub(crate) fn read_index_list(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
+    let text = backlto::files::read_text(path).map_err(|e| {
         Error::new(
             Kind::Link,
             format!("the thin link left no `{}`", path.display()),

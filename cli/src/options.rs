@@ -103,8 +103,12 @@ const THIN_LINKS_ONLY: [&str; 7] = [
 /// response files in place.
 ///
 /// # Errors
-/// With the option that only ld.lld's own backends follow, if there is one.
+/// With the argument that only ld.lld's own backends follow, if there is one: LLD
+/// describes jobs in JSON, where names have to be text.
 pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
+    if let Some(name) = args.iter().find(|arg| arg.to_str().is_none()) {
+        return Err(name.clone());
+    }
     let options = Given::all(args);
     let mut carried = Carried::default();
     for option in &options {

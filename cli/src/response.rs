@@ -32,7 +32,8 @@ fn add(args: &[OsString], within: &mut Vec<PathBuf>, expanded: &mut Vec<OsString
 fn read(arg: &OsStr, within: &[PathBuf]) -> Option<(PathBuf, Vec<OsString>)> {
     let name = OsStr::from_bytes(arg.as_bytes().strip_prefix(b"@")?);
     let file = Path::new(name).canonicalize().ok()?;
-    if within.contains(&file) {
+    // LLD reads a pipe, which gives its text only once.
+    if within.contains(&file) || !file.is_file() {
         return None;
     }
     let text = std::fs::read(&file).ok()?;

@@ -144,7 +144,7 @@ pub(super) const FILE: &str = "stats";
 
 /// Reads what all builds have counted. A damaged file counts nothing.
 pub(super) fn read(store: &Store) -> io::Result<Totals> {
-    match std::fs::read(store.part(FILE)) {
+    match crate::files::read(&store.part(FILE)) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Totals::default()),
         Err(e) => Err(e),

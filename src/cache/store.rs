@@ -178,7 +178,7 @@ impl Store {
         }
         remove_if_empty(&self.version())?;
         let tag = self.directory.join(TAG);
-        match std::fs::read(&tag).is_ok_and(|text| text == TAG_TEXT) {
+        match crate::files::read(&tag).is_ok_and(|text| text == TAG_TEXT) {
             true => remove(&tag),
             false => Ok(()),
         }

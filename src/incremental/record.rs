@@ -48,7 +48,7 @@ impl Record {
     /// Reads the record at `path`; an empty one when there is none that can be
     /// understood.
     pub fn read(path: &Path) -> Record {
-        let stored = std::fs::read(path)
+        let stored = crate::files::read(path)
             .ok()
             .and_then(|text| serde_json::from_slice::<Stored>(&text).ok())
             .filter(|stored| stored.format == FORMAT);
@@ -108,7 +108,7 @@ impl Record {
     /// When it cannot be written; the one before stays.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec(&Stored::of(self)).unwrap_or_default();
-        crate::emit::write(path, &text)
+        crate::emit::write_regular(path, &text)
     }
 }
 

@@ -476,3 +476,35 @@ fn what_was_found_in_a_crash_is_not_placed() {
     let built = project.build();
     assert!(built.imported.contains("main"), "{built:?}");
 }
+
+/// Files beside the object are written cold, warm, and when nothing has changed.
+#[test]
+fn files_beside_an_object_are_always_written() {
+    let mut project = Project::new();
+    for flags in [
+        &["--serialize-diagnostics", "said"][..],
+        &["-ftime-trace=said"],
+        &["-foptimization-record-file=said"],
+        &["-Xclang", "-stats-file=said"],
+    ] {
+        project.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        for _ in 0..3 {
+            let _ = std::fs::remove_file(project.file("said"));
+            succeed(&project.try_build(&["-j1"]));
+            assert!(project.file("said").is_file(), "{flags:?}");
+        }
+    }
+    for refused in [
+        &["-fproc-stat-report=said"][..],
+        &["-mllvm", "-info-output-file=said"],
+    ] {
+        project.flags = refused.iter().map(|flag| (*flag).to_owned()).collect();
+        let result = project.try_build(&[]);
+        assert_eq!(result.status.code(), Some(1), "{refused:?}");
+        assert!(
+            stderr(&result).contains("reports on a process"),
+            "{}",
+            stderr(&result)
+        );
+    }
+}

@@ -79,3 +79,17 @@ fn one_module_is_compiled_alone() {
     succeed(&tree.backlto_cc("é", "native.o", &["-O2"]));
     assert!(tree.read("native.o") == tree.read("expected.o"));
 }
+
+/// LLD describes jobs in JSON, which has text alone: a link with another name among its
+/// arguments is left to ld.lld's own backends.
+#[test]
+fn a_module_whose_name_is_not_text_is_linked() {
+    let tree = two_modules(&[]);
+    let script = format!(
+        "name=$(printf 'm\\377.o'); mv scale.o \"$name\" && \
+         exec {CLANG} -flto=thin -O2 main.o \"$name\" -o program {}",
+        linked_by(LINKER)
+    );
+    succeed(&tree.run("sh", &["-c", &script]));
+    assert_eq!(says(&tree, "program"), SAYS);
+}

@@ -74,7 +74,7 @@ fn as_clang_would(errors: Errors) -> Failure {
 fn lost_response_file(args: &[String]) -> Option<Error> {
     args.iter().find_map(|arg| {
         let name = arg.strip_prefix('@')?;
-        let reason = std::fs::File::open(name).err()?;
+        let reason = backlto::files::read(name.as_ref()).err()?;
         Some(Error::new(Kind::Input, format!("cannot read response file `{name}`")).because(reason))
     })
 }

@@ -11,7 +11,7 @@ use crate::linker::{Linker, index_name, native_name, read_index_list};
 use crate::session::{Outcome, Session, Settings, absolute, keep_record, lock};
 use crate::tools::CLANG;
 use backlto::error::{Error, Kind, Result};
-use backlto::files::Files;
+use backlto::files::{self, Files};
 use backlto::incremental::Record;
 use backlto::{CompilerCommand, Job, Plan};
 
@@ -121,7 +121,7 @@ fn read(path: &Path) -> Result<Vec<Program>> {
             format!("cannot read plan `{}`", path.display()),
         )
     };
-    let text = std::fs::read_to_string(path).map_err(|e| failed().because(e))?;
+    let text = files::read_text(path).map_err(|e| failed().because(e))?;
     let plan: PlanFile = serde_json::from_str(&text).map_err(|e| failed().because(e))?;
     let base = absolute(path)?;
     let base = base.parent().unwrap_or(Path::new("/"));

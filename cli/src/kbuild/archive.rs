@@ -6,6 +6,7 @@ use object::read::archive::ArchiveFile;
 
 use backlto::bitcode;
 use backlto::error::{Error, Kind, Result};
+use backlto::files;
 
 /// The members of thin archive `archive`, as paths relative to `objtree`.
 ///
@@ -20,7 +21,7 @@ pub(crate) fn members(objtree: &Path, archive: &str) -> Result<Vec<String>> {
         )
         .because(reason.to_string())
     };
-    let bytes = std::fs::read(&path).map_err(|e| failed(&e))?;
+    let bytes = files::read(&path).map_err(|e| failed(&e))?;
     let file = ArchiveFile::parse(&*bytes).map_err(|e| failed(&e))?;
     if !file.is_thin() {
         return Err(failed(&"it is not a thin archive"));

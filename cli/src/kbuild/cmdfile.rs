@@ -2,14 +2,13 @@
 //! (`scripts/Kbuild.include` and `scripts/Makefile.lib` of Linux).
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
 use super::state::write_if_changed;
 use backlto::error::{Error, Kind, Result};
+use backlto::files;
 
 /// A `.cmd` file that has been read.
 pub(crate) struct CmdFile {
@@ -32,9 +31,11 @@ impl CmdFile {
     /// When there is none that can be read.
     pub(crate) fn read(objtree: &Path, target: &str) -> Result<CmdFile> {
         let path = path_of(objtree, target);
-        let mut lines = b"\n".to_vec();
-        match File::open(&path).and_then(|mut file| file.read_to_end(&mut lines)) {
-            Ok(_) => Ok(CmdFile { path, lines }),
+        match files::read(&path) {
+            Ok(text) => {
+                let lines = [b"\n", &text[..]].concat();
+                Ok(CmdFile { path, lines })
+            }
             Err(e) => Err(Error::new(
                 Kind::Input,
                 format!(

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use backlto::bitcode;
 use backlto::error::{Error, Kind, Result};
+use backlto::files;
 
 /// Initcall sections by level, in link order.
 type Levels<'a> = BTreeMap<String, Vec<String>>;
@@ -68,7 +69,7 @@ fn initcalls_of(objtree: &Path, path: &Path) -> Result<Vec<Initcall>> {
         )
         .because(reason.to_string())
     };
-    let bytes = std::fs::read(path).map_err(|e| failed(&e))?;
+    let bytes = files::read(path).map_err(|e| failed(&e))?;
     let mut names = symbol_names(objtree, path, &bytes).map_err(|e| failed(&e))?;
     // Where two share a counter, the one that nm lists last counts.
     names.sort_unstable();

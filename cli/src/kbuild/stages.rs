@@ -14,6 +14,7 @@ use crate::linker::{index_name, native_name, read_index_list};
 use crate::session::Outcome;
 use crate::text::shell_words;
 use backlto::error::{Error, Kind, Result};
+use backlto::files;
 
 /// Every bitcode object, one per line, as the thin link saw them.
 pub(crate) const INDEX_LIST: &str = "vmlinux.thinlto-index";
@@ -85,7 +86,7 @@ impl<'a> Stages<'a> {
             }
         }
         let head = self.tree.path.join(&self.plan.head_list);
-        let list = std::fs::read_to_string(&head).map_err(|e| {
+        let list = files::read_text(&head).map_err(|e| {
             Error::new(Kind::Input, format!("cannot read `{}`", head.display())).because(e)
         })?;
         archive::move_head_objects(&mut order, &list);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::session::keep_record;
 use backlto::digest::{Digest, Hasher};
 use backlto::error::Result;
-use backlto::files::Files;
+use backlto::files::{self, Files};
 use backlto::incremental;
 use backlto::incremental::Record;
 
@@ -166,10 +166,10 @@ pub(crate) fn date_now(path: &Path) {
 /// # Errors
 /// When the file cannot be written; what was there before stays.
 pub(crate) fn write_if_changed(path: &Path, text: &str) -> Result<()> {
-    if std::fs::read(path).is_ok_and(|before| before == text.as_bytes()) {
+    if files::read(path).is_ok_and(|before| before == text.as_bytes()) {
         return Ok(());
     }
-    backlto::emit::write(path, text.as_bytes())
+    backlto::emit::write_regular(path, text.as_bytes())
 }
 
 #[cfg(test)]

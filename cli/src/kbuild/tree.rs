@@ -1,6 +1,5 @@
 //! Object trees: where they are and what they are configured for.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use super::archive;
 use crate::linker::Linker;
 use crate::session::{Session, absolute};
 use backlto::error::{Error, Kind, Result};
+use backlto::files;
 
 /// An object tree, and what its build is made of.
 pub(crate) struct Tree<'a> {
@@ -68,7 +68,7 @@ impl<'a> Tree<'a> {
 pub(crate) fn architecture(objtree: &Path) -> Result<String> {
     // "# Linux/arm64 6.12.1 Kernel Configuration"
     let config = objtree.join(".config");
-    std::fs::read_to_string(&config)
+    files::read_text(&config)
         .ok()
         .and_then(|text| {
             let (_, after) = text.split_once("# Linux/")?;
@@ -101,7 +101,7 @@ pub(crate) fn source_architecture(arch: &str) -> &str {
 /// When it is no configured object tree, or has no ThinLTO.
 pub(crate) fn is_distributed(objtree: &Path) -> Result<bool> {
     let config = objtree.join("include/config/auto.conf");
-    let text = std::fs::read_to_string(&config).map_err(|e| {
+    let text = files::read_text(&config).map_err(|e| {
         let what = match objtree.is_dir() {
             true => "is not a configured kernel object tree",
             false => "is not a directory",
@@ -136,10 +136,7 @@ fn any_bitcode(objtree: &Path) -> Result<String> {
     let members = archive::members(objtree, "built-in.a")
         .map_err(|e| e.hint("run make first: the front end is not done"))?;
     let starts_as_bitcode = |object: &String| {
-        let mut magic = [0; 4];
-        std::fs::File::open(objtree.join(object))
-            .and_then(|mut file| file.read_exact(&mut magic))
-            .is_ok_and(|()| magic == *b"BC\xC0\xDE")
+        files::read(&objtree.join(object)).is_ok_and(|bytes| bytes.starts_with(b"BC\xC0\xDE"))
     };
     members.into_iter().find(starts_as_bitcode).ok_or_else(|| {
         Error::new(
