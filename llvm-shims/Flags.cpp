@@ -80,6 +80,17 @@ static const clang::driver::Command *backendJob(const clang::driver::Compilation
   return nullptr;
 }
 
+/// The name of `Option`, one of LLVM's own.
+static StringRef nameOf(StringRef Option) {
+  return Option.ltrim('-').split('=').first;
+}
+
+/// Whether LLVM's own `Option` names a program or a library for it to run.
+static bool runsPrograms(StringRef Option) {
+  return is_contained({"exec-on-ir-change", "x86-lvi-load-opt-plugin"},
+                      nameOf(Option));
+}
+
 /// Says that `Option` is not followed: it asks for a file about a whole process.
 static void refuse(DiagnosticsEngine &Diags, StringRef Option) {
   unsigned ID = Diags.getCustomDiagID(
@@ -142,7 +153,7 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
                                           CC1Diags.Engine, Args[0]))
     return nullptr;
   for (StringRef Option : Result->Base.getFrontendOpts().LLVMArgs)
-    if (Option.ltrim('-').split('=').first == "info-output-file") {
+    if (nameOf(Option) == "info-output-file") {
       refuse(CC1Diags.Engine, Option);
       return nullptr;
     }
@@ -155,9 +166,11 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
   }
   // A plugin is code for the whole process; clang would load it here.
   if (!Result->Base.getFrontendOpts().Plugins.empty() ||
-      !Result->Base.getCodeGenOpts().PassPlugins.empty()) {
+      !Result->Base.getCodeGenOpts().PassPlugins.empty() ||
+      any_of(Result->Base.getFrontendOpts().LLVMArgs, runsPrograms)) {
     unsigned ID = CC1Diags.Engine.getCustomDiagID(
-        DiagnosticsEngine::Error, "compiler plugins are not supported");
+        DiagnosticsEngine::Error,
+        "compiler plugins are not supported, nor programs that LLVM would run");
     CC1Diags.Engine.Report(ID);
     return nullptr;
   }

@@ -1,6 +1,6 @@
 //! Asks LLVM about files around a thin link, for tools that run one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::files::Files;
@@ -67,8 +67,9 @@ pub fn promotes_variable(module: &Path, index: &Path, files: &Files) -> Result<b
 /// # Errors
 /// [`Kind::Output`] with LLVM's reason, when a member cannot be read or the archive
 /// not be written.
-pub fn write_thin_archive(path: &str, members: &[String]) -> Result<()> {
+pub fn write_thin_archive(path: &Path, members: &[PathBuf]) -> Result<()> {
     llvm::write_thin_archive(path, members).map_err(|reason| {
-        Error::new(Kind::Output, format!("cannot write archive `{path}`")).because(reason)
+        let text = format!("cannot write archive `{}`", path.display());
+        Error::new(Kind::Output, text).because(reason)
     })
 }

@@ -88,10 +88,39 @@ const MORE_OUTPUT: [&str; 19] = [
 ];
 
 /// Words in the names of LLVM's own options that write files, print more than
-/// diagnostics, or count what a whole process compiles (bisection, debug counters).
-const MORE_OUTPUT_OF_LLVM: [&str; 14] = [
-    "output", "print", "dump", "dot", "view", "stats", "time", "trace", "remarks", "bisect",
-    "counter", "counters", "save", "file",
+/// diagnostics, ask another program, or count what a whole process compiles
+/// (bisection, debug counters). Why words will do: docs/design/keys.md.
+const MORE_OUTPUT_OF_LLVM: [&str; 29] = [
+    "output",
+    "print",
+    "dump",
+    "dumpafter",
+    "dot",
+    "view",
+    "show",
+    "report",
+    "log",
+    "verbose",
+    "verbosity",
+    "stats",
+    "time",
+    "timers",
+    "timing",
+    "trace",
+    "remarks",
+    "bisect",
+    "counter",
+    "counters",
+    "save",
+    "write",
+    "file",
+    "diagnostics",
+    "interactive",
+    "help",
+    "version",
+    // -misched-dcpl and -polly-optimized-scops print.
+    "dcpl",
+    "scops",
 ];
 
 /// Whether the LLVM option `option` does more than steer code.
@@ -283,6 +312,13 @@ mod tests {
             &["-mllvm", "--opt-bisect-limit=3"],
             &["-mllvm", "-debug-counter=x"],
             &["-mllvm", "-info-output-file=x"],
+            &["-mllvm", "-dataflow-log=x"],
+            &["-mllvm", "-icp-dumpafter"],
+            &["-mllvm", "-inliner-interactive-channel-base=x"],
+            &["-mllvm", "-lowertypetests-write-summary=x"],
+            &["-mllvm", "-report-profile-staleness"],
+            &["-mllvm", "-show-fs-branchprob"],
+            &["-mllvm", "-misched-dcpl"],
             &["-serialize-diagnostic-file", "x"],
             &["-ftime-trace=x"],
         ] {
@@ -291,6 +327,8 @@ mod tests {
         for option in [
             "-disable-auto-upgrade-debug-info",
             "-import-instr-limit=5",
+            "-regalloc=basic",
+            "-hwasan-instrument-writes=0",
             "-x=print",
         ] {
             assert!(key(&["-mllvm", option], here).is_some(), "{option}");

@@ -406,6 +406,28 @@ fn reports_on_a_process_are_refused() {
     }
 }
 
+/// Flags may come from anybody's build.
+#[test]
+fn flags_run_no_program() {
+    let tree = Tree::demo(&["-O2"]);
+    for option in [
+        "-exec-on-ir-change=./program",
+        "-x86-lvi-load-opt-plugin=./plugin.so",
+    ] {
+        tree.write("program", "#!/bin/sh\ntouch ran\n");
+        succeed(&tree.run("chmod", &["+x", "program"]));
+        let mut args = vec!["cc".to_owned()];
+        args.extend(Tree::backend_args(
+            "deck",
+            "native.o",
+            &["-O2", "-mllvm", option],
+        ));
+        let effect = tree.observe(BACKLTO, &args);
+        assert!(!effect.success && effect.files.is_empty(), "{effect:?}");
+        assert!(effect.stderr.contains("not supported"), "{effect:?}");
+    }
+}
+
 /// What is measured differs from run to run, the object does not.
 #[test]
 fn a_time_report_may_be_asked_for() {

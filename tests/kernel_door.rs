@@ -458,3 +458,24 @@ fn a_linker_of_another_version_draws_a_warning() {
     );
     assert_eq!(said.lines().count(), 1, "{said}");
 }
+
+/// make and the shell take names as bytes, and so must everything between them.
+#[test]
+fn a_tree_whose_name_is_not_text_is_built() {
+    for kernel in KERNELS {
+        let tree = KernelTree::new(kernel);
+        let script = format!(
+            "odd=../$(printf 'n\\377t').$$ && cp -a . \"$odd\" && \
+             {BACKLTO} -q --ld {LLD} kbuild \"$odd\" && cp \"$odd\"/vmlinux.o ours.o; \
+             status=$?; rm -rf \"$odd\"; exit $status"
+        );
+        succeed(&tree.shell(&script));
+        let expected = tree.observe(&["."]);
+        assert!(expected.success, "{expected:?}");
+        let ours = tree.shell("cat ours.o").stdout;
+        assert!(
+            expected.files["vmlinux.o"] == ours,
+            "{kernel:?}: another vmlinux.o"
+        );
+    }
+}

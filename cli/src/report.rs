@@ -256,6 +256,7 @@ impl Observer for Follower<'_> {
                 "why": report.why, "job_seconds": report.duration.as_secs_f64(),
                 "bytes": report.result.as_ref().ok(), "diagnostics": report.diagnostics,
                 "error": report.result.as_ref().err().map(ToString::to_string),
+                "reproducer": report.reproducer,
             }));
         }
         let mut state = reporter.state();

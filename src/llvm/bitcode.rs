@@ -1,6 +1,7 @@
 //! Reading bitcode files and summary indexes; writing thin archives.
 
 use std::ffi::c_void;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use super::ffi;
@@ -227,9 +228,11 @@ pub(crate) fn promotes_variable(module: (&str, &[u8]), index: &[u8]) -> Result<b
 
 /// Writes a thin archive of `members` to `path`, without a symbol table, as
 /// `llvm-ar cDPrS --thin` does. Paths are relative to the current directory.
-pub(crate) fn write_thin_archive(path: &str, members: &[String]) -> Result<(), String> {
-    let paths = CStrings::new(&[path])?;
-    let members = CStrings::new(members)?;
+pub(crate) fn write_thin_archive(path: &Path, members: &[PathBuf]) -> Result<(), String> {
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_owned();
+    let paths = CStrings::new(&[bytes(path)])?;
+    let members: Vec<Vec<u8>> = members.iter().map(|member| bytes(member)).collect();
+    let members = CStrings::new(&members)?;
     let mut error = Collector::default();
     // SAFETY: `paths` holds exactly one pointer; all strings outlive the call.
     let status = unsafe {

@@ -86,7 +86,7 @@ impl Layout {
             for end in [rest.len(), until(&[',']), until(&[',', ':'])] {
                 let (name, after) = rest.split_at(end);
                 if self.rewritten.contains(Path::new(name)) {
-                    let name = self.from_directory(name);
+                    let name = self.seen_from_directory(name);
                     return format!("{before}{name}{}", self.word(after));
                 }
             }
@@ -95,7 +95,7 @@ impl Layout {
     }
 
     /// The place of the file with the absolute `name`, from the working directory.
-    fn from_directory(&self, name: &str) -> String {
+    fn seen_from_directory(&self, name: &str) -> String {
         let up = "../".repeat(self.depth + 1);
         format!("{up}{}", self.place(name).display())
     }
@@ -103,20 +103,16 @@ impl Layout {
 
 /// How many levels above its start the relative `name` reaches.
 fn levels_above(name: &Path) -> usize {
-    let (mut level, mut most) = (0_usize, 0);
-    let mut above = 0_usize;
+    let (mut below, mut above) = (0_usize, 0);
     for component in name.components() {
         match component {
-            Component::Normal(_) => level += 1,
-            Component::ParentDir if level > 0 => level -= 1,
-            Component::ParentDir => {
-                above += 1;
-                most = most.max(above);
-            }
+            Component::Normal(_) => below += 1,
+            Component::ParentDir if below > 0 => below -= 1,
+            Component::ParentDir => above += 1,
             _ => {}
         }
     }
-    most
+    above
 }
 
 #[cfg(test)]

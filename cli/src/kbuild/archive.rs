@@ -59,11 +59,8 @@ fn normalize(path: &Path) -> PathBuf {
 /// When it cannot be written.
 pub(crate) fn write(objtree: &Path, archive: &str, members: &[String]) -> Result<()> {
     let path = objtree.join(archive);
-    let absolute: Vec<String> = members
-        .iter()
-        .map(|member| objtree.join(member).display().to_string())
-        .collect();
-    bitcode::write_thin_archive(&path.display().to_string(), &absolute)
+    let absolute: Vec<PathBuf> = members.iter().map(|member| objtree.join(member)).collect();
+    bitcode::write_thin_archive(&path, &absolute)
 }
 
 /// Moves `members` that contain a line of `list` to the front, as kbuild does
