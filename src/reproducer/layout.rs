@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
+/// Options whose value, a directory, may follow without a sign between.
+const JOINED: [&str; 4] = ["-I", "-isystem", "-iquote", "-idirafter"];
+
 /// The places of files in an archive, by the names that a compile has for them.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -77,7 +80,7 @@ impl Layout {
             let begins = before.is_empty()
                 || before == "@"
                 || before.ends_with(['=', ',', ':'])
-                || before.starts_with('-') && !before.contains('/');
+                || JOINED.iter().any(|option| before.ends_with(option));
             if !begins {
                 continue;
             }
