@@ -308,8 +308,10 @@ fn what_crashes_everywhere_leaves_three_and_replaces_none() {
     }
     // Runs that crash for ever do not fill it either.
     let tree = program();
-    let said = (0..11).map(|_| stderr(&crash(&tree, &Door::Cc.args(), "main.o")));
-    let last = said.last().expect("the last");
+    let mut last = String::new();
+    for _ in 0..11 {
+        last = stderr(&crash(&tree, &Door::Cc.args(), "main.o"));
+    }
     assert!(last.contains("there are 10 of that name"), "{last}");
     assert_eq!(reproducers(&tree, ".").len(), 10);
 }
