@@ -82,6 +82,30 @@ pub(crate) fn write_finished(
 /// Whether files may still take a name. Held while one does.
 static OPEN: RwLock<bool> = RwLock::new(true);
 
+/// Has `write` give a file its name, unless the process is about to end.
+fn while_open<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    match *open {
+        true => write(),
+        false => Err(io::Error::other("the process is about to end")),
+    }
+}
+
+/// Writes `bytes` to a file `path` that is not there yet; false when there is one.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(false);
+    }
+    while_open(|| {
+        let named = temporary(path, 0o666, |file| fill(file, bytes))?;
+        match named.persist_noclobber(path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(e.error),
+        }
+    })
+}
+
 /// From now on no file is written by this module: the process is about to end. What
 /// is being written is finished first, or gives up its temporary name, but a device
 /// that does not answer is not waited for.
@@ -96,23 +120,6 @@ pub fn close() {
     }
 }
 
-/// Writes `bytes` to a file `path` that is not there yet; false when there is one.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    if path.symlink_metadata().is_ok() {
-        return Ok(false);
-    }
-    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
-    if !*open {
-        return Err(io::Error::other("the process is about to end"));
-    }
-    let named = temporary(path, 0o666, |file| fill(file, bytes))?;
-    match named.persist_noclobber(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(e.error),
-    }
-}
-
 /// Looks at a file that has only its temporary name yet, and may change it.
 type Finish<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
 
@@ -123,17 +130,15 @@ pub(crate) fn is_replaceable(path: &Path) -> bool {
 }
 
 fn write_inner(path: &Path, bytes: &[u8], finish: Finish<'_>) -> io::Result<()> {
-    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
-    if !*open {
-        return Err(io::Error::other("the process is about to end"));
-    }
-    if !is_replaceable(path) {
-        return OpenOptions::new().write(true).open(path)?.write_all(bytes);
-    }
-    let named = temporary(path, 0o666, |file| fill(file, bytes))?;
-    finish(&named)?;
-    named.persist(path)?;
-    Ok(())
+    while_open(|| {
+        if !is_replaceable(path) {
+            return OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        }
+        let named = temporary(path, 0o666, |file| fill(file, bytes))?;
+        finish(&named)?;
+        named.persist(path)?;
+        Ok(())
+    })
 }
 
 /// Ends the name of every temporary file: it says whose it is.
