@@ -288,7 +288,7 @@ fn absolute_names_work_elsewhere() {
 fn what_crashes_everywhere_leaves_three_and_replaces_none() {
     let tree = long_program();
     let mut args: Vec<String> = RUN.map(str::to_owned).into();
-    args.insert(0, "-j4".to_owned());
+    args.splice(0..0, ["-j4", "-k"].map(str::to_owned));
     let result = crash(&tree, &args, ".o");
     assert_eq!(errors(&result).len(), PARTS.len(), "{}", stderr(&result));
     let first = reproducers(&tree, ".");
