@@ -72,8 +72,8 @@ test-incremental: ## Edits of a real kernel, each compared with a clean build by
 	scripts/test-incremental.py $(RELEASE) $(WORK)
 
 .PHONY: test-damage
-test-damage: build ## 300 damaged inputs, compared with clang
-	BACKLTO_DAMAGE=300 $(CARGO) test --locked --release --test damage -- --nocapture
+test-damage: build ## Damaged inputs (COUNT=300), compared with clang
+	BACKLTO_DAMAGE=$(or $(COUNT),300) $(CARGO) test --locked --release --test damage -- --nocapture
 
 .PHONY: bench-kernel
 bench-kernel: ## Stages 2 to 4 against kbuild's stage 3 and ld.lld in process

@@ -1,4 +1,5 @@
-//! Many damaged inputs to one back end each, against clang: `make test-damage`.
+//! Many damaged inputs to one back end each, against clang: a few here, and as many as
+//! asked for with `make test-damage COUNT=10000`.
 //!
 //! Whatever the damage, the compile ends by itself within a minute, in an error
 //! that names a file of its own or in the bytes that clang writes. clang 22
@@ -10,6 +11,9 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::spoil::{
     Dice, Door, FLAGS, MODULES, OLD, PATIENCE, command, errors, flip, output, program, run_for,
@@ -18,6 +22,10 @@ use common::{BACKLTO, CLANG, Tree, stderr};
 
 /// The files that a compile of `main` reads.
 const FILES: [&str; 3] = ["main.o", "main.o.thinlto.bc", "helper.o"];
+/// The inputs of an ordinary run of the tests.
+const FEW: u64 = 60;
+/// How long clang may take: it does hang, a hundred times in ten thousand.
+const CLANGS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Spoils `tree` in a way that `dice` chooses, and says how.
 fn spoil(tree: &Tree, dice: &mut Dice) -> String {
@@ -116,7 +124,7 @@ fn our_end(
 }
 
 /// Keeps the files of `tree` for whoever looks into it.
-fn keep(tree: &Tree, number: usize) -> PathBuf {
+fn keep(tree: &Tree, number: u64) -> PathBuf {
     let place: PathBuf = std::env::temp_dir().join("damage").join(number.to_string());
     std::fs::create_dir_all(&place).expect("a directory for reproducers");
     for (name, bytes) in tree.files() {
@@ -125,47 +133,67 @@ fn keep(tree: &Tree, number: usize) -> PathBuf {
     place
 }
 
+/// How many inputs ended in which way, and what was wrong with some.
+#[derive(Default)]
+struct Outcome {
+    tally: BTreeMap<(&'static str, &'static str), u64>,
+    wrong: Vec<String>,
+}
+
+impl Outcome {
+    fn count(&mut self, who: &'static str, end: &'static str) {
+        *self.tally.entry((who, end)).or_default() += 1;
+    }
+}
+
+/// Spoils the program in the way of `number`, and has both compile it.
+fn try_input(number: u64, outcome: &Mutex<Outcome>) {
+    let tree = program();
+    let how = spoil(&tree, &mut Dice(number));
+    let clang = run_for(
+        CLANGS_PATIENCE,
+        command(&tree, CLANG, &Tree::backend_args("main", "clang.o", &FLAGS)),
+    );
+    let object = std::fs::read(tree.file("clang.o")).ok();
+    let ours = run_for(PATIENCE, command(&tree, BACKLTO, &Door::Cc.args()));
+
+    let clang_said = clang_end(clang.as_ref(), object.as_deref());
+    let right = object
+        .as_deref()
+        .filter(|_| clang.as_ref().is_some_and(|c| c.status.success()));
+    let end = our_end(&tree, ours.as_ref(), right);
+    let mut outcome = outcome.lock().expect("no thread has panicked");
+    outcome.count("clang", clang_said);
+    let end = end.unwrap_or_else(|what| {
+        let place = keep(&tree, number);
+        let args = Door::Cc.args().join(" ");
+        outcome.wrong.push(format!(
+            "input {number} ({how}): backlto {what}\n  clang {clang_said}\n  \
+             cd {} && backlto {args}",
+            place.display()
+        ));
+        "does what it must not"
+    });
+    outcome.count("backlto", end);
+}
+
 #[test]
 fn damaged_inputs_end_in_an_error_or_in_clangs_bytes() {
-    let Some(count) = std::env::var_os("BACKLTO_DAMAGE") else {
-        eprintln!("skipped: `make test-damage` runs this, with the number of inputs");
-        return;
-    };
-    let count: usize = count
-        .to_str()
-        .and_then(|n| n.parse().ok())
-        .expect("a number of inputs");
-    let mut dice = Dice(22);
-    let mut tally: BTreeMap<(&str, String), usize> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for number in 0..count {
-        let tree = program();
-        let how = spoil(&tree, &mut dice);
-        let clang = run_for(
-            PATIENCE,
-            command(&tree, CLANG, &Tree::backend_args("main", "clang.o", &FLAGS)),
-        );
-        let object = std::fs::read(tree.file("clang.o")).ok();
-        let ours = run_for(PATIENCE, command(&tree, BACKLTO, &Door::Cc.args()));
-
-        let clang_said = clang_end(clang.as_ref(), object.as_deref());
-        *tally.entry(("clang", clang_said.to_owned())).or_default() += 1;
-        let right = object
-            .as_deref()
-            .filter(|_| clang.as_ref().is_some_and(|c| c.status.success()));
-        let end = our_end(&tree, ours.as_ref(), right).map_err(|what| {
-            let place = keep(&tree, number);
-            let args = Door::Cc.args().join(" ");
-            wrong.push(format!(
-                "input {number} ({how}): backlto {what}\n  clang {clang_said}\n  \
-                 cd {} && backlto {args}",
-                place.display()
-            ));
-            "does what it must not"
-        });
-        let (Ok(end) | Err(end)) = end;
-        *tally.entry(("backlto", end.to_owned())).or_default() += 1;
-    }
+    let count = std::env::var("BACKLTO_DAMAGE").map_or(FEW, |n| n.parse().expect("a number"));
+    let next = AtomicU64::new(0);
+    let outcome = Mutex::<Outcome>::default();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                for number in numbers.take_while(|&number| number < count) {
+                    try_input(number, &outcome);
+                }
+            });
+        }
+    });
+    let Outcome { tally, wrong } = outcome.into_inner().expect("no thread has panicked");
     println!("{count} damaged inputs:");
     for ((who, end), times) in &tally {
         println!("{times:6}  {who} {end}");
@@ -176,10 +204,9 @@ fn damaged_inputs_end_in_an_error_or_in_clangs_bytes() {
         wrong.len(),
         wrong.join("\n")
     );
-    let refused = tally
-        .iter()
-        .filter(|((who, end), _)| *who == "backlto" && end.starts_with("fails"));
-    let refused: usize = refused.map(|(_, times)| times).sum();
+    let fails = |(who, end): &(&str, &str)| *who == "backlto" && end.starts_with("fails");
+    let refused = tally.iter().filter(|(what, _)| fails(what));
+    let refused: u64 = refused.map(|(_, times)| times).sum();
     assert!(
         refused * 2 > count,
         "only {refused} of {count} inputs were refused: no damage?"
