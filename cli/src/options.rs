@@ -262,12 +262,13 @@ fn compiler_words(option: &Given) -> Option<Vec<OsString>> {
         ("mllvm", Some(text)) => return llvm_option(text),
         ("mcpu", Some(cpu)) => [front_end("-target-cpu".as_ref()), front_end(cpu)].concat(),
         ("disable-verify", _) => front_end("-disable-llvm-verifier".as_ref()),
+        // clang's driver refuses some of these for some targets, LLD for none.
         ("lto-basic-block-sections", Some(which)) => {
-            vec![joined("-fbasic-block-sections=", which)]
+            front_end(&joined("-fbasic-block-sections=", which))
         }
-        ("lto-basic-block-address-map", _) => vec!["-fbasic-block-address-map".into()],
+        ("lto-basic-block-address-map", _) => front_end("-fbasic-block-address-map".as_ref()),
         ("lto-unique-basic-block-section-names", _) => {
-            vec!["-funique-basic-block-section-names".into()]
+            front_end("-funique-basic-block-section-names".as_ref())
         }
         _ => Vec::new(),
     })
@@ -295,7 +296,9 @@ fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
             .collect(),
         ("code-model", Some(model)) => vec![joined("-mcmodel=", model)],
         ("debugger-tune", Some(debugger)) => front_end(&joined("-debugger-tuning=", debugger)),
-        ("basic-block-sections", Some(which)) => vec![joined("-fbasic-block-sections=", which)],
+        ("basic-block-sections", Some(which)) => {
+            front_end(&joined("-fbasic-block-sections=", which))
+        }
         ("enable-tlsdesc", _) if on => front_end("-enable-tlsdesc".as_ref()),
         (
             "basic-block-address-map"
@@ -305,7 +308,7 @@ fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
             | "stack-size-section"
             | "unique-basic-block-section-names",
             _,
-        ) if on => vec![format!("-f{name}").into()],
+        ) if on => front_end(format!("-f{name}").as_ref()),
         (
             "mcpu"
             | "mattr"
@@ -410,7 +413,7 @@ mod tests {
                 "-Xclang -target-feature -Xclang +a -Xclang -target-feature -Xclang -b",
             ),
             ("code-model=large", "-mcmodel=large"),
-            ("emulated-tls", "-femulated-tls"),
+            ("emulated-tls", "-Xclang -femulated-tls"),
             ("function-sections=0", ""),
         ] {
             let line = format!("-shared -mllvm -{option}");

@@ -58,6 +58,19 @@ fn programs_are_those_of_lld_and_objects_those_of_clang() {
     }
 }
 
+/// LLD takes this for every target, clang's driver does not.
+#[test]
+fn basic_block_sections_are_not_for_x86_alone() {
+    let target = "--target=aarch64-linux-gnu";
+    let tree = Tree::new();
+    let main = "int table[9]; int scale(int); int f(int x) { return x ? scale(x) : table[1]; }";
+    tree.compile("main", main, &["-O2", "-fPIC", target]);
+    tree.compile("scale", SCALE, &["-O2", "-fPIC", target]);
+    let sections = "-Wl,--lto-basic-block-sections=all";
+    let args = [target, "-shared", "-nostdlib", sections];
+    same_program(&tree, &["main.o", "scale.o"], &args, 2);
+}
+
 #[test]
 fn shared_libraries_keep_to_their_version_script() {
     let tree = two_modules(&["-fPIC"]);
