@@ -4,6 +4,8 @@
 mod common;
 #[path = "kernel_door/errors.rs"]
 mod errors;
+#[path = "kernel_door/killed.rs"]
+mod killed;
 #[path = "kernel_door/links.rs"]
 mod links;
 #[path = "kernel_door/makefiles.rs"]

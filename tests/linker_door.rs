@@ -7,6 +7,8 @@ mod common;
 mod forms;
 #[path = "linker_door/jobs.rs"]
 mod jobs;
+#[path = "linker_door/killed.rs"]
+mod killed;
 #[path = "linker_door/names.rs"]
 mod names;
 #[path = "linker_door/options.rs"]

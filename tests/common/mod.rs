@@ -7,6 +7,7 @@
 // Every test file is a program of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod killed;
 pub mod spoil;
 
 use std::collections::BTreeMap;
