@@ -2,6 +2,8 @@
 //! run, odd names. Objects are whole or not there, and every end is clear.
 
 mod common;
+#[path = "robustness/crashers.rs"]
+mod crashers;
 #[path = "robustness/crashes.rs"]
 mod crashes;
 #[path = "robustness/failures.rs"]
