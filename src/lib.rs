@@ -51,6 +51,9 @@ mod execute;
 pub mod files;
 mod flag_key;
 mod flags;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 pub mod incremental;
 mod llvm;

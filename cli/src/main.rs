@@ -1,6 +1,9 @@
 //! The `backlto` program: picks a front door, prints what is left to say, sets
 //! the exit status.
 
+// libFuzzer has a main of its own.
+#![cfg_attr(fuzzing, no_main, allow(dead_code))]
+
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,8 @@ mod arch;
 mod console;
 mod doors;
 mod dtlto;
+#[cfg(fuzzing)]
+mod fuzz;
 mod interrupt;
 mod kbuild;
 mod limits;

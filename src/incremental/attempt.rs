@@ -273,6 +273,12 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Reads `bytes` as the content of an entry.
+#[cfg(fuzzing)]
+pub(crate) fn read_entries(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Vec<Entry>>(bytes);
+}
+
 fn store(cache: &Cache, key: &Digest, entries: &[Entry]) {
     if let Ok(bytes) = serde_json::to_vec(entries) {
         cache.store(key, &bytes);

@@ -25,7 +25,7 @@ struct PlanFile {
 /// One program, from bitcode to executable.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Program {
+pub(crate) struct Program {
     /// What messages call it.
     name: String,
     /// All paths below start here; itself relative to the description.
@@ -114,7 +114,7 @@ fn record_path(path: &Path) -> Result<PathBuf> {
 }
 
 /// Reads the programs of the plan at `path`.
-fn read(path: &Path) -> Result<Vec<Program>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Program>> {
     let failed = || {
         Error::new(
             Kind::Input,

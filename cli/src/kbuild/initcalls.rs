@@ -54,7 +54,7 @@ pub(crate) fn linker_script(objtree: &Path, objects: &[String]) -> Result<String
 
 /// An initcall, as its symbol's name tells.
 #[derive(Debug, PartialEq)]
-struct Initcall {
+pub(super) struct Initcall {
     counter: u64,
     level: String,
     section: String,
@@ -106,7 +106,7 @@ fn symbol_names(
 
 /// Takes `MODULE__COUNTER_LINE_FUNCTIONLEVEL` apart. `None` means that it is not
 /// an initcall, an error that it is one without a level.
-fn parse(name: &str) -> std::result::Result<Option<Initcall>, ()> {
+pub(super) fn parse(name: &str) -> std::result::Result<Option<Initcall>, ()> {
     // The module's name may itself contain what looks like the separator, so
     // the last place that fits is meant.
     let fits = name

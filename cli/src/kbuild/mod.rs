@@ -11,6 +11,8 @@ mod backends;
 mod cmdfile;
 pub(crate) mod distribute;
 mod flags;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod initcalls;
 mod link_plan;
 mod make;
