@@ -50,6 +50,8 @@ test: ## Install what is missing and run everything that CI runs
 	examples/demo/run.sh $(RELEASE) target/demo
 	scripts/test-buildtools.sh $(RELEASE) target/buildtools
 	scripts/test-programs.sh $(RELEASE) target/programs
+	scripts/test-edits.py --edits 33 --seed 22 $(RELEASE) target/edits
+	scripts/fuzz.sh 10
 	scripts/test-kernel.py dropin --lend $(LINKER) $(WORK) 6.12/modules-small
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 6.12/modules-small \
 		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
@@ -70,6 +72,21 @@ test-incremental: ## Edits of a real kernel, each compared with a clean build by
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory build
 	scripts/test-incremental.py $(RELEASE) $(WORK)
+
+.PHONY: test-edits
+test-edits: ## Random edits (EDITS=1000) of random programs: cached objects against fresh ones
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	scripts/test-edits.py --edits $(or $(EDITS),1000) $(RELEASE) target/edits
+
+.PHONY: test-soak
+test-soak: build ## One plan again and again (RUNS=200) in one process: memory, open files
+	BACKLTO_SOAK=$(or $(RUNS),200) $(CARGO) test --locked --release -p backlto --test soak \
+		-- --nocapture
+
+.PHONY: fuzz
+fuzz: build ## All that parses files, by libFuzzer (SECONDS=600 for each target)
+	scripts/fuzz.sh $(or $(SECONDS),600)
 
 .PHONY: test-damage
 test-damage: build ## Damaged inputs (COUNT=300), compared with clang
