@@ -27,7 +27,7 @@ static READ: LazyLock<fn(&[u8])> = LazyLock::new(|| {
         "cache" => backlto::fuzz::cache,
         "cmd" => |data| kbuild::cmd(written(".x.o.cmd", data)),
         "jobs" => |data| {
-            let _ = LinkJobs::read(&written("jobs.json", data).join("jobs.json"));
+            let _ = LinkJobs::read(&written("jobs.json", data).join("jobs.json"), false);
         },
         "lists" => |data| kbuild::lists(&String::from_utf8_lossy(data)),
         "plan" => |data| {
