@@ -164,6 +164,12 @@ BackltoStatus BackltoRepairIndex(const BackltoBuffer *Index,
                                  BackltoSink Repaired, void *RepairedCtx,
                                  BackltoSink Error, void *ErrorCtx);
 
+/// All that summary index `Index` says, but for the names of modules, of which only
+/// the order counts; to `Rest` in one call.
+BackltoStatus BackltoIndexWithoutNames(const BackltoBuffer *Index,
+                                       BackltoSink Rest, void *RestCtx,
+                                       BackltoSink Error, void *ErrorCtx);
+
 /// What the stages after importing may read of summary index `Index`, the one
 /// of module `Module`, as bytes that are equal for indexes between which those
 /// stages see no difference (Remainder.cpp). An error, which goes to `Error`,

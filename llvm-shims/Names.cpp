@@ -1,4 +1,4 @@
-//===- Names.cpp - Names of modules as an index should have them ----------===//
+//===- Names.cpp - The names of modules in an index -----------------------===//
 //
 // Part of backlto, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -161,7 +161,113 @@ public:
   ArrayRef<Entry> found() const { return Found; }
 };
 
+/// Writes down all that an index says, but for the names of modules.
+class Nameless {
+  BitstreamCursor Stream;
+  std::optional<BitstreamBlockInfo> BlockInfo;
+  std::vector<std::string> Paths;
+  std::string Out;
+
+  void add(uint64_t Number) {
+    char Bytes[8];
+    support::endian::write64le(Bytes, Number);
+    Out.append(Bytes, sizeof(Bytes));
+  }
+
+  void add(StringRef Text) {
+    add(Text.size());
+    Out += Text;
+  }
+
+  Error addRecord(unsigned Block, unsigned Abbreviation) {
+    SmallVector<uint64_t, 64> Record;
+    StringRef Blob;
+    Expected<unsigned> Code = Stream.readRecord(Abbreviation, Record, &Blob);
+    if (!Code)
+      return Code.takeError();
+    if (Block == bitc::MODULE_STRTAB_BLOCK_ID && *Code == bitc::MST_CODE_ENTRY &&
+        !Record.empty()) {
+      Paths.emplace_back(Record.begin() + 1, Record.end());
+      Record.truncate(1);
+    }
+    add(*Code);
+    add(Record.size());
+    for (uint64_t Number : Record)
+      add(Number);
+    add(Blob);
+    return Error::success();
+  }
+
+  /// Reads up to the end of the block, or of the stream at the top.
+  Error addBlock(unsigned Block, bool IsTop) {
+    while (!IsTop || !Stream.AtEndOfStream()) {
+      Expected<BitstreamEntry> Next = Stream.advance();
+      if (!Next)
+        return Next.takeError();
+      switch (Next->Kind) {
+      case BitstreamEntry::Error:
+        return createStringError("malformed block");
+      case BitstreamEntry::EndBlock:
+        add(StringRef("end"));
+        return Error::success();
+      case BitstreamEntry::Record:
+        if (Error E = addRecord(Block, Next->ID))
+          return E;
+        break;
+      case BitstreamEntry::SubBlock:
+        if (Next->ID == bitc::BLOCKINFO_BLOCK_ID) {
+          // How records are written, not what they say.
+          auto Info = Stream.ReadBlockInfoBlock();
+          if (!Info)
+            return Info.takeError();
+          BlockInfo = std::move(*Info);
+          if (BlockInfo)
+            Stream.setBlockInfo(&*BlockInfo);
+          break;
+        }
+        add(StringRef("block"));
+        add(Next->ID);
+        if (Error E = Stream.EnterSubBlock(Next->ID))
+          return E;
+        if (Error E = addBlock(Next->ID, /*IsTop=*/false))
+          return E;
+        break;
+      }
+    }
+    return Error::success();
+  }
+
+public:
+  explicit Nameless(StringRef Index) : Stream(Index) {}
+
+  Expected<std::string> read() {
+    if (Expected<SimpleBitstreamCursor::word_t> Magic = Stream.Read(WordBits); !Magic)
+      return Magic.takeError();
+    if (Error E = addBlock(0, /*IsTop=*/true))
+      return std::move(E);
+    // LLVM imports from modules in the order of their names.
+    std::vector<std::string> Sorted = Paths;
+    llvm::sort(Sorted);
+    for (const std::string &Path : Paths)
+      add(llvm::lower_bound(Sorted, Path) - Sorted.begin());
+    return std::move(Out);
+  }
+};
+
 } // namespace
+
+BackltoStatus BackltoIndexWithoutNames(const BackltoBuffer *Index,
+                                       BackltoSink Rest, void *RestCtx,
+                                       BackltoSink ErrorOut, void *ErrorCtx) {
+  Sink Out{ErrorOut, ErrorCtx};
+  return contained(Out, [&] {
+    Expected<std::string> Text = Nameless(toRef(Index->Bytes)).read();
+    if (!Text)
+      return fail(Out, Text.takeError());
+    Sink{Rest, RestCtx}(*Text);
+    return BackltoStatusOk;
+  });
+}
 
 BackltoStatus BackltoRepairIndex(const BackltoBuffer *Index,
                                  const BackltoNamedModule *Modules, size_t Count,

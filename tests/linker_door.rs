@@ -2,6 +2,8 @@
 //! users link them, and run. Each backend's object is that of one clang for each
 //! job; the programs are those that ld.lld makes with its own backends.
 
+#[path = "linker_door/archives.rs"]
+mod archives;
 mod common;
 #[path = "linker_door/forms.rs"]
 mod forms;

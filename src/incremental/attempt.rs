@@ -58,8 +58,8 @@ pub(crate) struct Attempt<'a> {
     /// What the object depends on, but for files that assembly names; `None` when
     /// its flags ask for more than an object.
     made_of: Option<Vec<Dependency>>,
-    /// The key by everything that the job reads, if it has one.
-    primary: Option<Digest>,
+    /// The keys by everything that the job reads, if it has any.
+    primary: Option<InputKeys>,
     /// The key by the imported module, once that is known, and its places.
     imported: Option<(Digest, Digest)>,
     asm: AsmFiles,
@@ -67,6 +67,36 @@ pub(crate) struct Attempt<'a> {
     shown: bool,
     /// What the cache has by the imported module.
     waiting: Option<Waiting>,
+}
+
+/// Keys by everything that a job reads.
+struct InputKeys {
+    /// With the names of modules.
+    named: Digest,
+    /// Without, for a compile that says nothing: LLD gives members of archives another
+    /// name in each link, and only messages tell names. None when names stay.
+    nameless: Option<Digest>,
+}
+
+impl InputKeys {
+    fn of(task: &Task, flags: &FlagsKey, made_of: &[Dependency]) -> InputKeys {
+        let nameless = task
+            .transient
+            .then(|| super::dependencies_without_names(task, flags))
+            .flatten();
+        InputKeys {
+            named: dependency::key(made_of),
+            nameless: nameless.as_ref().map(dependency::key),
+        }
+    }
+
+    /// The key for a compile that has said `diagnostics`.
+    fn for_one_that_said(&self, diagnostics: &str) -> &Digest {
+        match &self.nameless {
+            Some(nameless) if diagnostics.is_empty() => nameless,
+            _ => &self.named,
+        }
+    }
 }
 
 /// An object out of the cache that has no place yet: LLVM has not stopped, and what it
@@ -86,8 +116,10 @@ impl<'a> Attempt<'a> {
             imports.sort_unstable();
             super::dependencies(&task.job, flags, &imports, &task.files)
         });
-        let primary = match (&made_of, cache, &task.index) {
-            (Some(made_of), Some(_), Some(_)) => Some(dependency::key(made_of)),
+        let primary = match (&task.flags.key, &made_of, cache, &task.index) {
+            (Some(flags), Some(made_of), Some(_), Some(_)) => {
+                Some(InputKeys::of(task, flags, made_of))
+            }
             _ => None,
         };
         Attempt {
@@ -104,7 +136,9 @@ impl<'a> Attempt<'a> {
 
     /// The object, if the cache has it for these inputs.
     pub(crate) fn look_up(&mut self) -> Option<Found> {
-        let entry = self.entry(self.primary.as_ref()?)?;
+        let keys = self.primary.as_ref()?;
+        let nameless = keys.nameless.as_ref().and_then(|key| self.entry(key));
+        let entry = nameless.or_else(|| self.entry(&keys.named))?;
         self.asm = AsmFiles::Known(entry.files.clone());
         self.shown = true;
         let found = self.place(&entry);
@@ -198,9 +232,10 @@ impl<'a> Attempt<'a> {
 
     /// Adds `entry` to those under the key of the inputs.
     fn keep_primary(&self, cache: &Cache, entry: Entry) {
-        let Some(primary) = &self.primary else {
+        let Some(keys) = &self.primary else {
             return;
         };
+        let primary = keys.for_one_that_said(&entry.diagnostics);
         let files = &entry.files;
         let mut entries = match files.is_empty() {
             true => Vec::new(),

@@ -16,12 +16,15 @@ use rayon::prelude::*;
 pub use self::record::{ObjectRecord, Record};
 use crate::compile::Imported;
 use crate::dependency::{self, Dependency, Part};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::files::Files;
 use crate::flag_key::FlagsKey;
 use crate::flags::MappedFlags;
 use crate::identity;
+use crate::llvm;
 use crate::plan::{Job, Plan};
+use crate::prepare::Task;
 
 /// What a job needs.
 pub(crate) enum Verdict {
@@ -80,7 +83,7 @@ pub(crate) fn stale(verdicts: &[Verdict]) -> Vec<usize> {
 /// # Errors
 /// When clang does not accept the flags of `job`.
 pub fn why_stale(job: &Job, known: &ObjectRecord) -> Result<Vec<String>> {
-    crate::llvm::start()?;
+    llvm::start()?;
     let files = Files::default();
     let flags = crate::flags::map_one(job, &files)?;
     Ok(reasons(job, flags.key.as_ref(), known, &files))
@@ -143,6 +146,23 @@ pub(crate) fn dependencies(
         list.extend(dependency::of_command(command, &job.directory, digest));
     }
     list
+}
+
+/// What decides the object of `task`, as [`dependencies`] has it, but for the names of
+/// modules: of these only the order counts, in which LLVM imports. `None` when the
+/// index cannot be read.
+pub(crate) fn dependencies_without_names(task: &Task, flags: &FlagsKey) -> Option<Vec<Dependency>> {
+    let mut list = compiler_and_flags(flags);
+    list.push(Dependency::new(Part::Module, "", task.module.digest()));
+    let index = llvm::index_without_names(task.index.as_ref()?.bytes())?;
+    list.push(Dependency::new(Part::Index, "", Digest::of(&index)));
+    let mut imports: Vec<_> = task.imports.iter().collect();
+    imports.sort_unstable_by_key(|(name, _)| name);
+    for (number, (_, file)) in imports.into_iter().enumerate() {
+        let import = Dependency::new(Part::Import, &number.to_string(), file.digest());
+        list.push(import);
+    }
+    Some(list)
 }
 
 /// What decides an object once its module has everything that it imports, all of it

@@ -157,6 +157,25 @@ pub(crate) fn repair_index(index: &[u8], modules: &[(&str, ModuleHash)]) -> Opti
     (status == RawStatus::OK && !repaired.is_empty()).then_some(repaired)
 }
 
+/// All that summary index `index` says, but for the names of modules, of which only
+/// the order counts. `None` when it cannot be read.
+pub(crate) fn index_without_names(index: &[u8]) -> Option<Vec<u8>> {
+    let buffer = Buffer::new("index", index);
+    let mut rest = Collector::default();
+    let mut error = Collector::default();
+    // SAFETY: all pointers are to locals that outlive the call.
+    let status = unsafe {
+        ffi::BackltoIndexWithoutNames(
+            &raw const buffer,
+            collect,
+            rest.context(),
+            collect,
+            error.context(),
+        )
+    };
+    (status == RawStatus::OK).then(|| rest.into_bytes())
+}
+
 impl Drop for SummaryIndex {
     fn drop(&mut self) {
         // SAFETY: made by BackltoReadIndex and freed only here.

@@ -181,6 +181,13 @@ unsafe extern "C" {
         error: Sink,
         error_ctx: *mut c_void,
     ) -> RawStatus;
+    pub(super) fn BackltoIndexWithoutNames(
+        index: *const Buffer,
+        rest: Sink,
+        rest_ctx: *mut c_void,
+        error: Sink,
+        error_ctx: *mut c_void,
+    ) -> RawStatus;
     pub(super) fn BackltoIndexRemainder(
         index: *const Buffer,
         module: Slice,

@@ -14,8 +14,8 @@ mod thin_link;
 
 pub(crate) use backend::{CompileInput, compile};
 pub(crate) use bitcode::{
-    ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, is_position_independent,
-    promotes_variable, read_module_info, repair_index, write_thin_archive,
+    ModuleHash, ModuleInfo, SummaryIndex, arch_name, defined_symbols, index_without_names,
+    is_position_independent, promotes_variable, read_module_info, repair_index, write_thin_archive,
 };
 pub(crate) use init::{
     Adopted, adopt_options, contain_crashes, has_crashed, options_of_host, seams_active, start,

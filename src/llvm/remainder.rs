@@ -66,6 +66,36 @@ mod tests {
     }
 
     #[test]
+    fn without_names_an_index_says_all_else() {
+        let nameless = |text: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            let index = assemble(directory.path(), text);
+            crate::llvm::index_without_names(&index).unwrap()
+        };
+        let base = nameless(INDEX);
+        for other in ["a", "lib.a(b.o at 8).1.4711"] {
+            let renamed = edited(INDEX, "\"b.o\"", &format!("\"{other}\""));
+            assert!(nameless(&renamed) == base, "{other}");
+        }
+        for (from, to) in [
+            // Modules are imported from in the order of their names.
+            ("\"b.o\"", "\"z.o\""),
+            ("4, 6", "4, 7"),
+            ("4, 5", "4, 7"),
+            ("guid: 12", "guid: 15"),
+            ("insts: 10", "insts: 11"),
+            ("(callee: ^3)", "(callee: ^3, hotness: hot)"),
+            (", refs: (^4)", ""),
+            ("linkage: internal", "linkage: private"),
+            ("flags: 8", "flags: 9"),
+            ("^7 = blockcount: 12\n", "^7 = blockcount: 13\n"),
+        ] {
+            assert!(nameless(&edited(INDEX, from, to)) != base, "{from} to {to}");
+        }
+        assert!(crate::llvm::index_without_names(b"no index").is_none());
+    }
+
+    #[test]
     fn what_only_importing_reads_does_not_count() {
         let base = of(INDEX);
         for (from, to) in [
