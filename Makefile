@@ -84,6 +84,11 @@ test-soak: build ## One plan again and again (RUNS=200) in one process: memory, 
 	BACKLTO_SOAK=$(or $(RUNS),200) $(CARGO) test --locked --release -p backlto --test soak \
 		-- --nocapture
 
+.PHONY: test-sanitized
+test-sanitized: ## Tests with the shims under AddressSanitizer and UBSan
+	@scripts/setup.sh test
+	scripts/test-sanitized.sh
+
 .PHONY: fuzz
 fuzz: build ## All that parses files, by libFuzzer (SECONDS=600 for each target)
 	scripts/fuzz.sh $(or $(SECONDS),600)

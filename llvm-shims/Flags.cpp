@@ -31,6 +31,8 @@ using namespace backlto;
 using namespace clang;
 
 struct BackltoInvocation {
+  /// The compiler's name. Base points to it (CodeGenOptions::Argv0).
+  std::string Program;
   CompilerInvocation Base;
   std::vector<std::string> CC1Args;
 };
@@ -144,13 +146,15 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
     }
 
   auto Result = std::make_unique<BackltoInvocation>();
+  Result->Program = Args[0];
   ArrayRef<const char *> CC1 = Job->getArguments();
   Result->CC1Args.assign(CC1.begin(), CC1.end());
   // With the leading "-cc1", as ExecuteCC1Tool of clang/tools/driver/driver.cpp
   // hands them on: an object may hold them.
   TextDiagnostics CC1Diags(CreateAndPopulateDiagOpts(CC1), Text, *VFS);
   if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1,
-                                          CC1Diags.Engine, Args[0]))
+                                          CC1Diags.Engine,
+                                          Result->Program.c_str()))
     return nullptr;
   for (StringRef Option : Result->Base.getFrontendOpts().LLVMArgs)
     if (nameOf(Option) == "info-output-file") {

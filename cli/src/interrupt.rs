@@ -112,7 +112,7 @@ fn end_run(signal: i32, ending: Ending) {
     // The main thread ends the process before that, if it can.
     while begin.elapsed() < PATIENCE {
         let last = begin.elapsed() > MERCY;
-        Descendants::of(getpid()).tell(if last { Signal::KILL } else { Signal::TERM });
+        tell_all_started(if last { Signal::KILL } else { Signal::TERM });
         std::thread::sleep(LOOK_AGAIN);
     }
     die(signal);
@@ -122,9 +122,18 @@ fn end_run(signal: i32, ending: Ending) {
 /// on no file is written.
 fn die(signal: i32) {
     backlto::emit::close();
-    Descendants::of(getpid()).tell(Signal::KILL);
+    tell_all_started(Signal::KILL);
     // It fails for signals that do not exist.
     let _ = emulate_default_handler(signal);
+}
+
+/// Sends `signal` to all that this process has started. One thread at a time: when a
+/// linker has been told and ends, so does the main thread, and with it the process,
+/// which must not happen before what the linker has started has been told too.
+fn tell_all_started(signal: Signal) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Descendants::of(getpid()).tell(signal);
 }
 
 /// The processes that a process has started, and those that they have. They are held

