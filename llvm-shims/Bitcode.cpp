@@ -130,6 +130,26 @@ static Expected<std::optional<ModuleHashes>> hashModule(BitcodeModule &Module) {
   return std::nullopt;
 }
 
+/// The module of `Buffer` that ThinLTO backends compile: the first that has a
+/// ThinLTO summary (clang::FindThinLTOModule), if there is one.
+static Expected<std::optional<BitcodeModule>> thinModule(MemoryBufferRef Buffer) {
+  auto Modules = getBitcodeModuleList(Buffer);
+  if (!Modules)
+    return Modules.takeError();
+  for (BitcodeModule &Module : *Modules) {
+    auto LTO = Module.getLTOInfo();
+    if (!LTO)
+      return LTO.takeError();
+    if (LTO->IsThinLTO)
+      return Module;
+  }
+  return std::nullopt;
+}
+
+static Error noThinModule() {
+  return createStringError("it has no ThinLTO module");
+}
+
 static Error readModuleInfo(MemoryBufferRef Buffer, BackltoModuleInfo &Info,
                             const Sink &Producer, const Sink &Triple) {
   auto ProducerText = getBitcodeProducerString(Buffer);
@@ -141,26 +161,19 @@ static Error readModuleInfo(MemoryBufferRef Buffer, BackltoModuleInfo &Info,
     return TripleText.takeError();
   Triple(*TripleText);
 
-  auto Modules = getBitcodeModuleList(Buffer);
-  if (!Modules)
-    return Modules.takeError();
-  for (BitcodeModule &Module : *Modules) {
-    auto LTO = Module.getLTOInfo();
-    if (!LTO)
-      return LTO.takeError();
-    if (!LTO->IsThinLTO)
-      continue;
-    Info.HasThinLTO = true;
-    auto Hashes = hashModule(Module);
-    if (!Hashes)
-      return Hashes.takeError();
-    if (*Hashes) {
-      Info.HasHash = true;
-      Info.HashMatches = (*Hashes)->Recorded == (*Hashes)->Actual;
-      llvm::copy((*Hashes)->Recorded, Info.Hash);
-    }
-    // The backend compiles the first one (clang::FindThinLTOModule).
-    break;
+  auto Module = thinModule(Buffer);
+  if (!Module)
+    return Module.takeError();
+  if (!*Module)
+    return Error::success();
+  Info.HasThinLTO = true;
+  auto Hashes = hashModule(**Module);
+  if (!Hashes)
+    return Hashes.takeError();
+  if (*Hashes) {
+    Info.HasHash = true;
+    Info.HashMatches = (*Hashes)->Recorded == (*Hashes)->Actual;
+    llvm::copy((*Hashes)->Recorded, Info.Hash);
   }
   return Error::success();
 }
@@ -253,28 +266,15 @@ BackltoStatus BackltoDefinedSymbols(const BackltoBuffer *Buffer,
   });
 }
 
-/// The module of `Buffer` that ThinLTO backends compile.
-static Expected<BitcodeModule> thinModule(MemoryBufferRef Buffer) {
-  auto Modules = getBitcodeModuleList(Buffer);
-  if (!Modules)
-    return Modules.takeError();
-  for (BitcodeModule &Module : *Modules) {
-    auto LTO = Module.getLTOInfo();
-    if (!LTO)
-      return LTO.takeError();
-    if (LTO->IsThinLTO)
-      return Module;
-  }
-  return createStringError("it has no ThinLTO module");
-}
-
 static Expected<bool> isPositionIndependent(MemoryBufferRef Buffer) {
   auto Bitcode = thinModule(Buffer);
   if (!Bitcode)
     return Bitcode.takeError();
+  if (!*Bitcode)
+    return noThinModule();
   LLVMContext Context;
   KeptErrors Errors(Context);
-  auto Module = Bitcode->getLazyModule(Context, /*ShouldLazyLoadMetadata=*/true,
+  auto Module = (*Bitcode)->getLazyModule(Context, /*ShouldLazyLoadMetadata=*/true,
                                        /*IsImporting=*/false);
   if (!Module)
     return Module.takeError();
@@ -290,7 +290,9 @@ static Expected<bool> promotesVariable(MemoryBufferRef Buffer,
   auto Bitcode = thinModule(Buffer);
   if (!Bitcode)
     return Bitcode.takeError();
-  auto Own = Bitcode->getSummary();
+  if (!*Bitcode)
+    return noThinModule();
+  auto Own = (*Bitcode)->getSummary();
   if (!Own)
     return Own.takeError();
   auto Index = getModuleSummaryIndex(IndexBuffer);

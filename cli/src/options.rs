@@ -263,9 +263,7 @@ fn compiler_words(option: &Given) -> Option<Vec<OsString>> {
         ("mcpu", Some(cpu)) => [front_end("-target-cpu".as_ref()), front_end(cpu)].concat(),
         ("disable-verify", _) => front_end("-disable-llvm-verifier".as_ref()),
         // clang's driver refuses some of these for some targets, LLD for none.
-        ("lto-basic-block-sections", Some(which)) => {
-            front_end(&joined("-fbasic-block-sections=", which))
-        }
+        ("lto-basic-block-sections", Some(which)) => block_sections(which),
         ("lto-basic-block-address-map", _) => front_end("-fbasic-block-address-map".as_ref()),
         ("lto-unique-basic-block-section-names", _) => {
             front_end("-funique-basic-block-section-names".as_ref())
@@ -296,9 +294,7 @@ fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
             .collect(),
         ("code-model", Some(model)) => vec![joined("-mcmodel=", model)],
         ("debugger-tune", Some(debugger)) => front_end(&joined("-debugger-tuning=", debugger)),
-        ("basic-block-sections", Some(which)) => {
-            front_end(&joined("-fbasic-block-sections=", which))
-        }
+        ("basic-block-sections", Some(which)) => block_sections(which),
         ("enable-tlsdesc", _) if on => front_end("-enable-tlsdesc".as_ref()),
         (
             "basic-block-address-map"
@@ -328,6 +324,16 @@ fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
         (name, Some(_)) if THIN_LINKS_ONLY.contains(&name) => Vec::new(),
         _ => vec!["-mllvm".into(), text.to_owned()],
     })
+}
+
+/// The words for `which`, a choice of basic blocks that are to have sections: a word, or
+/// the name of a file that lists them.
+fn block_sections(which: &OsStr) -> Vec<OsString> {
+    let option = match which.to_str() {
+        Some("all" | "none" | "labels") => "-fbasic-block-sections=",
+        _ => "-fbasic-block-sections=list=",
+    };
+    front_end(&joined(option, which))
 }
 
 /// Splits a name from what stands behind its `=`.
@@ -413,6 +419,14 @@ mod tests {
                 "-Xclang -target-feature -Xclang +a -Xclang -target-feature -Xclang -b",
             ),
             ("code-model=large", "-mcmodel=large"),
+            (
+                "basic-block-sections=all",
+                "-Xclang -fbasic-block-sections=all",
+            ),
+            (
+                "basic-block-sections=p.txt",
+                "-Xclang -fbasic-block-sections=list=p.txt",
+            ),
             ("emulated-tls", "-Xclang -femulated-tls"),
             ("function-sections=0", ""),
         ] {

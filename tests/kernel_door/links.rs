@@ -199,6 +199,49 @@ fn what_the_linker_is_asked_is_added_to_the_record() {
     }
 }
 
+/// What AutoFDO and Propeller kernels have in `KBUILD_LDFLAGS`.
+#[test]
+fn profiles_that_the_linker_is_told_of_reach_each_object() {
+    let tree = tree();
+    tree.write("samples", "call:3000:1000\n 0: 1000\n 1: 10\n");
+    tree.write("blocks", "v1\nf call\nc0\n");
+    let options = [
+        "--lto-sample-profile=samples",
+        "--lto-basic-block-sections=blocks",
+        "-plugin-opt=-enable-split-machine-functions",
+        "-mllvm",
+        "-enable-fs-discriminator=true",
+        "--lto-O3",
+        "--save-temps",
+        "--thinlto-distributor-arg=-v",
+    ];
+    let said = run(of_kbuild(&tree, LINKER, "vmlinux.o").args(options));
+    let said = String::from_utf8_lossy(&said.stdout).into_owned() + &stderr(&said);
+    let commands: Vec<&str> = said.lines().filter(|l| l.contains(" -x ir ")).collect();
+    assert_eq!(commands.len(), 2, "{said}");
+    for command in commands {
+        for flag in [
+            "-fprofile-sample-use=samples",
+            "-fbasic-block-sections=list=blocks",
+            "-mllvm -enable-fs-discriminator=true",
+            " -O3 ",
+            SHOWN,
+        ] {
+            assert!(command.contains(flag), "no {flag} in {command}");
+        }
+        let (_, object) = command.split_once(" -o ").expect("an object");
+        let object = object.split(' ').next().expect("its name");
+        let ours = tree.read(object);
+        succeed(&tree.run("sh", &["-c", command]));
+        assert!(tree.read(object) == ours, "other bytes than of {command}");
+    }
+    let blocks = sections(&tree, "vmlinux.o");
+    assert!(
+        blocks.iter().any(|name| name.contains("call")),
+        "{blocks:?}"
+    );
+}
+
 /// LLD would match each section of a kernel with hundreds of patterns.
 #[test]
 fn what_is_built_in_has_sections_for_promoted_variables_alone() {

@@ -72,6 +72,20 @@ fn basic_block_sections_are_not_for_x86_alone() {
 }
 
 #[test]
+fn basic_blocks_that_a_file_lists_have_sections() {
+    let tree = two_modules(&[]);
+    let branches = "void exit(int); int scale(int x) { if (x > 99) exit(x / 7); return 3 * x; }";
+    tree.compile("scale", branches, &["-O2", "-fno-inline"]);
+    tree.write("blocks", "v1\nf scale\nc0\n");
+    let sections = "-Wl,--lto-basic-block-sections=blocks";
+    same_program(&tree, &["main.o", "scale.o"], &[sections], 2);
+    // What is not listed is in a part of its own.
+    let symbols = tree.run("llvm-nm-22", &["program"]);
+    let symbols = String::from_utf8(symbols.stdout).expect("text");
+    assert!(symbols.contains("scale.cold"), "{symbols}");
+}
+
+#[test]
 fn shared_libraries_keep_to_their_version_script() {
     let tree = two_modules(&["-fPIC"]);
     tree.write("versions", "V1 { global: scale; table; local: *; };");
