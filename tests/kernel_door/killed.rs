@@ -18,7 +18,8 @@ fn a_tree_is_as_if_nothing_had_been_killed() {
         let mut moments = Moments::of(|| clean = Some(tree.observe(&["."])));
         let clean = clean.expect("it has run").files;
         for round in 0..ROUNDS {
-            if round % 3 == 0 {
+            // A run with nothing to do ends soon: most are to have something.
+            if round % 3 != 2 {
                 // From the start again.
                 for name in tree
                     .tree
