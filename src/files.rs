@@ -225,6 +225,14 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Says whether the file at `path` is a regular one that begins with `magic`. No more
+/// of it is read.
+pub fn starts_with<const N: usize>(path: &Path, magic: &[u8; N]) -> bool {
+    let mut start = [0; N];
+    let read = open_regular(path).and_then(|(mut file, _)| file.read_exact(&mut start));
+    read.is_ok() && start == *magic
+}
+
 /// Reads a text as [`read()`] reads bytes.
 ///
 /// # Errors

@@ -2,7 +2,6 @@
 //! or ld.lld are busy with. No process stays behind and no file is half written, and
 //! whoever waits for this process sees the signal.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -13,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::console;
+use crate::{console, processes};
 use backlto::Canceller;
 
 /// How a run ends.
@@ -142,7 +141,7 @@ struct Descendants(Vec<OwnedFd>);
 
 impl Descendants {
     fn of(process: Pid) -> Descendants {
-        let children = children_of_all();
+        let children = processes::children_of_all();
         let mut found = vec![process];
         let mut next = 0;
         while let Some(parent) = found.get(next) {
@@ -164,49 +163,9 @@ impl Descendants {
     }
 }
 
-/// The children of every process of the system.
-fn children_of_all() -> HashMap<Pid, Vec<Pid>> {
-    let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for process in processes {
-        let Some(child) = process.file_name().to_str().and_then(pid) else {
-            continue;
-        };
-        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-        if let Some(parent) = parent_in(&stat) {
-            children.entry(parent).or_default().push(child);
-        }
-    }
-    children
-}
-
-/// The parent in `stat`, a line of `proc_pid_stat(5)`: the second word behind the
-/// program's name, which may hold anything.
-fn parent_in(stat: &str) -> Option<Pid> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    pid(rest.split_whitespace().nth(1)?)
-}
-
-fn pid(number: &str) -> Option<Pid> {
-    Pid::from_raw(number.parse().ok()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parents_are_found_whatever_programs_are_called() {
-        let parent = |stat: &str| {
-            parent_in(stat)
-                .map(Pid::as_raw_nonzero)
-                .map(|pid| pid.get())
-        };
-        assert_eq!(parent("12 (sh) S 7 12 12 0"), Some(7));
-        assert_eq!(parent("12 (a) S 9) b) S 7 12"), Some(7));
-        assert_eq!(parent("1 (init) S 0 1 1"), None);
-        assert_eq!(parent(""), None);
-    }
 
     #[test]
     fn all_that_was_started_is_found_and_ended() {

@@ -19,6 +19,7 @@ mod interrupt;
 mod kbuild;
 mod limits;
 mod linker;
+mod processes;
 mod report;
 mod session;
 mod summary;

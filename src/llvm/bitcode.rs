@@ -204,45 +204,42 @@ pub(crate) fn defined_symbols(name: &str, bytes: &[u8]) -> Result<Vec<String>, S
     }
 }
 
+/// Has `ask`, which gets a place for the answer and a context for [`collect`], answer a
+/// question; the error is LLVM's.
+fn answered(ask: impl FnOnce(*mut bool, *mut c_void) -> RawStatus) -> Result<bool, String> {
+    let (mut answer, mut error) = (false, Collector::default());
+    match ask(&raw mut answer, error.context()) {
+        RawStatus::OK => Ok(answer),
+        _ => Err(error.into_text()),
+    }
+}
+
 /// Whether the front end wanted position-independent code of the module in
 /// bitcode file `bytes`; the error is LLVM's.
 pub(crate) fn is_position_independent(name: &str, bytes: &[u8]) -> Result<bool, String> {
     let buffer = Buffer::new(name, bytes);
-    let (mut result, mut error) = (false, Collector::default());
-    // SAFETY: all pointers are to locals that outlive the call.
-    let status = unsafe {
-        ffi::BackltoIsPositionIndependent(
-            &raw const buffer,
-            &raw mut result,
-            collect,
-            error.context(),
-        )
-    };
-    match status {
-        RawStatus::OK => Ok(result),
-        _ => Err(error.into_text()),
-    }
+    answered(|answer, error| {
+        // SAFETY: the buffer, and what `answered` gives, outlive the call.
+        unsafe { ffi::BackltoIsPositionIndependent(&raw const buffer, answer, collect, error) }
+    })
 }
 
 /// Whether a variable of `module`, a name and a bitcode file, that is local and not
 /// constant is not local in `index`, its summary index; the error is LLVM's.
 pub(crate) fn promotes_variable(module: (&str, &[u8]), index: &[u8]) -> Result<bool, String> {
-    let buffers = [Buffer::new(module.0, module.1), Buffer::new("index", index)];
-    let (mut result, mut error) = (false, Collector::default());
-    // SAFETY: all pointers are to locals that outlive the call.
-    let status = unsafe {
-        ffi::BackltoPromotesVariable(
-            &raw const buffers[0],
-            &raw const buffers[1],
-            &raw mut result,
-            collect,
-            error.context(),
-        )
-    };
-    match status {
-        RawStatus::OK => Ok(result),
-        _ => Err(error.into_text()),
-    }
+    let (module, index) = (Buffer::new(module.0, module.1), Buffer::new("index", index));
+    answered(|answer, error| {
+        // SAFETY: the buffers, and what `answered` gives, outlive the call.
+        unsafe {
+            ffi::BackltoPromotesVariable(
+                &raw const module,
+                &raw const index,
+                answer,
+                collect,
+                error,
+            )
+        }
+    })
 }
 
 /// Writes a thin archive of `members` to `path`, without a symbol table, as

@@ -32,8 +32,8 @@ impl CmdFile {
     pub(crate) fn read(objtree: &Path, target: &str) -> Result<CmdFile> {
         let path = path_of(objtree, target);
         match files::read(&path) {
-            Ok(text) => {
-                let lines = [b"\n", &text[..]].concat();
+            Ok(mut lines) => {
+                lines.insert(0, b'\n');
                 Ok(CmdFile { path, lines })
             }
             Err(e) => Err(Error::new(

@@ -7,7 +7,10 @@
 //! is of the build before. But the shell that runs the recipe has its text
 //! among its arguments, and waits for the linker.
 
+use rustix::process::getppid;
+
 use super::cmdfile;
+use crate::processes::parent_of;
 
 /// The recipes of the shells that wait for this process.
 pub(crate) struct RunningRecipes(Vec<RunningRecipe>);
@@ -23,13 +26,9 @@ impl RunningRecipes {
     /// Reads the recipes of the shells that have started the linker that has started
     /// this process, the nearest first.
     pub(crate) fn current() -> RunningRecipes {
-        let mut process = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get());
-        let ancestors = std::iter::from_fn(|| {
-            let child = process?;
-            process = parent_of(child);
-            process
-        });
-        let arguments = ancestors
+        let arguments = std::iter::successors(getppid(), |child| parent_of(*child))
+            // The linker itself.
+            .skip(1)
             .take(NEAR)
             .filter_map(|ancestor| std::fs::read(format!("/proc/{ancestor}/cmdline")).ok());
         RunningRecipes(
@@ -43,13 +42,6 @@ impl RunningRecipes {
     pub(crate) fn compile_of(&self, object: &str) -> Option<Vec<String>> {
         self.0.iter().find_map(|recipe| recipe.compile_of(object))
     }
-}
-
-/// The process that has started `process`; `None` for the first one of all.
-fn parent_of(process: i32) -> Option<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    parent.trim().parse().ok().filter(|&parent| parent != 0)
 }
 
 impl RunningRecipe {

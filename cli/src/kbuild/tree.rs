@@ -135,9 +135,8 @@ pub(crate) fn is_distributed(objtree: &Path) -> Result<bool> {
 fn any_bitcode(objtree: &Path) -> Result<String> {
     let members = archive::members(objtree, "built-in.a")
         .map_err(|e| e.hint("run make first: the front end is not done"))?;
-    let starts_as_bitcode = |object: &String| {
-        files::read(&objtree.join(object)).is_ok_and(|bytes| bytes.starts_with(b"BC\xC0\xDE"))
-    };
+    let starts_as_bitcode =
+        |object: &String| files::starts_with(&objtree.join(object), b"BC\xC0\xDE");
     members.into_iter().find(starts_as_bitcode).ok_or_else(|| {
         Error::new(
             Kind::Input,
