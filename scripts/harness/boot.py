@@ -1,5 +1,7 @@
 """Kernels in QEMU, with an initramfs that holds tests/init and the kernel's modules."""
 
+import gzip
+import lzma
 import os
 import pathlib
 import re
@@ -14,13 +16,14 @@ INIT = pathlib.Path(__file__).resolve().parents[2] / "tests/init/init.c"
 RUNNING = b"backlto: init is running"
 LIMIT = 180  # seconds
 DIRECTORY, PROGRAM, DEVICE = 0o040755, 0o100755, 0o020600
+DECOMPRESS = {".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
 def boot(arch, image, modules, work):
     """Boots IMAGE; MODULES are loaded in this order. Raises Failure with the end of the
     console unless init's line appears there and all modules could be loaded."""
     require("clang-22", "ld.lld-22")
-    emulator = find_emulator(arch, work)
+    emulator = image if arch.console is None else find_emulator(arch, work)
     with tempfile.TemporaryDirectory() as directory:
         home = pathlib.Path(directory)
         (home / "initramfs").write_bytes(initramfs(build_init(arch, home), modules))
@@ -38,14 +41,18 @@ def boot(arch, image, modules, work):
 
 
 def start(arch, emulator, image, home):
-    """QEMU, with its console in a file. No network card: its boot ROM is a package of its
-    own, and nothing uses it."""
+    """The kernel, in QEMU or as the program that it is, with its console in a file."""
+    if arch.console is None:
+        command = [emulator, f"mem={arch.memory}M", f"initrd={home / 'initramfs'}",
+                   f"uml_dir={home}/", "con=null", "con0=null,fd:1", "panic=-1"]
+    else:
+        # No network card: its boot ROM is a package of its own, and nothing uses it.
+        command = [emulator, *arch.machine, "-no-reboot", "-nographic", "-nic", "none",
+                   "-m", str(arch.memory), "-kernel", image, "-initrd", home / "initramfs",
+                   "-append", f"console={arch.console} earlycon panic=-1"]
     with open(home / "console", "wb") as console:
-        return subprocess.Popen(
-            [emulator, *arch.machine, "-no-reboot", "-nographic", "-nic", "none",
-             "-m", str(arch.memory), "-kernel", image, "-initrd", home / "initramfs",
-             "-append", f"console={arch.console} earlycon panic=-1"],
-            stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console,
+                                stderr=subprocess.STDOUT)
 
 
 def watch(qemu, console):
@@ -89,10 +96,10 @@ def initramfs(init, modules):
     """A newc archive. It is written here rather than with cpio, since a device node in a
     directory takes root privileges and one in an archive does not."""
     # Flat: the kernel knows no two modules of one name.
-    names = [f"lib/{module.name}" for module in modules]
+    names = [f"lib/{stem(module)}.ko" for module in modules]
     entries = [("dev", DIRECTORY, b"", (0, 0)), ("dev/console", DEVICE, b"", (5, 1)),
                ("init", PROGRAM, init, (0, 0)), ("lib", DIRECTORY, b"", (0, 0))]
-    entries += [(name, PROGRAM, module.read_bytes(), (0, 0))
+    entries += [(name, PROGRAM, content(module), (0, 0))
                 for name, module in zip(names, modules)]
     if names:
         text = "".join(f"/{name}\n" for name in names)
@@ -117,7 +124,7 @@ def installed_modules(root):
     releases = list((root / "lib/modules").iterdir())
     if len(releases) != 1 or not (releases[0] / "modules.dep").exists():
         raise Unable(f"{root} does not hold the modules of one kernel")
-    names = sorted(module.stem for module in (releases[0] / "kernel").rglob("*.ko"))
+    names = sorted(stem(module) for module in (releases[0] / "kernel").rglob("*.ko*"))
     # An empty configuration: this machine's may forbid modules or run programs instead.
     # --show-depends loads nothing; it prints "insmod PATH" for each module, dependencies
     # first, and what several need several times.
@@ -125,6 +132,16 @@ def installed_modules(root):
                    releases[0].name, "--show-depends", "--all", *names])
     paths = re.findall(r"^insmod (.*?) *$", text, re.M)
     return [pathlib.Path(path) for path in dict.fromkeys(paths)]
+
+
+def stem(module):
+    """The name of a module from that of its file, which may be compressed."""
+    return module.name.partition(".")[0]
+
+
+def content(module):
+    """A module as the kernel takes it; kmod would decompress it."""
+    return DECOMPRESS.get(module.suffix, bytes)(module.read_bytes())
 
 
 def find_emulator(arch, work):

@@ -22,18 +22,21 @@ class Version:
 
     source: str
     lto: str
+    # What younger kernels call an option.
+    names: dict = dataclasses.field(default_factory=dict)
 
 
 VERSIONS = {
     "6.12": Version("6.12", THIN),
-    "7.2": Version("7.2", THIN_DIST),
-    "7.2-thin": Version("7.2", THIN),
+    "7.2": Version("7.2", THIN_DIST, {"CFI_CLANG": "CFI"}),
+    "7.2-thin": Version("7.2", THIN, {"CFI_CLANG": "CFI"}),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
-    """An architecture: `make` is the kernel's name for it, `target` LLVM's and QEMU's."""
+    """An architecture: `make` is the kernel's name for it, `target` LLVM's and QEMU's. The
+    one that is a program has no `console`."""
 
     make: str
     target: str
@@ -48,6 +51,7 @@ class Arch:
     # a process use the others, and clang takes vector registers even to copy 16 bytes.
     flags: tuple = ("-mgeneral-regs-only",)
     memory: int = 512  # MB
+    variables: tuple = ()  # of make
 
 
 ARCHES = {
@@ -63,6 +67,9 @@ ARCHES = {
     # QEMU insists on more than 1 GB here. The image is the ELF file.
     "loongarch": Arch("loongarch", "loongarch64", "vmlinux", "ttyS0",
                       options=("SERIAL_OF_PLATFORM",), flags=("-mno-lsx",), memory=2048),
+    # clang links it, by GNU ld, and for two last objects of bitcode it has to be told so.
+    "um": Arch("um", "x86_64", "linux", None, memory=128,
+               variables=("LD_FLAGS_CMDLINE=-flto=thin",)),
 }
 
 
@@ -90,6 +97,10 @@ FEW_MODULES = words("VIRTIO_MMIO VIRTIO_BLK BLK_DEV_LOOP BLK_DEV_NULL_BLK FAT_FS
                     "ISO9660_FS NLS_CODEPAGE_437 NLS_ISO8859_1")
 MORE_MODULES = words("EXT4_FS BTRFS_FS FUSE_FS OVERLAY_FS NLS_UTF8 VIRTIO_PCI VIRTIO_NET DUMMY",
                      "VETH CRYPTO_SERPENT CRYPTO_TWOFISH CRYPTO_XTS CRYPTO_GCM CRYPTO_RMD160")
+# Modules that need neither a device nor the network.
+SIMPLE_MODULES = words("FUSE_FS OVERLAY_FS NLS_UTF8 CRYPTO_SERPENT")
+PLAIN = words("64BIT PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE MODULES MODULE_UNLOAD BINFMT_ELF",
+              "BLK_DEV_INITRD PROC_FS SYSFS DEVTMPFS NLS CRYPTO DEBUG_KERNEL")
 # On by themselves, and a good part of the time. Besides, LoongArch's driver for the PC's
 # keyboard crashes the kernel where there is no PCI.
 WITHOUT = words("VT INPUT SERIO HID_SUPPORT IPV6 ETHTOOL_NETLINK",
@@ -105,6 +116,34 @@ KINDS = {
     # some with assembly.
     "modules": Kind(BOOT + NETWORK + FOR_MODULES + words("NETDEVICES NET_CORE CRYPTO"),
                     FEW_MODULES + MORE_MODULES, WITHOUT, own_modules=True),
+    # The rows of the matrix (matrix.py): what changes code or what is linked, in as few
+    # kernels as can be, since some options exclude others.
+    "hardened": Kind(
+        BOOT + FOR_MODULES + words(
+            "CC_OPTIMIZE_FOR_PERFORMANCE CPU_MITIGATIONS MITIGATION_RETPOLINE X86_KERNEL_IBT",
+            "CFI_CLANG FINEIBT IA32_EMULATION STACKPROTECTOR STACKPROTECTOR_STRONG",
+            "FORTIFY_SOURCE RANDSTRUCT_FULL ZERO_CALL_USED_REGS INIT_STACK_ALL_PATTERN",
+            "UBSAN UBSAN_BOUNDS TRIM_UNUSED_KSYMS MODULE_SIG MODULE_SIG_FORCE MODULE_SIG_ALL",
+            "MODULE_COMPRESS MODULE_COMPRESS_XZ"),
+        FEW_MODULES, WITHOUT + words("CC_OPTIMIZE_FOR_SIZE INIT_STACK_NONE INIT_STACK_ALL_ZERO",
+                                     "MODULE_COMPRESS_GZIP")),
+    "traced": Kind(
+        PLAIN + words("FTRACE FUNCTION_TRACER DYNAMIC_FTRACE FUNCTION_GRAPH_TRACER KPROBES",
+                      "KALLSYMS_ALL LIVEPATCH DEBUG_INFO_DWARF5 BPF_SYSCALL DEBUG_INFO_BTF",
+                      "INIT_STACK_ALL_ZERO UNWINDER_ORC"),
+        SIMPLE_MODULES, WITHOUT),
+    "kasan": Kind(PLAIN + words("KASAN KASAN_GENERIC KASAN_INLINE KCOV UBSAN UBSAN_BOUNDS"),
+                  SIMPLE_MODULES, WITHOUT + words("SLUB_TINY KASAN_OUTLINE")),
+    "kcsan": Kind(PLAIN + words("SMP KCSAN DEBUG_INFO_DWARF5 DEBUG_INFO_SPLIT"),
+                  SIMPLE_MODULES, WITHOUT),
+    "kmsan": Kind(PLAIN + words("KMSAN"), SIMPLE_MODULES, WITHOUT),
+    "tagged": Kind(
+        PLAIN + words("CFI_CLANG SHADOW_CALL_STACK KASAN KASAN_SW_TAGS COMPAT MODVERSIONS"),
+        SIMPLE_MODULES, WITHOUT + words("SLUB_TINY KASAN_GENERIC")),
+    # For ARCH=um, where a kernel is a program.
+    "um": Kind(words("64BIT PRINTK TTY NULL_CHAN MODULES MODVERSIONS MODULE_UNLOAD BINFMT_ELF",
+                     "BLK_DEV_INITRD PROC_FS SYSFS DEVTMPFS NLS CRYPTO"),
+               SIMPLE_MODULES, words("VT INPUT RD_GZIP RD_BZIP2 RD_LZMA RD_XZ RD_LZO RD_LZ4 RD_ZSTD")),
     # What the architecture's maintainers build: some 2,900 C files on x86_64.
     "defconfig": Kind((), base="defconfig"),
 }
@@ -136,7 +175,8 @@ class Tree:
     def settings(self):
         """Options that are on, modules, and options that are off."""
         kind, arch = self.kind, self.arch
-        return (*kind.options, *(arch.options if kind.boots else ()), self.version.lto), \
+        options = (self.version.names.get(name, name) for name in kind.options)
+        return (*options, *(arch.options if kind.boots else ()), self.version.lto), \
             (*kind.modules, *(arch.modules if kind.own_modules else ())), \
             ("LTO_NONE", *kind.without)
 
@@ -154,7 +194,8 @@ class Build:
 
     def __init__(self, tree, source_, obj, linker=None, variables=()):
         self.tree, self.source, self.obj = tree, source_, obj
-        self.variables = ["LLVM=-22", f"ARCH={tree.arch.make}", *variables]
+        self.variables = ["LLVM=-22", f"ARCH={tree.arch.make}", *tree.arch.variables,
+                          *variables]
         if linker:
             self.variables.append(f"LD={linker}")
 

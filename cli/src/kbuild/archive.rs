@@ -1,9 +1,10 @@
 //! The thin archives that kbuild keeps its objects in.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use object::read::archive::ArchiveFile;
 
+use super::cmdfile::normalize;
 use backlto::bitcode;
 use backlto::error::{Error, Kind, Result};
 use backlto::files;
@@ -35,22 +36,6 @@ pub(crate) fn members(objtree: &Path, archive: &str) -> Result<Vec<String>> {
             Ok(normalize(&base.join(name)).display().to_string())
         })
         .collect()
-}
-
-/// Takes `.` and `..` out of `path` without asking the file system, as llvm-ar does when
-/// it computes the path of a member of a nested thin archive.
-fn normalize(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if out.file_name().is_some() => {
-                out.pop();
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 /// Writes thin archive `archive` with `members`, all relative to `objtree`.

@@ -2,7 +2,7 @@
 //! (`scripts/Kbuild.include` and `scripts/Makefile.lib` of Linux).
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use memchr::memmem;
 
@@ -22,6 +22,28 @@ pub(crate) fn path_of(objtree: &Path, target: &str) -> PathBuf {
     let target = Path::new(target);
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     objtree.join(target.with_file_name(format!(".{name}.cmd")))
+}
+
+/// Takes `.` and `..` out of `path` without asking the file system, as llvm-ar does when
+/// it computes the path of a member of a nested thin archive.
+pub(crate) fn normalize(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if out.file_name().is_some() => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Whether `recorded` names the object `object`. A makefile may name it through another
+/// directory: ARCH=um has `arch/x86/um/../lib/x.o`, which is `arch/x86/lib/x.o` in archives.
+fn is_target(recorded: &str, object: &str) -> bool {
+    recorded == object || normalize(Path::new(recorded)) == normalize(Path::new(object))
 }
 
 impl CmdFile {
@@ -70,9 +92,14 @@ impl CmdFile {
     /// What the file has for the variable named `kind` and `target`, as it stands
     /// there.
     fn variable(&self, kind: &str, target: &str) -> Option<Cow<'_, str>> {
-        let start = format!("{kind}{target} := ");
-        let line = self.lines_with(&start).next()?;
-        line.get(start.len()..).map(String::from_utf8_lossy)
+        const ASSIGN: &[u8] = b" := ";
+        self.lines_with(kind).find_map(|line| {
+            let definition = &line[kind.len()..];
+            let at = memmem::find(definition, ASSIGN)?;
+            let (name, value) = (&definition[..at], &definition[at + ASSIGN.len()..]);
+            is_target(&String::from_utf8_lossy(name), target)
+                .then(|| String::from_utf8_lossy(value))
+        })
     }
 
     /// The `#SYMVER` lines: symbol CRCs for modpost.
@@ -131,7 +158,7 @@ pub(crate) fn commands(text: &str) -> impl Iterator<Item = &str> {
 pub(crate) fn files_of_compile(words: &[String], object: &str) -> Option<usize> {
     words
         .windows(3)
-        .rposition(|end| end[0] == "-c" && end[1] == "-o" && end[2] == object)
+        .rposition(|end| end[0] == "-c" && end[1] == "-o" && is_target(&end[2], object))
 }
 
 /// Where the operator stands that ends the first command of `text`.
@@ -235,6 +262,14 @@ mod tests {
     fn another_target_is_not_taken_for_this_one() {
         let cmd = file("savedcmd_ax.o := clang\nsavedcmd_x.o.d := clang\n");
         assert!(cmd.command("x.o").is_err());
+    }
+
+    #[test]
+    fn a_target_named_through_another_directory_is_found() {
+        let cmd = file("savedcmd_a/b/../x.o := clang -c -o a/b/../x.o a/x.c\n");
+        let words = cmd.words(&cmd.command("a/x.o").unwrap()).unwrap();
+        assert_eq!(files_of_compile(&words, "a/x.o"), Some(1));
+        assert!(cmd.command("a/b/x.o").is_err());
     }
 
     #[test]
