@@ -244,7 +244,7 @@ public:
     if (Expected<SimpleBitstreamCursor::word_t> Magic = Stream.Read(WordBits); !Magic)
       return Magic.takeError();
     if (Error E = addBlock(0, /*IsTop=*/true))
-      return std::move(E);
+      return E;
     // LLVM imports from modules in the order of their names.
     std::vector<std::string> Sorted = Paths;
     llvm::sort(Sorted);

@@ -199,6 +199,30 @@ fn what_the_linker_is_asked_is_added_to_the_record() {
     }
 }
 
+#[test]
+fn what_the_linker_says_against_the_record_is_taken_and_told() {
+    let tree = tree();
+    for (option, told) in [
+        ("--lto-O2", ""),
+        (
+            "--lto-O3",
+            "the linker was told `-O3`, which is taken instead of kbuild's `-O2`",
+        ),
+        (
+            "-plugin-opt=-code-model=large",
+            "the linker was told `-mcmodel=large`, which is taken instead of kbuild's \
+             `-mcmodel=kernel`",
+        ),
+    ] {
+        let said = run(of_kbuild(&tree, LINKER, "linked.o").arg(option));
+        let expected = match told {
+            "" => String::new(),
+            _ => format!("backlto: warning: {told}\n"),
+        };
+        assert_eq!(stderr(&said), expected, "{option}");
+    }
+}
+
 /// What AutoFDO and Propeller kernels have in `KBUILD_LDFLAGS`.
 #[test]
 fn profiles_that_the_linker_is_told_of_reach_each_object() {

@@ -69,6 +69,7 @@ pub(crate) fn run(
         });
     }
     warn_of(&unknown);
+    warn_of_contradiction(sets.keys(), asked);
     link.compile(jobs, &files, settings)
 }
 
@@ -87,6 +88,39 @@ fn warn_of(unknown: &[(&LinkJob, Error)]) {
          kbuild's: {why}",
         job.module()
     ));
+}
+
+/// Says that of two choices the linker's is taken. `sets` are the flags of jobs, which
+/// end with `asked`.
+fn warn_of_contradiction<'a>(mut sets: impl Iterator<Item = &'a Vec<String>>, asked: &[String]) {
+    let found = sets.find_map(|flags| {
+        let recorded = flags.strip_suffix(asked)?;
+        contradiction(recorded, asked)
+    });
+    if let Some((recorded, wins)) = found {
+        console::warning(&format!(
+            "the linker was told `{wins}`, which is taken instead of kbuild's `{recorded}`"
+        ));
+    }
+}
+
+/// What `recorded` says to something that `asked` answers in another way, and that.
+fn contradiction<'a>(recorded: &'a [String], asked: &'a [String]) -> Option<(&'a str, &'a str)> {
+    asked.iter().find_map(|wins| {
+        let name = choice(wins)?;
+        let last = recorded.iter().rfind(|word| choice(word) == Some(name))?;
+        (last != wins).then_some((last.as_str(), wins.as_str()))
+    })
+}
+
+/// What the option `word` is a choice of, if it is one.
+fn choice(word: &str) -> Option<&str> {
+    const LEVEL: &str = "-O";
+    if word.starts_with(LEVEL) {
+        return Some(LEVEL);
+    }
+    let (name, _) = word.split_once('=')?;
+    name.starts_with('-').then_some(name)
 }
 
 /// The flags that kbuild compiles the module of `job` with: from the recipe that is
