@@ -23,7 +23,7 @@ def boot(arch, image, modules, work):
     """Boots IMAGE; MODULES are loaded in this order. Raises Failure with the end of the
     console unless init's line appears there and all modules could be loaded."""
     require("clang-22", "ld.lld-22")
-    emulator = image if arch.console is None else find_emulator(arch, work)
+    emulator = os.path.abspath(image) if arch.console is None else find_emulator(arch, work)
     with tempfile.TemporaryDirectory() as directory:
         home = pathlib.Path(directory)
         (home / "initramfs").write_bytes(initramfs(build_init(arch, home), modules))
