@@ -9,8 +9,9 @@ from harness.external import External, code
 from harness.run import Failure, output, program, remove, say, sha
 from harness.source import Copy, source
 
-# Looked at by make each time.
-LOOKED_AT = re.compile(r"  (CALL|DESCEND|CHK|GEN +Makefile$|INSTALL +libsubcmd_headers$)")
+# Looked at by make each time; for ARCH=um, vmlinux gets its other name each time.
+LOOKED_AT = re.compile(
+    r"  (CALL|DESCEND|CHK|GEN +Makefile$|INSTALL +libsubcmd_headers$|LINK +linux$)")
 # What the kernel itself leaves after make clean: the configuration, host programs,
 # generated headers, and what is needed to build modules outside of its tree.
 CLEAN = re.compile(
