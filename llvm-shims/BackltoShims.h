@@ -236,6 +236,10 @@ typedef struct {
   /// Null, or receives LLVM's time trace of the compile, a JSON text.
   BackltoSink TimeTrace;
   void *TimeTraceCtx;
+  /// Null, or receives the name of each function that the module defines when its
+  /// code is about to be generated, one call each.
+  BackltoSink Functions;
+  void *FunctionsCtx;
 } BackltoCompileRequest;
 
 /// Compiles one module. The object goes to `Object` in one call, and only

@@ -173,6 +173,15 @@ static bool showImported(const BackltoCompileRequest &Request, Module &M) {
                           Bitcode.size(), Places.data(), Places.size());
 }
 
+/// Tells the caller which functions `M` defines.
+static void reportFunctions(const BackltoCompileRequest &Request,
+                            const Module &M) {
+  Sink Report{Request.Functions, Request.FunctionsCtx};
+  for (const Function &F : M)
+    if (!F.isDeclaration())
+      Report(F.getName());
+}
+
 static uint64_t threadNanoseconds() {
   timespec Now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &Now);
@@ -223,9 +232,17 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
       return Remember(createStringError("no bitcode given for import '" +
                                         Source + "'"));
   const BackltoCompileRequest &Request = Current->Request;
+  // clang's own Config, which it fills in for this call alone.
+  auto &Hooked = const_cast<Config &>(C);
+  if (Request.Functions) {
+    auto Before = std::move(Hooked.PreCodeGenModuleHook);
+    Hooked.PreCodeGenModuleHook = [&Request, Before](unsigned Task,
+                                                     const Module &M) {
+      reportFunctions(Request, M);
+      return !Before || Before(Task, M);
+    };
+  }
   if (Request.Imported) {
-    // clang's own Config, which it fills in for this call alone.
-    auto &Hooked = const_cast<Config &>(C);
     auto Before = std::move(Hooked.PostImportModuleHook);
     Hooked.PostImportModuleHook = [&Request, Before](unsigned Task,
                                                       const Module &M) {

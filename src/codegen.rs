@@ -94,7 +94,7 @@ fn from_cache(found: Found) -> JobReport {
 }
 
 /// What an executor needs of `task`.
-fn job_of(task: &Task, wants_imported: bool) -> CompileJob {
+fn job_of(task: &Task, attempt: &Attempt<'_>) -> CompileJob {
     let input = |name: &str, file: &Arc<InputFile>| Input {
         name: name.to_owned(),
         content: file.clone(),
@@ -114,7 +114,8 @@ fn job_of(task: &Task, wants_imported: bool) -> CompileJob {
             .collect(),
         output: task.job.output.clone(),
         time_trace: task.time_trace || task.flags.time_trace.is_some(),
-        wants_imported,
+        wants_functions: attempt.wants_functions(),
+        wants_imported: attempt.wants_imported(),
         gives_back: task.memory_is_short,
     }
 }
@@ -126,7 +127,7 @@ fn compile(
     executor: &mut dyn Executor,
 ) -> JobReport {
     let start = Instant::now();
-    let job = Arc::new(job_of(task, attempt.wants_imported()));
+    let job = Arc::new(job_of(task, attempt));
     let compiled = executor.compile(&job, attempt);
     // Others may still import from it, but most of it was for this job.
     task.module.release_memory();
@@ -157,7 +158,8 @@ fn compile(
         if let (Some(name), Some(trace)) = (&task.flags.time_trace, &compiled.time_trace) {
             emit::write(&task.job.resolve(name), trace.as_bytes())?;
         }
-        attempt.keep(&object, &diagnostics, start.elapsed());
+        let functions = compiled.functions;
+        attempt.keep(&object, &diagnostics, functions, start.elapsed());
         let output = placed.job.output_path();
         let object = match &task.job.post {
             None if task.in_memory => object,

@@ -1,7 +1,9 @@
 //! What clang's flags mean for an object.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use crate::block_list::BlockList;
 use crate::dependency::{Dependency, Part};
 use crate::digest::Hasher;
 use crate::files::Files;
@@ -18,6 +20,17 @@ pub(crate) struct FlagsKey {
     pub(crate) rendering: Vec<String>,
     /// Where the files are that the flags name.
     paths: Vec<PathBuf>,
+    /// The file that lists basic blocks, if it is named for nothing else.
+    listing: Option<Listing>,
+}
+
+/// A file that lists basic blocks.
+#[derive(Clone, Debug)]
+struct Listing {
+    name: String,
+    path: PathBuf,
+    /// Read when it is first asked for: most runs end before.
+    list: Arc<OnceLock<Option<BlockList>>>,
 }
 
 impl FlagsKey {
@@ -27,6 +40,22 @@ impl FlagsKey {
         self.paths
             .iter()
             .all(|path| files.get(path).is_ok_and(|file| file.is_unchanged()))
+    }
+
+    /// The list of basic blocks that the flags name, if it says certain things of
+    /// certain functions and nothing more. `files` are those of the run.
+    pub(crate) fn block_list(&self, files: &Files) -> Option<&BlockList> {
+        let listing = self.listing.as_ref()?;
+        let read = || BlockList::parse(files.get(&listing.path).ok()?.bytes());
+        listing.list.get_or_init(read).as_ref()
+    }
+
+    /// The flags and the files that they name, without the list of basic blocks.
+    pub(crate) fn without_block_list(&self) -> impl Iterator<Item = &Dependency> {
+        let listed = self.listing.as_ref().map(|listing| &*listing.name);
+        self.dependencies.iter().filter(move |dependency| {
+            dependency.part != Part::FlagFile || Some(&*dependency.name) != listed
+        })
     }
 }
 
@@ -54,6 +83,9 @@ const IRRELEVANT_JOINED: [&str; 3] = [
     "-fcoverage-compilation-dir=",
     "-fthinlto-index=",
 ];
+
+/// The cc1 option with the name of a file that lists basic blocks.
+const BLOCK_LIST: &str = "-fbasic-block-sections=list=";
 
 /// cc1 options, by how they start, that decide how messages look. clang's driver adds
 /// them by what standard error is.
@@ -144,6 +176,7 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
     let mut include = Vec::new();
     let mut rendering = Vec::new();
     let mut names = Vec::new();
+    let mut lists = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let arg = arg.as_str();
@@ -166,11 +199,25 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
             }
             hasher.field("llvm", option.as_bytes());
             names.extend(file_names(option, directory));
+        } else if let Some(list) = arg.strip_prefix(BLOCK_LIST) {
+            hasher.field("arg", arg.as_bytes());
+            lists.push(list);
+            names.extend(
+                file_names(list, directory)
+                    .into_iter()
+                    .filter(|name| *name != list),
+            );
         } else if !IRRELEVANT_JOINED.iter().any(|name| arg.starts_with(name)) {
             hasher.field("arg", arg.as_bytes());
             names.extend(file_names(arg, directory));
         }
     }
+    let listing = listing(&lists, &names, directory);
+    names.extend(
+        lists
+            .into_iter()
+            .filter(|name| directory.join(name).is_file()),
+    );
     names.sort_unstable();
     names.dedup();
     let mut dependencies = vec![Dependency::new(Part::Flags, "", hasher.digest())];
@@ -186,6 +233,19 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
         include,
         rendering,
         paths,
+        listing,
+    })
+}
+
+/// The one of `lists`, names of files that list basic blocks, if there is one and no
+/// other argument names it: `names` are the files that they name.
+fn listing(lists: &[&str], names: &[&str], directory: &Path) -> Option<Listing> {
+    let (&name, others) = lists.split_first()?;
+    let is_alone = others.iter().all(|other| *other == name) && !names.contains(&name);
+    is_alone.then(|| Listing {
+        name: name.to_owned(),
+        path: directory.join(name),
+        list: Arc::default(),
     })
 }
 

@@ -38,6 +38,7 @@
 //! ```
 
 pub mod bitcode;
+mod block_list;
 pub mod cache;
 mod cancel;
 mod codegen;

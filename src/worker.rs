@@ -104,6 +104,7 @@ fn compile(
         imports: request.imports.iter().map(|name| named(name)).collect(),
         output: &request.output,
         time_trace: request.time_trace,
+        wants_functions: request.wants_functions,
     };
     let last_words = socket.get_ref().try_clone();
     let mut asker = Asker {

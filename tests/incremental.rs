@@ -5,6 +5,8 @@
 
 #[path = "incremental/assembly.rs"]
 mod assembly;
+#[path = "incremental/block_lists.rs"]
+mod block_lists;
 #[path = "incremental/cached.rs"]
 mod cached;
 #[path = "incremental/changes.rs"]
@@ -18,6 +20,8 @@ mod killed;
 mod places;
 #[path = "incremental/project.rs"]
 mod project;
+#[path = "incremental/promoted.rs"]
+mod promoted;
 #[path = "incremental/records.rs"]
 mod records;
 #[allow(dead_code, reason = "shared with the tests of the kernel door")]

@@ -116,6 +116,7 @@ impl Process {
                     diagnostics,
                     backend_cpu,
                     time_trace,
+                    functions,
                 } => {
                     return Ok(Compiled {
                         object: match end {
@@ -127,6 +128,7 @@ impl Process {
                         warning: None,
                         backend_cpu,
                         time_trace,
+                        functions,
                     });
                 }
             }

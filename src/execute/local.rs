@@ -295,6 +295,7 @@ fn input_of(job: &CompileJob) -> CompileInput<'_> {
         imports: job.imports.iter().map(Input::parts).collect(),
         output: &job.output,
         time_trace: job.time_trace,
+        wants_functions: job.wants_functions,
     }
 }
 

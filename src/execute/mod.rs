@@ -66,6 +66,8 @@ pub(crate) struct CompileJob {
     pub(crate) output: String,
     /// Whether LLVM is to keep a time trace.
     pub(crate) time_trace: bool,
+    /// Whether to tell which functions the code generator gets.
+    pub(crate) wants_functions: bool,
     /// Whether the [`Watch`] has a use for what decides the object.
     pub(crate) wants_imported: bool,
     /// Whether memory is short, so that what the compile took should not stay with

@@ -26,6 +26,7 @@ pub(crate) struct Request {
     pub(crate) imports: Vec<String>,
     pub(crate) output: String,
     pub(crate) time_trace: bool,
+    pub(crate) wants_functions: bool,
     pub(crate) wants_imported: bool,
     pub(crate) gives_back: bool,
 }
@@ -43,6 +44,7 @@ impl Request {
             imports: job.imports.iter().map(|input| input.name.clone()).collect(),
             output: job.output.clone(),
             time_trace: job.time_trace,
+            wants_functions: job.wants_functions,
             wants_imported: job.wants_imported,
             gives_back: job.gives_back,
         }
@@ -74,6 +76,7 @@ pub(crate) enum Reply {
         diagnostics: String,
         backend_cpu: std::time::Duration,
         time_trace: Option<String>,
+        functions: Vec<String>,
     },
 }
 
@@ -104,6 +107,7 @@ pub(crate) fn send_compiled(to: &mut impl Write, compiled: Compiled) -> io::Resu
         diagnostics: compiled.diagnostics,
         backend_cpu: compiled.backend_cpu,
         time_trace: compiled.time_trace,
+        functions: compiled.functions,
     };
     let bodies: Vec<&[u8]> = object.iter().map(Vec::as_slice).collect();
     send(to, &reply, &bodies)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asm::{AsmFiles, Search};
 use super::record::ObjectRecord;
+use crate::block_list::BlockList;
 use crate::cache::{Cache, Hit, Placement};
 use crate::compile::{Imported, Watch};
 use crate::dependency::{self, Dependency};
@@ -35,12 +36,39 @@ struct Entry {
     /// The places in the sources that messages may name, see [`Imported::places`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     places: Option<Digest>,
+    /// What of the list of basic blocks is in the object, under a key without the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocks: Option<ListedBlocks>,
     /// How long the compile took.
     microseconds: u64,
 }
 
-/// Modules of which only a file behind their assembly changes keep this many
-/// objects.
+/// What of a list of basic blocks an object depends on.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct ListedBlocks {
+    /// The functions that the module defines when code is generated, some of which the
+    /// optimiser may have made.
+    functions: Vec<String>,
+    /// What the list says of them.
+    said: Digest,
+}
+
+impl ListedBlocks {
+    fn of(functions: Vec<String>, list: &BlockList) -> ListedBlocks {
+        ListedBlocks {
+            said: list.part_for(functions.iter().map(String::as_str)),
+            functions,
+        }
+    }
+
+    /// Whether `list` says of the functions what it said.
+    fn are_as_in(&self, list: &BlockList) -> bool {
+        list.part_for(self.functions.iter().map(String::as_str)) == self.said
+    }
+}
+
+/// Modules of which only a file behind their assembly changes, or what is listed of
+/// their basic blocks, keep this many objects.
 const VARIANTS: usize = 8;
 
 /// An object that came from the cache and is where it belongs.
@@ -137,8 +165,9 @@ impl<'a> Attempt<'a> {
     /// The object, if the cache has it for these inputs.
     pub(crate) fn look_up(&mut self) -> Option<Found> {
         let keys = self.primary.as_ref()?;
-        let nameless = keys.nameless.as_ref().and_then(|key| self.entry(key));
-        let entry = nameless.or_else(|| self.entry(&keys.named))?;
+        // The list of basic blocks is in these keys as a whole.
+        let nameless = keys.nameless.as_ref().and_then(|key| self.entry(key, None));
+        let entry = nameless.or_else(|| self.entry(&keys.named, None))?;
         self.asm = AsmFiles::Known(entry.files.clone());
         self.shown = true;
         let found = self.place(&entry);
@@ -196,8 +225,27 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Gives the cache what was compiled.
-    pub(crate) fn keep(&self, object: &[u8], diagnostics: &str, duration: Duration) {
+    /// The list of basic blocks, where what it says of a function is for that alone.
+    fn block_list(&self) -> Option<&'a BlockList> {
+        let flags = self.task.flags.key.as_ref()?;
+        flags.block_list(&self.task.files)
+    }
+
+    /// Whether [`Attempt::keep`] has a use for the functions that the code generator
+    /// gets.
+    pub(crate) fn wants_functions(&self) -> bool {
+        self.primary.is_some() && self.block_list().is_some()
+    }
+
+    /// Gives the cache what was compiled; `functions` are those that the code generator
+    /// got, if they are wanted.
+    pub(crate) fn keep(
+        &self,
+        object: &[u8],
+        diagnostics: &str,
+        functions: Vec<String>,
+        duration: Duration,
+    ) {
         let (Some(cache), Some(files)) = (self.cache, self.files()) else {
             return;
         };
@@ -220,31 +268,46 @@ impl<'a> Attempt<'a> {
             diagnostics: diagnostics.to_owned(),
             rendering: flags.map_or(Vec::new(), |flags| flags.rendering.clone()),
             places: None,
+            blocks: None,
             microseconds: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         };
-        if let Some((imported, places)) = self.imported {
-            let mut entry = entry.clone();
-            entry.places = Some(places);
-            store(cache, &imported, std::slice::from_ref(&entry));
-        }
+        self.keep_imported(cache, entry.clone(), functions);
         self.keep_primary(cache, entry);
     }
 
+    /// Adds `entry` to those under the key by the imported module; for `functions` see
+    /// [`Attempt::keep`].
+    fn keep_imported(&self, cache: &Cache, mut entry: Entry, functions: Vec<String>) {
+        let Some((key, places)) = &self.imported else {
+            return;
+        };
+        entry.places = Some(*places);
+        let mut others = Vec::new();
+        if let Some(list) = self.block_list() {
+            // Not even one means that nobody has told.
+            if functions.is_empty() {
+                return;
+            }
+            entry.blocks = Some(ListedBlocks::of(functions, list));
+            others = self.entries(key);
+            others.retain(|other| other.blocks != entry.blocks);
+        }
+        store_first(cache, key, entry, others);
+    }
+
     /// Adds `entry` to those under the key of the inputs.
-    fn keep_primary(&self, cache: &Cache, entry: Entry) {
+    fn keep_primary(&self, cache: &Cache, mut entry: Entry) {
         let Some(keys) = &self.primary else {
             return;
         };
+        entry.blocks = None;
         let primary = keys.for_one_that_said(&entry.diagnostics);
-        let files = &entry.files;
-        let mut entries = match files.is_empty() {
+        let mut others = match entry.files.is_empty() {
             true => Vec::new(),
             false => self.entries(primary),
         };
-        entries.retain(|other| other.files != entry.files);
-        entries.insert(0, entry);
-        entries.truncate(VARIANTS);
-        store(cache, primary, &entries);
+        others.retain(|other| other.files != entry.files);
+        store_first(cache, primary, entry, others);
     }
 
     fn entries(&self, key: &Digest) -> Vec<Entry> {
@@ -255,13 +318,19 @@ impl<'a> Attempt<'a> {
     }
 
     /// The entry under `key` whose files are as they are now, and whose messages, if
-    /// it has any, look as they are to look now.
-    fn entry(&self, key: &Digest) -> Option<Entry> {
+    /// it has any, look as they are to look now. Where the key is one without the list
+    /// of basic blocks, `list` is to say of the object's functions what it said.
+    fn entry(&self, key: &Digest, list: Option<&BlockList>) -> Option<Entry> {
         let search = self.search()?;
         let rendering = &self.task.flags.key.as_ref()?.rendering;
         self.entries(key).into_iter().find(|entry| {
             let fits = entry.diagnostics.is_empty() || entry.rendering == *rendering;
-            fits && search.finds(&entry.files)
+            let listed = match (&entry.blocks, list) {
+                (None, None) => true,
+                (Some(blocks), Some(list)) => blocks.are_as_in(list),
+                _ => false,
+            };
+            fits && listed && search.finds(&entry.files)
         })
     }
 
@@ -314,8 +383,12 @@ pub(crate) fn read_entries(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Vec<Entry>>(bytes);
 }
 
-fn store(cache: &Cache, key: &Digest, entries: &[Entry]) {
-    if let Ok(bytes) = serde_json::to_vec(entries) {
+/// Stores `entry` under `key`, and as many of `others` as there is place for.
+fn store_first(cache: &Cache, key: &Digest, entry: Entry, others: Vec<Entry>) {
+    let mut entries = others;
+    entries.insert(0, entry);
+    entries.truncate(VARIANTS);
+    if let Ok(bytes) = serde_json::to_vec(&entries) {
         cache.store(key, &bytes);
     }
 }
@@ -338,11 +411,12 @@ impl Watch for Attempt<'_> {
         else {
             return true;
         };
-        let mut made_of = super::dependencies_after_import(flags, imported);
+        let list = flags.block_list(&self.task.files);
+        let mut made_of = super::dependencies_after_import(flags, imported, list.is_some());
         made_of.extend_from_slice(files);
         let key = dependency::key(&made_of);
         self.imported = Some((key, imported.places));
-        let Some(entry) = self.entry(&key) else {
+        let Some(entry) = self.entry(&key, list) else {
             return true;
         };
         // The object depends neither on the module's name (LLD gives members of

@@ -166,9 +166,17 @@ pub(crate) fn dependencies_without_names(task: &Task, flags: &FlagsKey) -> Optio
 }
 
 /// What decides an object once its module has everything that it imports, all of it
-/// but the files that its assembly names.
-pub(crate) fn dependencies_after_import(flags: &FlagsKey, imported: Imported) -> Vec<Dependency> {
-    let mut list = compiler_and_flags(flags);
+/// but the files that its assembly names. `without_block_list` leaves out the file that
+/// lists basic blocks.
+pub(crate) fn dependencies_after_import(
+    flags: &FlagsKey,
+    imported: Imported,
+    without_block_list: bool,
+) -> Vec<Dependency> {
+    let mut list = match without_block_list {
+        true => with_compiler(flags.without_block_list()),
+        false => compiler_and_flags(flags),
+    };
     list.push(Dependency::new(Part::ImportedModule, "", imported.module));
     list.push(Dependency::new(Part::IndexAfterImport, "", imported.index));
     list
@@ -176,8 +184,12 @@ pub(crate) fn dependencies_after_import(flags: &FlagsKey, imported: Imported) ->
 
 /// What every object depends on, whatever it is compiled from.
 fn compiler_and_flags(flags: &FlagsKey) -> Vec<Dependency> {
+    with_compiler(&flags.dependencies)
+}
+
+fn with_compiler<'a>(flags: impl IntoIterator<Item = &'a Dependency>) -> Vec<Dependency> {
     let mut list = vec![Dependency::new(Part::Compiler, "", *identity::of_process())];
-    list.extend(flags.dependencies.iter().cloned());
+    list.extend(flags.into_iter().cloned());
     list
 }
 

@@ -10,7 +10,7 @@ use super::ffi;
 use super::ffi::{Buffer, RawStatus, Slice};
 use super::invocation::Invocation;
 use super::remainder::index_remainder;
-use super::sink::{Collector, collect};
+use super::sink::{Collector, ListCollector, collect, collect_entry};
 use crate::compile::{Compiled, Failure, Imported, Watch};
 use crate::digest::Digest;
 
@@ -27,6 +27,8 @@ pub(crate) struct CompileInput<'a> {
     pub(crate) output: &'a str,
     /// Whether LLVM is to keep a time trace.
     pub(crate) time_trace: bool,
+    /// Whether to tell which functions the code generator gets.
+    pub(crate) wants_functions: bool,
 }
 
 /// A watcher for C++, which no panic may reach.
@@ -127,6 +129,7 @@ pub(crate) fn compile(
         .map(|(name, bytes)| Buffer::new(name, bytes))
         .collect();
     let mut time_trace = Collector::default();
+    let mut functions = ListCollector::default();
     let context = Context::create();
     let request = ffi::CompileRequest {
         invocation: input.invocation.as_ptr(),
@@ -148,6 +151,8 @@ pub(crate) fn compile(
         imported_ctx: std::ptr::from_mut(&mut watched).cast(),
         time_trace: input.time_trace.then_some(collect),
         time_trace_ctx: time_trace.context(),
+        functions: input.wants_functions.then_some(collect_entry),
+        functions_ctx: functions.context(),
     };
 
     let mut backend_nanoseconds = 0;
@@ -155,9 +160,9 @@ pub(crate) fn compile(
     let mut object = Collector::default();
     let mut diagnostics = Collector::default();
     let mut error = Collector::default();
-    // SAFETY: the request borrows from `input`, `imports`, `watched`, `time_trace` and
-    // `context`, which all outlive the call; the last two are used by this call
-    // alone.
+    // SAFETY: the request borrows from `input`, `imports`, `watched`, `time_trace`,
+    // `functions` and `context`, which all outlive the call; the last three are used
+    // by this call alone.
     let status = unsafe {
         ffi::BackltoCompile(
             &raw const request,
@@ -191,6 +196,7 @@ pub(crate) fn compile(
         warning: None,
         backend_cpu: Duration::from_nanos(backend_nanoseconds),
         time_trace: input.time_trace.then(|| time_trace.into_text()),
+        functions: functions.into_vec(),
     }
 }
 

@@ -99,6 +99,8 @@ pub(super) struct CompileRequest {
     pub(super) imported_ctx: *mut c_void,
     pub(super) time_trace: Option<Sink>,
     pub(super) time_trace_ctx: *mut c_void,
+    pub(super) functions: Option<Sink>,
+    pub(super) functions_ctx: *mut c_void,
 }
 
 #[repr(C)]
