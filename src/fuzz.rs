@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::block_list::BlockList;
 use crate::cache::Policy;
 use crate::execute::wire::{self, Reply, Request};
 use crate::files::Files;
@@ -38,6 +39,13 @@ pub fn assembly(text: &[u8]) {
         files: &files,
     };
     AsmFiles::none().add(text, &search);
+}
+
+/// Reads `data` as a list of basic blocks, and asks for what it says of functions.
+pub fn block_list(data: &[u8]) {
+    if let Some(list) = BlockList::parse(data) {
+        list.part_for(["f", "start"]);
+    }
 }
 
 /// Reads `data` as entries of a cache, and as a cache's policy.

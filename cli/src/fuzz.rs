@@ -24,6 +24,7 @@ static READ: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     match &*name {
         "archive" => |data| kbuild::members(written("x.a", data), "x.a"),
         "assembly" => backlto::fuzz::assembly,
+        "block-list" => backlto::fuzz::block_list,
         "cache" => backlto::fuzz::cache,
         "cmd" => |data| kbuild::cmd(written(".x.o.cmd", data)),
         "jobs" => |data| {

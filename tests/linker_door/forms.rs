@@ -58,6 +58,27 @@ fn programs_are_those_of_lld_and_objects_those_of_clang() {
     }
 }
 
+/// What a function refers to that another module imports is local no more.
+#[test]
+fn promoted_locals_have_the_names_that_the_link_asks_for() {
+    let tree = two_modules(&[]);
+    let hidden = "extern int table[];
+        static __attribute__((noinline)) int hidden(int x) { return x * 3 ^ table[1]; }
+        int scale(int x) { return hidden(x) - table[1] + (table[0] != 0); }\n";
+    tree.compile("scale", hidden, &["-O2"]);
+    let option = "-Wl,-mllvm,-use-source-filename-for-promoted-locals";
+    for (args, name) in [
+        (&[][..], "hidden.llvm."),
+        (&[option], "hidden.llvm.scale_c"),
+    ] {
+        same_program(&tree, &["main.o", "scale.o"], args, 2);
+        let output = tree.run("llvm-nm-22", &["-j", "program"]);
+        let names = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found = names.lines().find(|line| line.starts_with(name));
+        assert_eq!(found == Some(name), !args.is_empty(), "{args:?}: {names}");
+    }
+}
+
 /// LLD takes this for every target, clang's driver does not.
 #[test]
 fn basic_block_sections_are_not_for_x86_alone() {
