@@ -351,6 +351,31 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_basic_blocks_is_read_for_itself_if_it_is_named_for_nothing_else() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::write(tree.path().join("l"), "v1\nf start\n").unwrap();
+        std::fs::write(tree.path().join("old"), "!start\n").unwrap();
+        let list = "-fbasic-block-sections=list=l";
+        for (args, is_read) in [
+            (&[list, "-O2"][..], true),
+            (&[list, list], true),
+            (&["-O2", "-f=l"], false),
+            (&[list, "-fother=l"], false),
+            (&[list, "-fbasic-block-sections=list=old"], false),
+            (&["-fbasic-block-sections=list=old"], false),
+            (&["-fbasic-block-sections=list=lost"], false),
+            (&[list, "-mllvm", "-other=l"], false),
+        ] {
+            let key = key(args, tree.path()).unwrap();
+            let list = key.block_list(&Files::default());
+            assert_eq!(list.is_some(), is_read, "{args:?}");
+            let left = key.without_block_list().count();
+            let left_out = key.dependencies.len() - left;
+            assert!(left_out == 1 || !is_read, "{args:?}");
+        }
+    }
+
+    #[test]
     fn a_file_that_changes_later_is_noticed() {
         let tree = tempfile::tempdir().unwrap();
         let path = tree.path().join("p");
