@@ -237,7 +237,7 @@ typedef struct {
   BackltoSink TimeTrace;
   void *TimeTraceCtx;
   /// Null, or receives the name of each function that the module defines when its
-  /// code is about to be generated, one call each.
+  /// code is about to be generated, one call each, and then an empty text.
   BackltoSink Functions;
   void *FunctionsCtx;
 } BackltoCompileRequest;

@@ -180,6 +180,7 @@ static void reportFunctions(const BackltoCompileRequest &Request,
   for (const Function &F : M)
     if (!F.isDeclaration())
       Report(F.getName());
+  Report("");
 }
 
 static uint64_t threadNanoseconds() {

@@ -45,8 +45,9 @@ pub(crate) struct Compiled {
     pub(crate) backend_cpu: Duration,
     /// LLVM's time trace, a JSON text, if one was asked for.
     pub(crate) time_trace: Option<String>,
-    /// The names of the functions that the code generator got, if they were asked for.
-    pub(crate) functions: Vec<String>,
+    /// The names of the functions that the code generator got, if they were asked for
+    /// and it came so far.
+    pub(crate) functions: Option<Vec<String>>,
 }
 
 impl From<Failure> for Compiled {
@@ -57,7 +58,7 @@ impl From<Failure> for Compiled {
             warning: None,
             backend_cpu: Duration::ZERO,
             time_trace: None,
-            functions: Vec::new(),
+            functions: None,
         }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) enum Reply {
         diagnostics: String,
         backend_cpu: std::time::Duration,
         time_trace: Option<String>,
-        functions: Vec<String>,
+        functions: Option<Vec<String>>,
     },
 }
 

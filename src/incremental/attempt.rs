@@ -238,12 +238,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Gives the cache what was compiled; `functions` are those that the code generator
-    /// got, if they are wanted.
+    /// got, if that is wanted and known.
     pub(crate) fn keep(
         &self,
         object: &[u8],
         diagnostics: &str,
-        functions: Vec<String>,
+        functions: Option<Vec<String>>,
         duration: Duration,
     ) {
         let (Some(cache), Some(files)) = (self.cache, self.files()) else {
@@ -277,17 +277,16 @@ impl<'a> Attempt<'a> {
 
     /// Adds `entry` to those under the key by the imported module; for `functions` see
     /// [`Attempt::keep`].
-    fn keep_imported(&self, cache: &Cache, mut entry: Entry, functions: Vec<String>) {
+    fn keep_imported(&self, cache: &Cache, mut entry: Entry, functions: Option<Vec<String>>) {
         let Some((key, places)) = &self.imported else {
             return;
         };
         entry.places = Some(*places);
         let mut others = Vec::new();
         if let Some(list) = self.block_list() {
-            // Not even one means that nobody has told.
-            if functions.is_empty() {
+            let Some(functions) = functions else {
                 return;
-            }
+            };
             entry.blocks = Some(ListedBlocks::of(functions, list));
             others = self.entries(key);
             others.retain(|other| other.blocks != entry.blocks);

@@ -196,8 +196,13 @@ pub(crate) fn compile(
         warning: None,
         backend_cpu: Duration::from_nanos(backend_nanoseconds),
         time_trace: input.time_trace.then(|| time_trace.into_text()),
-        functions: functions.into_vec(),
+        functions: all_told(functions.into_vec()),
     }
+}
+
+/// `names` without the text that ends them; `None` when that has not come.
+fn all_told(mut names: Vec<String>) -> Option<Vec<String>> {
+    names.pop().map(|_| names)
 }
 
 /// Ends a thread without ending it, which would run destructors of C++.

@@ -9,9 +9,11 @@ const TWICE: &str = "int note(int);
 __attribute__((noinline)) int twice(int x) { if (x > 5) return note(x) * 3; return x * 2; }
 __attribute__((noinline)) int never(int x) { return x ? note(x) : 1; }\n";
 
-/// A project of two modules, whose backends read the file `list`.
+/// A project of three modules, whose backends read the file `list`.
 fn listed() -> Project {
-    let mut project = Project::of(&[("main", START), ("util", TWICE)]);
+    // One has no function at all.
+    let data = ("data", "int table[3] = {1, 2, 3};\n");
+    let mut project = Project::of(&[("main", START), ("util", TWICE), data]);
     project.set_flags(&["-fbasic-block-sections=list=list"]);
     project
 }
@@ -26,26 +28,26 @@ fn write(project: &Project, main: &str, util: &str) {
 fn what_a_list_says_of_a_function_is_for_its_module() {
     let project = listed();
     write(&project, "c0\n", "c0\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
     let before = std::fs::read(project.object("util")).unwrap();
     write(&project, "c0\n", "c0 1\nc2\n");
-    project.build().did("util", "", "main");
+    project.build().did("util", "", "main data");
     assert_ne!(
         std::fs::read(project.object("util")).unwrap(),
         before,
         "the list matters"
     );
     write(&project, "c0 1\n", "c0 1\nc2\n");
-    project.build().did("main", "", "util");
+    project.build().did("main", "", "util data");
     // A list that was not there before, of parts that were.
     write(&project, "c0 1\n", "c0\n");
-    project.build().did("", "", "main util");
+    project.build().did("", "", "main util data");
     write(&project, "c0\n", "c0\n");
-    project.build().did("", "main util", "");
+    project.build().did("", "main util data", "");
     write(&project, "c0\n", "c0\nf never\nc0\n");
-    project.build().did("util", "", "main");
+    project.build().did("util", "", "main data");
     write(&project, "c0\n", "c0\n# Nothing.\nf nobody\nc0\n");
-    project.build().did("", "", "main util");
+    project.build().did("", "", "main util data");
 }
 
 /// In a process of its own a compile tells of its functions too.
@@ -54,9 +56,9 @@ fn a_list_is_taken_apart_for_worker_processes_too() {
     let project = listed();
     let build = || project.build_with(&["--timeout-per-object", "600"]);
     write(&project, "c0\n", "c0\n");
-    build().compiled("main util");
+    build().compiled("main util data");
     write(&project, "c0\n", "c0 1\nc2\n");
-    build().did("util", "", "main");
+    build().did("util", "", "main data");
 }
 
 /// The optimiser makes functions, and a list may have their names.
@@ -87,20 +89,20 @@ fn functions_that_the_optimiser_makes_count() {
 fn a_list_in_another_format_counts_as_a_whole() {
     let project = listed();
     project.write("list", "!start\n!!0\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
     project.write("list", "!start\n!!0\n!twice\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
     write(&project, "c0\n", "c0\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
     write(&project, "c0\n", "c0\n@ what LLVM skips\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
 }
 
 #[test]
 fn what_is_wrong_with_a_list_is_said_by_clang_and_not_kept() {
     let project = listed();
     write(&project, "c0\n", "c0\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
     for (wrong, said) in [
         ("c0 x\n", "unable to parse BB id: 'x'"),
         ("c0 0\n", "duplicate basic block id found '0'"),
@@ -128,7 +130,7 @@ fn a_list_that_is_named_elsewhere_too_counts_as_a_whole() {
     let list = "-fbasic-block-sections=list=list";
     project.set_flags(&[list, "-fdebug-prefix-map=/=list"]);
     write(&project, "c0\n", "c0\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
     write(&project, "c0\n", "c0 1\n");
-    project.build().compiled("main util");
+    project.build().compiled("main util data");
 }
