@@ -56,6 +56,7 @@ test: ## Install what is missing and run everything that CI runs
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 6.12/modules-small \
 		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 7.2/small
+	scripts/test-kernel.py matrix $(LINKER) $(WORK) 6.12/um/um 7.2/um/um
 
 .PHONY: test-kernel
 test-kernel: ## Larger kernels, drop-in kernels of four arches; they boot in qemu (hours)
@@ -66,6 +67,7 @@ test-kernel: ## Larger kernels, drop-in kernels of four arches; they boot in qem
 	scripts/test-kernel.py dropin --reference $(LINKER) $(WORK) 6.12/modules 7.2/modules-small
 	scripts/test-kernel.py dropin $(LINKER) $(WORK) 7.2-thin/small \
 		6.12/modules-small/arm64 6.12/modules-small/riscv 6.12/modules-small/loongarch
+	scripts/test-kernel.py matrix $(LINKER) $(WORK)
 
 .PHONY: test-incremental
 test-incremental: ## Edits of a real kernel, each compared with a clean build by clang

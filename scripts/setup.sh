@@ -19,8 +19,8 @@ for_tests=(
     cmake ninja-build meson autoconf automake libtool pkg-config python3
 )
 for_kernels=(
-    flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils
-    python3 perl qemu-system-x86
+    flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils dwarves
+    python3 perl qemu-system-x86 llvm-22-linker-tools
 )
 for_arches=(qemu-system-arm qemu-system-misc)
 
