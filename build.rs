@@ -1,8 +1,8 @@
 //! Finds LLVM, compiles `llvm-shims/` against it and links both.
 //!
 //! LLVM is looked for as llvm-sys does: `LLVM_SYS_221_PREFIX`, then
-//! `llvm-config-22` and its other names on PATH. Linking is dynamic; what a
-//! static build would need is in `link_llvm` alone.
+//! `llvm-config-22` and its other names on PATH. Linking is dynamic, or static
+//! with the feature `static`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -11,12 +11,90 @@ use std::process::{Command, exit};
 struct Wanted {
     major: u32,
     prefix_variable: &'static str,
+    /// The libraries of clang behind its driver and its code generation; those
+    /// that call before those that are called.
+    clang_libraries: &'static [&'static str],
+    /// The components of LLVM (`llvm-config --components`) that these libraries and
+    /// the shims call, without the targets.
+    components: &'static [&'static str],
+    /// The functions that llvm-shims/SeamsWrapped.cpp comes before, as it calls them,
+    /// and as the linker does.
+    wrapped: [(&'static str, &'static str); 3],
 }
 
 const WANTED: Wanted = Wanted {
     major: 22,
     prefix_variable: "LLVM_SYS_221_PREFIX",
+    clang_libraries: &[
+        "clangCodeGen",
+        "clangFrontend",
+        "clangDriver",
+        "clangSerialization",
+        "clangParse",
+        "clangSema",
+        "clangAPINotes",
+        "clangAnalysisLifetimeSafety",
+        "clangAnalysis",
+        "clangEdit",
+        "clangASTMatchers",
+        "clangAST",
+        "clangLex",
+        "clangOptions",
+        "clangSupport",
+        "clangBasic",
+    ],
+    components: &[
+        "bitreader",
+        "bitwriter",
+        "codegen",
+        "coroutines",
+        "coverage",
+        "extensions",
+        "frontenddriver",
+        "frontendhlsl",
+        "frontendoffloading",
+        "frontendopenmp",
+        "hipstdpar",
+        "ipo",
+        "irprinter",
+        "irreader",
+        "linker",
+        "lto",
+        "object",
+        "option",
+        "passes",
+        "target",
+        "windowsdriver",
+    ],
+    wrapped: [
+        ("BACKLTO_ERRS", "_ZN4llvm4errsEv"),
+        (
+            "BACKLTO_READ_INDEX",
+            "_ZN4llvm28getModuleSummaryIndexForFileENS_9StringRefEb",
+        ),
+        (
+            "BACKLTO_THIN_BACKEND",
+            "_ZN4llvm3lto11thinBackendERKNS0_6ConfigEjSt8functionIFNS_8ExpectedISt10unique_ptr\
+             INS_16CachedFileStreamESt14default_deleteIS7_EEEEjRKNS_5TwineEEERNS_6ModuleERKNS_1\
+             8ModuleSummaryIndexERKNS_16FunctionImporter11ImportMapTyERKNS_8DenseMapImPNS_18Glo\
+             balValueSummaryENS_12DenseMapInfoImvEENS_6detail12DenseMapPairImSS_EEEEPNS_9MapVec\
+             torINS_9StringRefENS_13BitcodeModuleENSQ_IS12_jNST_IS12_vEENSW_IS12_jEEEENS_11Smal\
+             lVectorISt4pairIS12_S13_ELj0EEEEEbSG_RKSt6vectorIhSaIhEE",
+        ),
+    ],
 };
+
+/// The variable that names the targets of a static build, by LLVM's names for them.
+const TARGETS_VARIABLE: &str = "BACKLTO_TARGETS";
+const DEFAULT_TARGETS: &str = "X86 AArch64 RISCV LoongArch";
+
+/// What a static build takes into the program besides LLVM: a program that only
+/// needs libc runs on systems with other versions of these.
+const STATIC_SYSTEM_LIBRARIES: [&str; 4] = ["z", "zstd", "stdc++", UNWINDER];
+
+/// Rust's own library asks for the shared one of it, which the linker drops when
+/// nothing is left to be found there.
+const UNWINDER: &str = "gcc_eh";
 
 fn main() {
     println!("cargo:rerun-if-changed=llvm-shims");
@@ -33,16 +111,24 @@ fn main() {
         return;
     }
     let llvm = Llvm::find();
-    llvm.check_parts();
-    compile_shims(&llvm);
-    link_llvm(&llvm);
+    let linking = Linking::chosen(&llvm);
+    llvm.check_parts(&linking);
+    compile_shims(&llvm, &linking);
+    let arguments = match &linking {
+        Linking::Dynamic => link_dynamically(&llvm),
+        Linking::Static { targets } => link_statically(&llvm, targets),
+    };
+    for argument in &arguments {
+        println!("cargo:rustc-link-arg={argument}");
+    }
+    // Those who link a program with this library have to repeat them.
+    println!("cargo:LINK_ARGUMENTS={}", arguments.join(" "));
 
     // What `backlto --version` says without loading LLVM's own answer, and
     // where the driver library is told that clang lives.
     publish("LLVM_VERSION", &llvm.version);
     publish("LLVM_MAJOR", &WANTED.major.to_string());
     publish("LLVM_BINDIR", &llvm.ask("--bindir"));
-    publish("LLVM_LIBDIR", &llvm.ask("--libdir"));
 }
 
 /// Tells the crate (`BACKLTO_` before `name`), and the build scripts of those that
@@ -52,7 +138,41 @@ fn publish(name: &str, value: &str) {
     println!("cargo:{name}={value}");
 }
 
-fn compile_shims(llvm: &Llvm) {
+/// How LLVM becomes part of the program.
+enum Linking {
+    Dynamic,
+    /// With these targets of LLVM.
+    Static {
+        targets: Vec<String>,
+    },
+}
+
+impl Linking {
+    fn chosen(llvm: &Llvm) -> Linking {
+        println!("cargo:rerun-if-env-changed={TARGETS_VARIABLE}");
+        if std::env::var_os("CARGO_FEATURE_STATIC").is_none() {
+            return Linking::Dynamic;
+        }
+        let asked = std::env::var(TARGETS_VARIABLE).unwrap_or_else(|_| DEFAULT_TARGETS.to_owned());
+        let built = llvm.ask("--targets-built");
+        let targets: Vec<String> = asked.split_whitespace().map(str::to_owned).collect();
+        for target in &targets {
+            if !built.split_whitespace().any(|name| name == target) {
+                fail(&format!(
+                    "{TARGETS_VARIABLE} names `{target}`, which LLVM {} does not have.\n\
+                     It has: {built}",
+                    llvm.version
+                ));
+            }
+        }
+        if targets.is_empty() {
+            fail(&format!("{TARGETS_VARIABLE} names no target"));
+        }
+        Linking::Static { targets }
+    }
+}
+
+fn compile_shims(llvm: &Llvm, linking: &Linking) {
     let mut build = cc::Build::new();
     build.cpp(true).warnings(true).flag("-Wno-unused-parameter");
     for flag in llvm.ask("--cxxflags").split_whitespace() {
@@ -65,24 +185,110 @@ fn compile_shims(llvm: &Llvm) {
     // LLVM is built without exceptions, but the C++ library under it throws when
     // damaged input asks for absurd sizes; the shims catch that.
     build.flag("-fexceptions");
+    let other_seams = match linking {
+        Linking::Dynamic => "SeamsWrapped.cpp",
+        Linking::Static { targets } => {
+            define_static(&mut build, llvm, targets);
+            "SeamsLoaded.cpp"
+        }
+    };
     let mut sources: Vec<PathBuf> = std::fs::read_dir("llvm-shims")
         .expect("llvm-shims is part of the source tree")
         .map(|entry| entry.expect("llvm-shims can be read").path())
         .filter(|path| path.extension().is_some_and(|e| e == "cpp"))
+        .filter(|path| !path.ends_with(other_seams))
         .collect();
     sources.sort();
     build.files(sources).compile("backlto_shims");
 }
 
-fn link_llvm(llvm: &Llvm) {
+/// Tells the shims what a static build consists of.
+fn define_static(build: &mut cc::Build, llvm: &Llvm, targets: &[String]) {
+    for (variable, symbol) in WANTED.wrapped {
+        build.define(variable, format!("\"{symbol}\"").as_str());
+    }
+    let parses = |target: &&String| {
+        let library = format!("libLLVM{target}AsmParser.a");
+        Path::new(&llvm.ask("--libdir")).join(library).exists()
+    };
+    let list = |names: &mut dyn Iterator<Item = &String>| {
+        let calls: Vec<String> = names
+            .map(|name| format!("BACKLTO_TARGET({name})"))
+            .collect();
+        calls.join(" ")
+    };
+    build.define("BACKLTO_TARGETS", list(&mut targets.iter()).as_str());
+    // Some targets have no assembly.
+    let parsers = list(&mut targets.iter().filter(parses));
+    build.define("BACKLTO_ASM_PARSERS", parsers.as_str());
+    // It is linked after LLVM, which needs it too.
+    build.cpp_link_stdlib(None);
+}
+
+/// Has LLVM's and clang's shared libraries linked; returns what the linker of a
+/// program is to be told besides.
+fn link_dynamically(llvm: &Llvm) -> Vec<String> {
     let libdir = llvm.ask("--libdir");
     println!("cargo:rustc-link-search=native={libdir}");
     println!("cargo:rustc-link-lib=dylib=clang-cpp");
     println!("cargo:rustc-link-lib=dylib=LLVM");
-    // The cache tells builds of backlto apart by it.
-    println!("cargo:rustc-link-arg=-Wl,--build-id");
     // An LLVM outside the loader's path is found again at run time.
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{libdir}");
+    vec![BUILD_ID.to_owned(), format!("-Wl,-rpath,{libdir}")]
+}
+
+/// The same of their archives, with `targets`. The C library stays a shared one, with its
+/// libm: LLVM computes constants with it, and is to get what clang gets on that system.
+fn link_statically(llvm: &Llvm, targets: &[String]) -> Vec<String> {
+    println!("cargo:rustc-link-search=native={}", llvm.ask("--libdir"));
+    // Archives stay where they are: cargo would copy them into the library.
+    let link = |library: &str| println!("cargo:rustc-link-lib=static:-bundle={library}");
+    WANTED
+        .clang_libraries
+        .iter()
+        .for_each(|library| link(library));
+
+    let mut question = vec!["--link-static".to_owned(), "--libnames".to_owned()];
+    question.extend(WANTED.components.iter().map(|&name| name.to_owned()));
+    question.extend(targets.iter().map(|name| name.to_lowercase()));
+    let files = llvm.ask_all(&question);
+    let names = files
+        .split_whitespace()
+        .filter_map(|file| file.strip_prefix("lib")?.strip_suffix(".a"));
+    names.for_each(link);
+
+    let compiler = cc::Build::new().cpp(true).get_compiler();
+    for library in STATIC_SYSTEM_LIBRARIES {
+        let directory = directory_of(compiler.path(), &format!("lib{library}.a"));
+        println!("cargo:rustc-link-search=native={}", directory.display());
+        link(library);
+        if library == UNWINDER {
+            println!("cargo:UNWINDER={UNWINDER}");
+            println!("cargo:UNWINDER_DIRECTORY={}", directory.display());
+        }
+    }
+    println!("cargo:rustc-link-lib=dylib=m");
+    let wrap = WANTED
+        .wrapped
+        .map(|(_, symbol)| format!("-Wl,--wrap={symbol}"));
+    std::iter::once(BUILD_ID.to_owned()).chain(wrap).collect()
+}
+
+/// The cache tells builds of backlto apart by it.
+const BUILD_ID: &str = "-Wl,--build-id";
+
+/// Where `compiler` finds the archive `file`.
+fn directory_of(compiler: &Path, file: &str) -> PathBuf {
+    let answer = run(compiler, &[format!("-print-file-name={file}")]).map(PathBuf::from);
+    // What it does not find, it repeats.
+    match answer.as_deref().and_then(Path::parent) {
+        Some(directory) if directory.is_absolute() => directory.to_owned(),
+        _ => fail(&format!(
+            "`{}` does not find `{file}`, which a static build needs.\n\
+             Install Debian's packages:\n    apt-get install {}",
+            compiler.display(),
+            static_packages(),
+        )),
+    }
 }
 
 struct Llvm {
@@ -106,7 +312,7 @@ impl Llvm {
                 Some(prefix) => prefix.join("bin").join(name),
                 None => PathBuf::from(name),
             };
-            let Some(version) = run(&config, "--version") else {
+            let Some(version) = run(&config, &["--version"]) else {
                 continue;
             };
             if version.split('.').next() == Some(&major.to_string()) {
@@ -133,22 +339,42 @@ impl Llvm {
 
     /// What `llvm-config` answers to `option`.
     fn ask(&self, option: &str) -> String {
-        run(&self.config, option)
-            .unwrap_or_else(|| fail(&format!("`{} {option}` failed", self.config.display())))
+        self.ask_all(&[option])
+    }
+
+    /// The same for several words.
+    fn ask_all<S: AsRef<str>>(&self, words: &[S]) -> String {
+        run(&self.config, words).unwrap_or_else(|| {
+            let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+            fail(&format!(
+                "`{} {}` failed",
+                self.config.display(),
+                words.join(" ")
+            ))
+        })
     }
 
     /// llvm-config comes with LLVM alone; clang's headers and library are
     /// packages of their own.
-    fn check_parts(&self) {
+    fn check_parts(&self, linking: &Linking) {
+        let libraries: (&[&str], String) = match linking {
+            Linking::Dynamic => (&["libclang-cpp.so"], packages()),
+            // LLVM's Debian packages have Polly's archives in one of their own.
+            Linking::Static { .. } => (
+                &["libclangCodeGen.a", "libLLVMLTO.a", "libPolly.a"],
+                format!("{} {}", packages(), static_packages()),
+            ),
+        };
+        let (libraries, packages) = libraries;
         let header = Path::new(&self.ask("--includedir")).join("clang/CodeGen/CodeGenAction.h");
-        let library = Path::new(&self.ask("--libdir")).join("libclang-cpp.so");
-        for part in [header, library] {
+        let libdir = PathBuf::from(self.ask("--libdir"));
+        let libraries = libraries.iter().map(|library| libdir.join(library));
+        for part in std::iter::once(header).chain(libraries) {
             if !part.exists() {
                 fail(&format!(
-                    "LLVM {} is installed without `{}`.\nInstall Debian's packages:\n    {}",
+                    "LLVM {} is installed without `{}`.\nInstall Debian's packages:\n    {packages}",
                     self.version,
                     part.display(),
-                    packages(),
                 ));
             }
         }
@@ -163,8 +389,15 @@ fn packages() -> String {
     )
 }
 
-fn run(program: &Path, option: &str) -> Option<String> {
-    let output = Command::new(program).arg(option).output().ok()?;
+fn static_packages() -> String {
+    let major = WANTED.major;
+    format!("llvm-{major}-dev libclang-{major}-dev libpolly-{major}-dev zlib1g-dev libzstd-dev g++")
+}
+
+/// What `program` prints when it is called with `words`; `None` when it fails.
+fn run<S: AsRef<str>>(program: &Path, words: &[S]) -> Option<String> {
+    let words = words.iter().map(AsRef::as_ref);
+    let output = Command::new(program).args(words).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }

@@ -8,12 +8,17 @@ fn main() {
         let value = library(name);
         println!("cargo:rustc-env=BACKLTO_{name}={value}");
     }
-    // The cache tells builds of backlto apart by it.
-    println!("cargo:rustc-link-arg-bin=backlto=-Wl,--build-id");
-    // An LLVM outside the loader's path is found again at run time.
-    let libdir = library("LLVM_LIBDIR");
-    if !libdir.is_empty() {
-        println!("cargo:rustc-link-arg-bin=backlto=-Wl,-rpath,{libdir}");
+    // The linker is told by each package for its own programs.
+    for argument in library("LINK_ARGUMENTS").split_whitespace() {
+        println!("cargo:rustc-link-arg-bin=backlto={argument}");
+        println!("cargo:rustc-link-arg-tests={argument}");
+    }
+    // ld.backlto has none of the library's code, and would get the shared one.
+    let unwinder = library("UNWINDER");
+    if !unwinder.is_empty() {
+        let directory = library("UNWINDER_DIRECTORY");
+        println!("cargo:rustc-link-search=native={directory}");
+        println!("cargo:rustc-link-lib=static:-bundle={unwinder}");
     }
 }
 

@@ -59,10 +59,24 @@ static void onFatalError(void *, const char *Reason, bool) {
 }
 
 void BackltoInitialize() {
+#ifdef BACKLTO_TARGETS
+  // A static build has the targets that build.rs was asked for: it lists them.
+#define BACKLTO_TARGET(Name)                                                   \
+  LLVMInitialize##Name##TargetInfo();                                          \
+  LLVMInitialize##Name##Target();                                              \
+  LLVMInitialize##Name##TargetMC();                                            \
+  LLVMInitialize##Name##AsmPrinter();
+  BACKLTO_TARGETS
+#undef BACKLTO_TARGET
+#define BACKLTO_TARGET(Name) LLVMInitialize##Name##AsmParser();
+  BACKLTO_ASM_PARSERS
+#undef BACKLTO_TARGET
+#else
   InitializeAllTargets();
   InitializeAllTargetMCs();
   InitializeAllAsmPrinters();
   InitializeAllAsmParsers();
+#endif
 }
 
 void BackltoContainCrashes() {

@@ -8,16 +8,14 @@
 // index and the imported modules, opens them again in every job, and prints
 // what goes wrong to the process's standard error, then reports success.
 //
-// libclang-cpp and libLLVM are separate libraries, so clang's calls to the
-// three functions below are bound at load time, and a definition in the
-// program comes first. Each gives the calling job what the plan holds (mapped
-// buffers, its own error text) and otherwise forwards to LLVM. When the
-// program that embeds us does not export them, clang's calls go straight to
-// LLVM: same bytes, files opened by name (BackltoSeamsActive tells).
+// So we come between clang and LLVM for three calls. Each gives the calling job
+// what the plan holds (mapped buffers, its own error text) and otherwise forwards
+// to LLVM. How the calls get here is another matter: see SeamsLoaded.cpp and
+// SeamsWrapped.cpp, of which build.rs takes one.
 //
 //===----------------------------------------------------------------------===//
 
-#include "Internal.h"
+#include "Seams.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
@@ -28,7 +26,6 @@
 #include "llvm/IR/Module.h"
 #include "llvm/IR/ModuleSummaryIndex.h"
 #include "llvm/LTO/LTOBackend.h"
-#include <dlfcn.h>
 #include <time.h>
 
 using namespace llvm;
@@ -43,17 +40,7 @@ ActiveJob::ActiveJob(const BackltoCompileRequest &Request, JobErrs &Errs)
 ActiveJob::~ActiveJob() { Current = nullptr; }
 ActiveJob *ActiveJob::current() { return Current; }
 
-/// LLVM's definition of the function that `Ours` overrides.
-template <typename Fn> static Fn *nextDefinition(Fn *Ours) {
-  // The dynamic symbol table knows the mangled name, so none is written here.
-  Dl_info Info;
-  if (!dladdr(reinterpret_cast<void *>(Ours), &Info) || !Info.dli_sname)
-    return nullptr;
-  return reinterpret_cast<Fn *>(dlsym(RTLD_NEXT, Info.dli_sname));
-}
-
-raw_fd_ostream &llvm::errs() {
-  static auto *Next = nextDefinition<raw_fd_ostream &()>(llvm::errs);
+raw_fd_ostream &seams::errs(ErrsFn *Next) {
   if (Current)
     return Current->Errs;
   if (Next)
@@ -62,11 +49,8 @@ raw_fd_ostream &llvm::errs() {
   return Plain;
 }
 
-Expected<std::unique_ptr<ModuleSummaryIndex>>
-llvm::getModuleSummaryIndexForFile(StringRef Path, bool IgnoreEmpty) {
-  static auto *Next =
-      nextDefinition<Expected<std::unique_ptr<ModuleSummaryIndex>>(StringRef, bool)>(
-          llvm::getModuleSummaryIndexForFile);
+seams::IndexOrError seams::readIndex(ReadIndexFn *Next, StringRef Path,
+                                     bool IgnoreEmpty) {
   if (!Current || Path != toRef(Current->Request.Index.Name)) {
     if (Next)
       return Next(Path, IgnoreEmpty);
@@ -81,15 +65,6 @@ llvm::getModuleSummaryIndexForFile(StringRef Path, bool IgnoreEmpty) {
   Current->Failure = toString(Index.takeError());
   return createStringError(Current->Failure);
 }
-
-namespace {
-using ModuleMap = MapVector<StringRef, BitcodeModule>;
-using ThinBackendFn = Error(const lto::Config &, unsigned, AddStreamFn, Module &,
-                          const ModuleSummaryIndex &,
-                          const FunctionImporter::ImportMapTy &,
-                          const GVSummaryMapTy &, ModuleMap *, bool,
-                          AddStreamFn, const std::vector<uint8_t> &);
-} // namespace
 
 static void reportAsm(const Module &M, Sink Report) {
   if (!M.getModuleInlineAsm().empty())
@@ -189,8 +164,8 @@ static uint64_t threadNanoseconds() {
   return uint64_t(Now.tv_sec) * 1000000000 + uint64_t(Now.tv_nsec);
 }
 
-static Expected<ModuleMap> openImports(const BackltoCompileRequest &Request) {
-  ModuleMap Map;
+static Expected<seams::ModuleMap> openImports(const BackltoCompileRequest &Request) {
+  seams::ModuleMap Map;
   for (const BackltoBuffer &Import :
        ArrayRef(Request.Imports, Request.ImportCount)) {
     auto Module = lto::findThinLTOModule(toRef(Import));
@@ -202,13 +177,13 @@ static Expected<ModuleMap> openImports(const BackltoCompileRequest &Request) {
   return Map;
 }
 
-Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
-                       Module &M, const ModuleSummaryIndex &CombinedIndex,
-                       const FunctionImporter::ImportMapTy &ImportList,
-                       const GVSummaryMapTy &DefinedGlobals, ModuleMap *Map,
-                       bool CodeGenOnly, AddStreamFn IRAddStream,
-                       const std::vector<uint8_t> &CmdArgs) {
-  static auto *Next = nextDefinition<ThinBackendFn>(lto::thinBackend);
+Error seams::thinBackend(ThinBackendFn *Next, const lto::Config &C, unsigned Task,
+                         AddStreamFn AddStream, Module &M,
+                         const ModuleSummaryIndex &CombinedIndex,
+                         const FunctionImporter::ImportMapTy &ImportList,
+                         const GVSummaryMapTy &DefinedGlobals, ModuleMap *Map,
+                         bool CodeGenOnly, AddStreamFn IRAddStream,
+                         const std::vector<uint8_t> &CmdArgs) {
   auto Forward = [&](ModuleMap *Modules) -> Error {
     if (!Next)
       return createStringError("cannot find LLVM's ThinLTO backend");
@@ -234,7 +209,7 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
                                         Source + "'"));
   const BackltoCompileRequest &Request = Current->Request;
   // clang's own Config, which it fills in for this call alone.
-  auto &Hooked = const_cast<Config &>(C);
+  auto &Hooked = const_cast<lto::Config &>(C);
   if (Request.Functions) {
     auto Before = std::move(Hooked.PreCodeGenModuleHook);
     Hooked.PreCodeGenModuleHook = [&Request, Before](unsigned Task,
@@ -266,13 +241,4 @@ Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
   if (E)
     return Remember(std::move(E));
   return Error::success();
-}
-
-bool BackltoSeamsActive() {
-  // The symbol as libclang sees it: the first definition in load order.
-  Dl_info Info;
-  auto *Ours = reinterpret_cast<void *>(
-      static_cast<raw_fd_ostream &(*)()>(llvm::errs));
-  return dladdr(Ours, &Info) && Info.dli_sname &&
-         dlsym(RTLD_DEFAULT, Info.dli_sname) == Ours;
 }
