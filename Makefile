@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 # Kernel sources and trees of the tests and benchmarks: a few gigabytes.
 WORK ?= target/kernel
 RELEASE := target/release/backlto
+# What `make dist` has put into the tarball.
+DIST := $(CURDIR)/target/dist/programs
 LINKER := target/release/ld.backlto
 
 .DEFAULT_GOAL := build
@@ -57,6 +59,21 @@ test: ## Install what is missing and run everything that CI runs
 		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 7.2/small
 	scripts/test-kernel.py matrix $(LINKER) $(WORK) 6.12/um/um 7.2/um/um
+
+.PHONY: dist
+dist: ## A tarball for systems without LLVM, laid out by BOLT (TUNE=none: not)
+	@scripts/setup.sh dist
+	scripts/dist.sh target/dist $(WORK)
+
+.PHONY: test-dist
+test-dist: dist ## What `make dist` made: bytes and messages, demo, programs, kernels below WORK
+	@scripts/setup.sh kernel
+	BACKLTO_TESTED=$(DIST)/backlto LD_BACKLTO_TESTED=$(DIST)/ld.backlto \
+		$(CARGO) test --locked -p backlto-cli --test compare --test plans --test linker_door
+	examples/demo/run.sh $(DIST)/backlto target/test-dist/demo
+	scripts/test-programs.sh $(DIST)/backlto target/test-dist/programs
+	scripts/test-kernel.py kbuild $(DIST)/backlto $(WORK) 6.12/modules-small \
+		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
 
 .PHONY: test-kernel
 test-kernel: ## Larger kernels, drop-in kernels of four arches; they boot in qemu (hours)

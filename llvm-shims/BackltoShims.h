@@ -256,7 +256,7 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
                              BackltoSink Diagnostics, void *DiagnosticsCtx,
                              BackltoSink Error, void *ErrorCtx);
 
-/// True when the seams (Seams.cpp) are the functions that libclang calls.
+/// True when the seams (Seams.h) are the functions that clang calls.
 bool BackltoSeamsActive(void);
 
 //===- Thin link (ThinLink.cpp) -------------------------------------------===//

@@ -10,8 +10,8 @@
 //
 // So we come between clang and LLVM for three calls. Each gives the calling job
 // what the plan holds (mapped buffers, its own error text) and otherwise forwards
-// to LLVM. How the calls get here is another matter: see SeamsLoaded.cpp and
-// SeamsWrapped.cpp, of which build.rs takes one.
+// to LLVM. How the calls get here is another matter: SeamsLoaded.cpp and
+// SeamsWrapped.cpp are two ways, of which build.rs takes one.
 //
 //===----------------------------------------------------------------------===//
 

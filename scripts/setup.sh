@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# setup.sh [build|test|kernel|arches]: installs what is missing on a Debian 12 machine.
+# setup.sh [build|test|kernel|arches|dist]: installs what is missing on a Debian 12 machine.
 #
 #   build   (the default) to build backlto
 #   test    to run its tests and the demo too
 #   kernel  to build and boot Linux kernels with it too
 #   arches  to boot kernels of the other architectures too
+#   dist    to build it with LLVM inside
 #
 # Other scripts call this first, so it says nothing when all is there.
 set -euo pipefail
 
-# Polly's development files are left out: only a static LLVM refers to them.
 packages=(
     clang-22 lld-22 llvm-22-dev libclang-22-dev libclang-cpp22-dev
     libzstd-dev zlib1g-dev libxml2-dev g++ make
@@ -23,6 +23,8 @@ for_kernels=(
     python3 perl qemu-system-x86 llvm-22-linker-tools
 )
 for_arches=(qemu-system-arm qemu-system-misc)
+# LLVM's archives refer to Polly's.
+for_dist=(libpolly-22-dev xz-utils qemu-user-static)
 
 purpose=${1:-build}
 if (($# > 1)); then
@@ -33,8 +35,12 @@ case $purpose in
     test) packages+=("${for_tests[@]}") ;;
     kernel) packages+=("${for_tests[@]}" "${for_kernels[@]}") ;;
     arches) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_arches[@]}") ;;
+    dist)
+        packages+=("${for_dist[@]}")
+        [[ ${TUNE:-bolt} != bolt ]] || packages+=(bolt-22 libbolt-22-dev)
+        ;;
     *)
-        echo "usage: ${0##*/} [build|test|kernel|arches]" >&2
+        echo "usage: ${0##*/} [build|test|kernel|arches|dist]" >&2
         exit 2
         ;;
 esac

@@ -15,7 +15,7 @@ mod tree;
 
 use std::process::Command;
 
-use common::{BACKLTO, Effect, LLD, stderr, succeed};
+use common::{BACKLTO, Effect, LINKER, LLD, stderr, succeed};
 use tree::Kernel::{Distributed, Thin};
 use tree::{BITCODE, KERNELS, KernelTree, ORDER, cmd_file, escape_make, native};
 
@@ -390,7 +390,6 @@ fn a_system_without_lld_is_told_what_to_install() {
 /// another link to it, by a copy of it.
 #[test]
 fn a_linker_that_is_ld_backlto_is_the_ld_lld_that_it_would_call() {
-    const LINKER: &str = env!("CARGO_BIN_EXE_ld-backlto");
     let tree = KernelTree::new(Distributed);
     let expected = tree.observe(&["."]);
     assert!(expected.success, "{expected:?}");

@@ -24,10 +24,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{CLANG, LLD, Tree, succeed};
-
-/// The linker under test.
-const LINKER: &str = env!("CARGO_BIN_EXE_ld-backlto");
+use common::{CLANG, LINKER, LLD, Tree, succeed};
 
 /// The path of ld.lld: clang searches its own directories for bare names.
 fn lld() -> PathBuf {

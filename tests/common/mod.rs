@@ -15,11 +15,25 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The program under test; tests of the library have none.
-pub const BACKLTO: &str = match option_env!("CARGO_BIN_EXE_backlto") {
-    Some(program) => program,
-    None => "(no program)",
-};
+/// The program under test; tests of the library have none. `BACKLTO_TESTED` names
+/// another than cargo's while the tests are built (`make test-dist`).
+pub const BACKLTO: &str = first_named([
+    option_env!("BACKLTO_TESTED"),
+    option_env!("CARGO_BIN_EXE_backlto"),
+]);
+/// The linker front door under test, likewise.
+pub const LINKER: &str = first_named([
+    option_env!("LD_BACKLTO_TESTED"),
+    option_env!("CARGO_BIN_EXE_ld-backlto"),
+]);
+
+const fn first_named(programs: [Option<&'static str>; 2]) -> &'static str {
+    match programs {
+        [Some(program), _] | [None, Some(program)] => program,
+        [None, None] => "(no program)",
+    }
+}
+
 /// The oracle.
 pub const CLANG: &str = "clang-22";
 /// The linker that writes summary indexes.

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{LLD, Tree, stderr, succeed};
-
-const LINKER: &str = env!("CARGO_BIN_EXE_ld-backlto");
+use crate::common::{LINKER, LLD, Tree, stderr, succeed};
 
 /// How the kernel has its code.
 const KERNEL: [&str; 3] = ["-O2", "-fno-pic", "-mcmodel=kernel"];

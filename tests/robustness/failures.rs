@@ -4,8 +4,8 @@
 use std::process::Output;
 
 use crate::common::spoil::{PATIENCE, command, errors, output, run_for};
-use crate::common::{BACKLTO, CLANG, Tree, stderr, succeed};
-use crate::processes::{LINKER, assert_nobody_left};
+use crate::common::{BACKLTO, CLANG, LINKER, Tree, stderr, succeed};
+use crate::processes::assert_nobody_left;
 use crate::{PARTS, RUN, long_program, reference};
 
 /// Runs the plan with `options`, a fault, and events as JSON.

@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 use crate::common::Tree;
 use crate::common::spoil::PATIENCE;
 
-/// The linker under test.
-pub(crate) const LINKER: &str = env!("CARGO_BIN_EXE_ld-backlto");
-
 /// A process by its number, with its arguments, each followed by a NUL.
 pub(crate) type Process = (u32, Vec<u8>);
 

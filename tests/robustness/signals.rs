@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::spoil::{MODULES, PATIENCE, command, output, program, run_for};
-use crate::common::{BACKLTO, CLANG, LLD, Tree, succeed};
-use crate::processes::{LINKER, Process, assert_nobody_left, processes, wait_for};
+use crate::common::{BACKLTO, CLANG, LINKER, LLD, Tree, succeed};
+use crate::processes::{Process, assert_nobody_left, processes, wait_for};
 
 const SIGNALS: [(&str, i32); 3] = [("HUP", 1), ("INT", 2), ("TERM", 15)];
 

@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# dist.sh OUT [WORK]: backlto with LLVM inside, for systems that have none, as a tarball
+# OUT/backlto-VERSION-TARGET.tar.xz that may be unpacked anywhere.
+#
+# TUNE=bolt (the default): BOLT lays out the program by a profile of itself at work;
+#   kernels below WORK (target/kernel), if there are any, are part of that work.
+# TUNE=none: as the linker made it.
+# BACKLTO_TARGETS: the targets of LLVM that it has (X86 AArch64 RISCV LoongArch).
+#
+# What a stage made stays in OUT, and is made again when what it is made of has changed:
+#   linked        by cargo, from LLVM's archives
+#   instrumented  the same, counting what it does
+#   profile       of the work in scripts/dist/train.sh
+#   tuned         linked, laid out by that
+#   package       what is in the tarball
+set -euo pipefail
+
+if (($# < 1 || $# > 2)); then
+    echo "usage: ${0##*/} OUT [WORK]" >&2
+    exit 2
+fi
+mkdir -p -- "$1"
+out=$(cd -- "$1" && pwd)
+work=${2:-target/kernel}
+cd -- "$(dirname -- "$0")/.."
+tune=${TUNE:-bolt}
+target=$(rustc -vV | sed -n 's/^host: //p')
+
+say() { printf 'dist: %s\n' "$*" >&2; }
+die() {
+    say "error: $*"
+    exit 1
+}
+need() {
+    command -v "$1" >/dev/null || die "no \`$1\` on PATH, which $2; Debian has it in $3"
+}
+
+# stage NAME INPUT...: makes OUT/NAME by the function make_NAME, which is given the name of a
+# directory to fill, unless it was made of the same files before.
+stage() {
+    local name=$1 sum
+    sum=$(sha256sum -- "${@:2}" scripts/dist.sh)
+    if [[ -f $out/$name/.made-of && $(<"$out/$name/.made-of") == "$sum" ]]; then
+        say "$name: kept"
+        return
+    fi
+    say "$name: $(date +%T)"
+    rm -rf -- "$out/$name" "$out/$name.part"
+    mkdir -- "$out/$name.part"
+    "make_$name" "$out/$name.part" || die "$name: not made; see above"
+    printf '%s\n' "$sum" >"$out/$name.part/.made-of"
+    mv -- "$out/$name.part" "$out/$name"
+}
+
+# Cargo knows what has changed. The relocations are for BOLT, which moves code; so is a program
+# that stays where it was linked, which is faster besides.
+link() {
+    local flags='"-Crelocation-model=static", "-Clink-arg=-Wl,--emit-relocs"'
+    say "linked: by cargo"
+    "${CARGO:-cargo}" build --release --locked --package backlto-cli --features static \
+        --target "$target" --target-dir "$out/cargo" \
+        --config "target.$target.rustflags = [$flags]" \
+        --config 'profile.release.debug = false' --config 'profile.release.strip = "debuginfo"'
+    mkdir -p -- "$out/linked"
+    ln -f -- "$out/cargo/$target/release/backlto" "$out/linked/backlto"
+    ln -f -- "$out/cargo/$target/release/ld-backlto" "$out/linked/ld.backlto"
+}
+
+# The program ends without its own clean-up, which would write the profile. So a process
+# that the instrumentation starts waits for its end, and writes.
+make_instrumented() {
+    need llvm-bolt-22 "TUNE=bolt needs (TUNE=none does without)" "bolt-22 and libbolt-22-dev"
+    bolt "$1" "instrumented" --instrument --instrumentation-file="$out/counts" \
+        --instrumentation-no-counters-clear --instrumentation-sleep-time=1000000
+}
+
+make_profile() {
+    need merge-fdata-22 "joins profiles" "bolt-22"
+    scripts/dist/train.sh "$out/instrumented/backlto" "$out/counts" "$1/training" "$work" ||
+        return
+    say "profile: joined, $(date +%T)"
+    merge-fdata-22 "$1"/training/profiles/* -o "$1/backlto.fdata" >"$1/log" 2>&1 || {
+        cat -- "$1/log" >&2
+        return 1
+    }
+    rm -rf -- "$1/training"
+}
+
+make_tuned() {
+    bolt "$1" "tuned" --data="$out/profile/backlto.fdata" --remove-symtab \
+        --reorder-blocks=ext-tsp --reorder-functions=cdsort --split-functions \
+        --split-all-cold --split-eh --icf=all --plt=hot --dyno-stats
+    new_build_id "$1/backlto"
+}
+
+# bolt DIRECTORY WHAT OPTION...: DIRECTORY/backlto of the linked program, and a log.
+bolt() {
+    if ! llvm-bolt-22 "$out/linked/backlto" -o "$1/backlto" "${@:3}" >"$1/log" 2>&1; then
+        tail -n 20 -- "$1/log" >&2
+        say "$2: llvm-bolt-22 failed; what it said is above"
+        return 1
+    fi
+}
+
+# new_build_id PROGRAM: BOLT keeps the linker's build ID but for a bit, whatever it does. The
+# cache tells programs apart by it, so it becomes the digest of what the program is now.
+new_build_id() {
+    local place size digest
+    place=$(llvm-readelf-22 --sections --wide "$1" |
+        sed -n 's/.* \.note\.gnu\.build-id *NOTE *[0-9a-f]* \([0-9a-f]* [0-9a-f]*\) .*/\1/p')
+    # The note begins with three words of four bytes, and the name "GNU".
+    size=$((16#${place#* } - 16)) place=$((16#${place% *} + 16))
+    digest=$(sha256sum -- "$1")
+    digest=${digest:0:size * 2}
+    # shellcheck disable=SC2059  # the format is the bytes
+    printf "$(sed 's/../\\x&/g' <<<"$digest")" |
+        dd of="$1" bs=1 seek="$place" conv=notrunc status=none
+    llvm-readelf-22 --notes "$1" | grep -q "Build ID: $digest\$" || {
+        say "the build ID of \`$1\` could not be written"
+        return 1
+    }
+}
+
+# The files that users get. What is written about them is asked of the program itself.
+make_package() {
+    local top=$1/$name share=$1/$name/share
+    install -D -t "$top/bin" -- "$out/$from/backlto" "$out/linked/ld.backlto"
+    llvm-strip-22 --strip-all "$top/bin/ld.backlto"
+    # What BOLT has made is stripped, and no other tool should move it again.
+    [[ $from == tuned ]] || llvm-strip-22 --strip-all "$top/bin/backlto"
+    "$top/bin/backlto" manual "$1/manual" || return
+    install -D -m 644 -t "$share/man/man1" -- "$1"/manual/*.1
+    install -D -m 644 -- "$1/manual/backlto.bash" "$share/bash-completion/completions/backlto"
+    install -D -m 644 -t "$share/zsh/site-functions" -- "$1/manual/_backlto"
+    install -D -m 644 -t "$share/fish/vendor_completions.d" -- "$1/manual/backlto.fish"
+    install -D -m 644 -t "$share/doc/backlto" -- README.md CHANGELOG.md LICENSE
+    rm -rf -- "$1/manual"
+    # The same files give the same tarball.
+    tar --create --directory "$1" --sort=name --owner=0 --group=0 --numeric-owner \
+        --mtime="@${SOURCE_DATE_EPOCH:-0}" --file - "$name" | xz -9 --threads=0 >"$1/$name.tar.xz"
+}
+
+case $tune in
+    none) from=linked ;;
+    bolt)
+        from=tuned
+        # Said before an hour's work, not after it.
+        need llvm-bolt-22 "TUNE=bolt needs (TUNE=none does without)" "bolt-22 and libbolt-22-dev"
+        ;;
+    *) die "TUNE is bolt or none, not \`$tune\`" ;;
+esac
+need llvm-strip-22 "strips programs" "llvm-22"
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+name=backlto-$version-$target
+
+link
+if [[ $tune == bolt ]]; then
+    stage instrumented "$out/linked/backlto"
+    stage profile "$out/instrumented/backlto" scripts/dist/train.sh
+    stage tuned "$out/linked/backlto" "$out/profile/backlto.fdata"
+fi
+stage package "$out/$from/backlto" "$out/linked/ld.backlto" README.md CHANGELOG.md LICENSE
+ln -f -- "$out/package/$name.tar.xz" "$out/$name.tar.xz"
+# For those who want to call them without knowing the version.
+ln -sfn -- "package/$name/bin" "$out/programs"
+say "$out/$name.tar.xz: $(stat -c %s "$out/$name.tar.xz") bytes"
