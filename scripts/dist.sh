@@ -128,6 +128,7 @@ make_package() {
     llvm-strip-22 --strip-all "$top/bin/ld.backlto"
     # What BOLT has made is stripped, and no other tool should move it again.
     [[ $from == tuned ]] || llvm-strip-22 --strip-all "$top/bin/backlto"
+    mkdir -- "$1/manual"
     "$top/bin/backlto" manual "$1/manual" || return
     install -D -m 644 -t "$share/man/man1" -- "$1"/manual/*.1
     install -D -m 644 -- "$1/manual/backlto.bash" "$share/bash-completion/completions/backlto"
