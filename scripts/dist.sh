@@ -38,7 +38,7 @@ need() {
 # stage NAME INPUT...: makes OUT/NAME by the function make_NAME, which is given the name of a
 # directory to fill, unless it was made of the same files before.
 stage() {
-    local name=$1 sum
+    local name=$1 sum status
     sum=$(sha256sum -- "${@:2}" scripts/dist.sh)
     if [[ -f $out/$name/.made-of && $(<"$out/$name/.made-of") == "$sum" ]]; then
         say "$name: kept"
@@ -47,7 +47,16 @@ stage() {
     say "$name: $(date +%T)"
     rm -rf -- "$out/$name" "$out/$name.part"
     mkdir -- "$out/$name.part"
-    "make_$name" "$out/$name.part" || die "$name: not made; see above"
+    # In a shell of its own, where a failing command ends it; not behind `||`, where it
+    # would not.
+    set +e
+    (
+        set -e
+        "make_$name" "$out/$name.part"
+    )
+    status=$?
+    set -e
+    ((status == 0)) || die "$name: not made; see above"
     printf '%s\n' "$sum" >"$out/$name.part/.made-of"
     mv -- "$out/$name.part" "$out/$name"
 }
@@ -76,8 +85,7 @@ make_instrumented() {
 
 make_profile() {
     need merge-fdata-22 "joins profiles" "bolt-22"
-    scripts/dist/train.sh "$out/instrumented/backlto" "$out/counts" "$1/training" "$work" ||
-        return
+    scripts/dist/train.sh "$out/instrumented/backlto" "$out/counts" "$1/training" "$work"
     say "profile: joined, $(date +%T)"
     merge-fdata-22 "$1"/training/profiles/* -o "$1/backlto.fdata" >"$1/log" 2>&1 || {
         cat -- "$1/log" >&2
@@ -123,13 +131,13 @@ new_build_id() {
 
 # The files that users get. What is written about them is asked of the program itself.
 make_package() {
-    local top=$1/$name share=$1/$name/share
+    local top=$1/$release share=$1/$release/share
     install -D -t "$top/bin" -- "$out/$from/backlto" "$out/linked/ld.backlto"
     llvm-strip-22 --strip-all "$top/bin/ld.backlto"
     # What BOLT has made is stripped, and no other tool should move it again.
     [[ $from == tuned ]] || llvm-strip-22 --strip-all "$top/bin/backlto"
     mkdir -- "$1/manual"
-    "$top/bin/backlto" manual "$1/manual" || return
+    "$top/bin/backlto" manual "$1/manual"
     install -D -m 644 -t "$share/man/man1" -- "$1"/manual/*.1
     install -D -m 644 -- "$1/manual/backlto.bash" "$share/bash-completion/completions/backlto"
     install -D -m 644 -t "$share/zsh/site-functions" -- "$1/manual/_backlto"
@@ -138,7 +146,7 @@ make_package() {
     rm -rf -- "$1/manual"
     # The same files give the same tarball.
     tar --create --directory "$1" --sort=name --owner=0 --group=0 --numeric-owner \
-        --mtime="@${SOURCE_DATE_EPOCH:-0}" --file - "$name" | xz -9 --threads=0 >"$1/$name.tar.xz"
+        --mtime="@${SOURCE_DATE_EPOCH:-0}" --file - "$release" | xz --threads=0 >"$1/$release.tar.xz"
 }
 
 case $tune in
@@ -152,7 +160,7 @@ case $tune in
 esac
 need llvm-strip-22 "strips programs" "llvm-22"
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
-name=backlto-$version-$target
+release=backlto-$version-$target
 
 link
 if [[ $tune == bolt ]]; then
@@ -161,7 +169,7 @@ if [[ $tune == bolt ]]; then
     stage tuned "$out/linked/backlto" "$out/profile/backlto.fdata"
 fi
 stage package "$out/$from/backlto" "$out/linked/ld.backlto" README.md CHANGELOG.md LICENSE
-ln -f -- "$out/package/$name.tar.xz" "$out/$name.tar.xz"
+ln -f -- "$out/package/$release.tar.xz" "$out/$release.tar.xz"
 # For those who want to call them without knowing the version.
-ln -sfn -- "package/$name/bin" "$out/programs"
-say "$out/$name.tar.xz: $(stat -c %s "$out/$name.tar.xz") bytes"
+ln -sfn -- "package/$release/bin" "$out/programs"
+say "$out/$release.tar.xz: $(stat -c %s "$out/$release.tar.xz") bytes"
