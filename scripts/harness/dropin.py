@@ -50,7 +50,8 @@ class Dropin:
         self.base.mkdir()
         self.source = Copy(source(self.tree.version.source, work), self.base / "src")
         self.build = self.built_with(linker, self.base / "obj")
-        self.reference = self.built_with(program("ld.lld-22"), self.base / "reference")
+        lld = " ".join([str(program("ld.lld-22")), *tree.arch.for_lld])
+        self.reference = self.built_with(lld, self.base / "reference")
         self.obj, self.modules = self.build.obj, []
 
     def built_with(self, linker, obj):

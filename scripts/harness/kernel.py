@@ -52,10 +52,13 @@ class Arch:
     flags: tuple = ("-mgeneral-regs-only",)
     memory: int = 512  # MB
     variables: tuple = ()  # of make
+    # What ld.lld has to be told so that its own backends do what kbuild's flags say.
+    for_lld: tuple = ()
 
 
 ARCHES = {
     "x86_64": Arch("x86", "x86_64", "arch/x86/boot/bzImage", "ttyS0", machine=(),
+                   for_lld=("-mllvm", "-align-loops=1"),
                    modules=("CRYPTO_SERPENT_SSE2_X86_64", "CRYPTO_TWOFISH_X86_64")),
     "arm64": Arch("arm64", "aarch64", "arch/arm64/boot/Image", "ttyAMA0",
                   options=("SERIAL_AMBA_PL011", "SERIAL_AMBA_PL011_CONSOLE"),
