@@ -68,8 +68,10 @@ dist: ## A tarball for systems without LLVM, laid out by BOLT (TUNE=none: not)
 .PHONY: test-dist
 test-dist: dist ## What `make dist` made: bytes and messages, demo, programs, kernels below WORK
 	@scripts/setup.sh kernel
+	@echo 'left out: a target, and a suggestion in an error, of which the program has not the target'
 	BACKLTO_TESTED=$(DIST)/backlto LD_BACKLTO_TESTED=$(DIST)/ld.backlto \
-		$(CARGO) test --locked -p backlto-cli --test compare --test plans --test linker_door -- --skip armv7
+		$(CARGO) test --locked -p backlto-cli --test compare --test plans --test linker_door \
+		-- --skip armv7 --skip command_lines_that_clang_rejects
 	examples/demo/run.sh $(DIST)/backlto target/test-dist/demo
 	scripts/test-programs.sh $(DIST)/backlto target/test-dist/programs
 	scripts/test-kernel.py kbuild $(DIST)/backlto $(WORK) 6.12/modules-small \
