@@ -101,10 +101,6 @@ class Dropin:
         self.compare()
         return len(self.modules)
 
-    def objects(self):
-        """How many objects of bitcode vmlinux has."""
-        return len(oracle.bitcode(self.obj))
-
     def first_build(self):
         start = time.monotonic()
         self.build.configure()
