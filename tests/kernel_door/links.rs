@@ -264,6 +264,30 @@ fn profiles_that_the_linker_is_told_of_reach_each_object() {
     );
 }
 
+/// `CONFIG_DEBUG_INFO_SPLIT`: LLD has the debug information in what it links.
+#[test]
+fn debug_information_is_not_split_from_objects_that_lld_removes() {
+    let tree = Tree::new();
+    for (split, output) in [("-gsplit-dwarf", "linked.o"), ("", "expected.o")] {
+        let flags = format!("-O2 -fno-pic -gdwarf-5 {split}");
+        for (name, text) in [("hooks", HOOKS), ("use", USE)] {
+            // The bitcode is the same: it says what is to be split.
+            tree.compile(
+                name,
+                text,
+                &["-O2", "-fno-pic", "-gdwarf-5", "-gsplit-dwarf"],
+            );
+            let line = format!("savedcmd_{name}.o := clang-22 {flags} -c -o {name}.o {name}.c\n");
+            tree.write(&format!(".{name}.o.cmd"), line);
+        }
+        assert_eq!(stderr(&run(&mut of_kbuild(&tree, LINKER, output))), "");
+    }
+    assert!(tree.read("linked.o") == tree.read("expected.o"));
+    assert!(sections(&tree, "linked.o").contains(&".debug_info".to_owned()));
+    let split = tree.run("find", &[".", "-name", "*.dwo"]);
+    assert_eq!(String::from_utf8_lossy(&split.stdout), "");
+}
+
 /// LLD would match each section of a kernel with hundreds of patterns.
 #[test]
 fn what_is_built_in_has_sections_for_promoted_variables_alone() {

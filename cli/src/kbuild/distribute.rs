@@ -20,6 +20,9 @@ use backlto::files::Files;
 
 /// What kbuild calls the link of all that is built in.
 const BUILT_IN: &str = "vmlinux.o";
+/// What has debug information go to a file beside the object. LLD's own backends write
+/// none, and nobody would find one beside an object that has a name for a moment.
+const SPLIT_DWARF: &str = "-gsplit-dwarf";
 /// What LLD's own backends always do, whatever the front end was told.
 const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
 
@@ -45,6 +48,7 @@ pub(crate) fn run(
         .par_iter()
         .map(|job| {
             let mut flags = flags_of_kbuild(job, &directory, &recipes)?;
+            flags.retain(|flag| !flag.starts_with(SPLIT_DWARF));
             flags.extend(sections(&link, job, &directory, &files)?);
             flags.extend_from_slice(asked);
             Ok(flags)
