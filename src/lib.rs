@@ -52,6 +52,7 @@ mod execute;
 pub mod files;
 mod flag_key;
 mod flags;
+mod hands;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -67,6 +68,7 @@ mod report;
 pub mod reproducer;
 mod run;
 mod schedule;
+mod simulate;
 mod sys;
 pub mod worker;
 
@@ -99,6 +101,7 @@ pub use plan::{CompilerCommand, Job, Plan};
 pub use report::JobReport;
 #[doc(inline)]
 pub use reproducer::ReproducerOptions;
+pub use simulate::{Simulation, simulate};
 use reproducer::Reproducers;
 use run::Run;
 
@@ -285,7 +288,8 @@ impl Engine {
         self.run_recorded(plan, &mut Record::default(), &Files::default(), observer)
     }
 
-    fn with_settings(&self, mut tasks: Vec<prepare::Task>) -> Vec<prepare::Task> {
+    fn with_settings(&self, mut tasks: Vec<prepare::Task>, record: &Record) -> Vec<prepare::Task> {
+        incremental::costs::learn(&mut tasks, record);
         for task in &mut tasks {
             task.time_trace = self.time_trace;
             task.reproducers.clone_from(&self.reproducers);
@@ -339,7 +343,7 @@ impl Engine {
             }
             let stale = incremental::stale(&verdicts);
             prepare::prepare(plan, &stale, &flags, cache, files)
-                .map(|tasks| (verdicts, self.with_settings(tasks)))
+                .map(|tasks| (verdicts, self.with_settings(tasks, record)))
         })?;
         let mut run = Run::begin(plan, verdicts, observer);
         files.take(tasks.iter().map(|task| task.job.output_path()));

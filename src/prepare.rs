@@ -29,7 +29,8 @@ pub(crate) struct Task {
     pub(crate) imports: Vec<(String, Arc<InputFile>)>,
     /// All that the run has opened.
     pub(crate) files: Files,
-    /// An estimate of the work, in IR instructions.
+    /// An estimate of the work: IR instructions, or microseconds for all tasks of a run
+    /// of some of which it is known how long they took.
     pub(crate) cost: u64,
     /// An estimate of the memory that it takes, in bytes.
     pub(crate) memory: u64,

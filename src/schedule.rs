@@ -10,12 +10,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
-use crossbeam::deque::{Steal, Stealer, Worker};
 use jobserver::{Acquired, Client};
 
 use crate::codegen;
 use crate::error::{Error, Kind};
 use crate::execute::Executor;
+use crate::hands::{Hands, split_short};
 use crate::memory::{Memory, Room};
 use crate::prepare::Task;
 use crate::report::JobReport;
@@ -71,51 +71,15 @@ impl Stop {
 struct Batch {
     /// Long tasks go before all others, whatever run they belong to.
     long: bool,
-    /// Queues, longest task first. Each worker has one that it looks at first.
-    hands: Vec<Stealer<Task>>,
-    /// How many tasks nobody has taken yet.
-    left: AtomicUsize,
+    /// Those that nobody has taken yet.
+    tasks: Hands<Task>,
     events: Sender<Event>,
     stop: Arc<Stop>,
 }
 
 impl Batch {
-    /// Deals `tasks` out like cards: each hand holds its longest task first.
-    fn deal(tasks: Vec<Task>, workers: usize) -> Vec<Stealer<Task>> {
-        let count = workers.min(tasks.len());
-        let hands: Vec<Worker<Task>> = (0..count).map(|_| Worker::new_fifo()).collect();
-        for (task, hand) in tasks.into_iter().zip(hands.iter().cycle()) {
-            hand.push(task);
-        }
-        hands.iter().map(Worker::stealer).collect()
-    }
-
-    /// The next task of `worker`'s own hand, else one of another's.
-    fn next(&self, worker: usize) -> Option<Task> {
-        // Neighbours differ between workers, so that thieves spread out.
-        let hands = || {
-            self.hands
-                .iter()
-                .cycle()
-                .skip(worker % self.hands.len())
-                .take(self.hands.len())
-        };
-        while self.is_left() {
-            let stolen: Steal<Task> = hands().map(Stealer::steal).collect();
-            match stolen {
-                Steal::Retry => {}
-                Steal::Empty => return None,
-                Steal::Success(task) => {
-                    self.left.fetch_sub(1, Ordering::Relaxed);
-                    return Some(task);
-                }
-            }
-        }
-        None
-    }
-
     fn is_left(&self) -> bool {
-        self.left.load(Ordering::Relaxed) > 0
+        self.tasks.left() > 0
     }
 
     fn finish(&self, number: usize, worker: usize, report: JobReport) {
@@ -146,7 +110,7 @@ pub(crate) struct Pool {
 }
 
 struct Shared {
-    workers: usize,
+    workers: NonZeroUsize,
     /// Where each worker but the first gets leave to work, when a make or cargo
     /// above us counts its jobs.
     jobserver: Option<Client>,
@@ -174,7 +138,7 @@ impl Pool {
     pub(crate) fn new(workers: NonZeroUsize, memory: Memory, hire: Hire) -> Pool {
         Pool {
             shared: Arc::new(Shared {
-                workers: workers.get(),
+                workers,
                 jobserver: sys::jobserver(),
                 asking: Mutex::default(),
                 queue: Mutex::new(Arc::new([])),
@@ -196,19 +160,13 @@ impl Pool {
     /// follows the backends of one run overlaps with the backends of the next.
     pub(crate) fn submit(&self, mut tasks: Vec<Task>, events: &Sender<Event>, stop: Stop) {
         let workers = self.shared.workers;
-        let total: u64 = tasks.iter().map(|task| task.cost).sum();
-        // A task that would take a twentieth of a worker's share, or longer,
-        // could be the one that all others wait for.
-        let bound = total / workers as u64 / 20;
-        tasks.sort_by_key(|task| (std::cmp::Reverse(task.cost), task.number));
+        let short = split_short(&mut tasks, workers, |task| task.cost);
         let stop = Arc::new(stop);
         self.shared.memory.measure();
-        let short = tasks.split_off(tasks.partition_point(|task| task.cost > bound));
         let batches = [(true, tasks), (false, short)].map(|(long, tasks)| {
             Arc::new(Batch {
                 long,
-                left: AtomicUsize::new(tasks.len()),
-                hands: Batch::deal(tasks, workers),
+                tasks: Hands::deal(tasks, workers),
                 events: events.clone(),
                 stop: Arc::clone(&stop),
             })
@@ -216,7 +174,7 @@ impl Pool {
         let waiting = self.shared.add(&batches);
         if let Err(error) = self.start_workers(waiting) {
             for batch in &batches {
-                while let Some(task) = batch.next(0) {
+                while let Some(task) = batch.tasks.next(0) {
                     batch.finish(task.number, 0, JobReport::not_run(error.clone()));
                 }
             }
@@ -229,7 +187,7 @@ impl Pool {
     fn start_workers(&self, waiting: usize) -> crate::error::Result<()> {
         let mut threads = lock(&self.threads);
         let wanted = self.shared.busy.load(Ordering::Relaxed) + waiting;
-        while threads.len() < wanted.min(self.shared.workers) {
+        while threads.len() < wanted.min(self.shared.workers.get()) {
             match self.start_worker(threads.len()) {
                 Ok(thread) => threads.push(thread),
                 Err(_) if !threads.is_empty() => break,
@@ -289,7 +247,7 @@ impl Shared {
         all.sort_by_key(|batch| !batch.long);
         let waiting = all
             .iter()
-            .map(|batch| batch.left.load(Ordering::Relaxed))
+            .map(|batch| batch.tasks.left())
             .sum();
         *queue = all.into();
         self.version.fetch_add(1, Ordering::Release);
@@ -319,7 +277,7 @@ impl Shared {
             self.busy.fetch_add(1, Ordering::Relaxed);
             if let Some((batch, task)) = queue
                 .iter()
-                .find_map(|batch| Some((batch, batch.next(worker)?)))
+                .find_map(|batch| Some((batch, batch.tasks.next(worker)?)))
             {
                 self.run(batch, task, worker, executor);
             }

@@ -273,6 +273,19 @@ enum Door {
         #[arg(long = "arch", value_name = "NAME")]
         arches: Vec<String>,
     },
+    /// How long a recorded build would take with other workers than there are
+    Simulate {
+        /// The record of a build, or the directory that it worked in
+        record: PathBuf,
+        /// How many workers, for a line each
+        #[arg(
+            long,
+            value_name = "N",
+            value_delimiter = ',',
+            default_values = ["8", "32", "128"]
+        )]
+        workers: Vec<NonZeroUsize>,
+    },
 }
 
 impl Door {
@@ -444,6 +457,7 @@ fn main() {
             ),
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => doors::explain::run(&object),
+            Door::Simulate { record, workers } => doors::simulate::run(&record, &workers),
             Door::InstallLinker => doors::install_linker::run(),
             Door::Doctor => doors::doctor::run(&settings),
             Door::Worker => backlto::worker::serve().map_err(Failure::from),

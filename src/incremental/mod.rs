@@ -6,6 +6,7 @@
 
 pub(crate) mod asm;
 pub(crate) mod attempt;
+pub(crate) mod costs;
 pub(crate) mod record;
 
 use std::path::{Path, PathBuf};

@@ -34,6 +34,13 @@ pub struct ObjectRecord {
     pub why: Vec<String>,
 }
 
+impl ObjectRecord {
+    /// How long LLVM took to compile the object; `None` when it came from the cache.
+    pub fn compile_time(&self) -> Option<Duration> {
+        (self.how == Origin::Compiled).then_some(self.duration)
+    }
+}
+
 /// What is known of the objects of one tree, and what a front door has to remember
 /// of it.
 #[derive(Debug, Default)]
@@ -60,6 +67,11 @@ impl Record {
     /// What is known of the object at `path`.
     pub fn object(&self, path: &Path) -> Option<&ObjectRecord> {
         self.objects.get(&self.name(path))
+    }
+
+    /// All objects, in the order of their names.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectRecord> {
+        self.objects.values()
     }
 
     /// Remembers how the object of `job` was made; `None` forgets it.

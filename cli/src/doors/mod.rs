@@ -9,3 +9,4 @@ pub(crate) mod explain;
 pub(crate) mod install_linker;
 pub(crate) mod programs;
 pub(crate) mod repro;
+pub(crate) mod simulate;

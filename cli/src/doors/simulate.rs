@@ -1,0 +1,60 @@
+//! `backlto simulate`: how long a build would take with other workers than there are.
+
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::kbuild::RECORD;
+use crate::session::Outcome;
+use backlto::error::{Error, Kind};
+use backlto::incremental::{ObjectRecord, Record};
+
+/// Prints how long all compiles of `record`, a record or the directory that has one,
+/// would take on each number of `workers`.
+///
+/// # Errors
+/// When nothing is recorded there that was compiled.
+pub(crate) fn run(record: &Path, workers: &[NonZeroUsize]) -> Outcome {
+    let path = match record.is_dir() {
+        true => record.join(RECORD),
+        false => record.to_owned(),
+    };
+    let known = Record::read(&path);
+    let count = known.objects().count();
+    let durations: Vec<Duration> = known
+        .objects()
+        .filter_map(ObjectRecord::compile_time)
+        .collect();
+    if durations.is_empty() {
+        let text = format!("nothing is known of compiles in `{}`", path.display());
+        let hint = "a build of which not everything comes from the cache records them";
+        return Err(Error::new(Kind::Input, text).hint(hint).into());
+    }
+    let mut text = format!(
+        "{} compiles, {:.1} s together",
+        durations.len(),
+        durations.iter().sum::<Duration>().as_secs_f64()
+    );
+    if durations.len() < count {
+        text += &format!(
+            "; of {} objects from the cache no time is known",
+            count - durations.len()
+        );
+    }
+    text += "\n workers    seconds  of the bound  as they come\n";
+    for &count in workers {
+        let simulated = backlto::simulate(&durations, count);
+        let bound = simulated.bound.as_secs_f64();
+        let (ours, other) = (simulated.ours, simulated.as_they_come);
+        text += &format!(
+            "{count:>8} {:>10.2} {:>13.3} {:>13.3}\n",
+            ours.as_secs_f64(),
+            ours.as_secs_f64() / bound,
+            other.as_secs_f64() / bound
+        );
+    }
+    // Nobody is left to tell when standard output is gone.
+    let _ = write!(std::io::stdout(), "{text}");
+    Ok(())
+}
