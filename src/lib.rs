@@ -52,10 +52,10 @@ mod execute;
 pub mod files;
 mod flag_key;
 mod flags;
-mod hands;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod hands;
 pub mod identity;
 pub mod incremental;
 mod llvm;
@@ -101,9 +101,9 @@ pub use plan::{CompilerCommand, Job, Plan};
 pub use report::JobReport;
 #[doc(inline)]
 pub use reproducer::ReproducerOptions;
-pub use simulate::{Simulation, simulate};
 use reproducer::Reproducers;
 use run::Run;
+pub use simulate::{Simulation, simulate};
 
 /// Says how an [`Engine`] runs plans.
 ///

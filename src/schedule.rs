@@ -245,10 +245,7 @@ impl Shared {
             .collect();
         // Stable: arrival decides among equals.
         all.sort_by_key(|batch| !batch.long);
-        let waiting = all
-            .iter()
-            .map(|batch| batch.tasks.left())
-            .sum();
+        let waiting = all.iter().map(|batch| batch.tasks.left()).sum();
         *queue = all.into();
         self.version.fetch_add(1, Ordering::Release);
         self.changed.notify_all();

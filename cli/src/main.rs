@@ -275,7 +275,7 @@ enum Door {
     },
     /// How long a recorded build would take with other workers than there are
     Simulate {
-        /// The record of a build, or the directory that it worked in
+        /// The record of a build, or a directory in the tree that was built
         record: PathBuf,
         /// How many workers, for a line each
         #[arg(

@@ -24,9 +24,10 @@ pub(crate) fn learn(tasks: &mut [Task], record: &Record) {
 /// time. What is not known is estimated by the others.
 fn comparable(jobs: &[(u64, Option<u64>)]) -> Vec<u64> {
     let known = jobs.iter().filter_map(|&(cost, time)| Some((cost, time?)));
-    let (instructions, microseconds) = known.fold((0u128, 0u128), |(costs, times), (cost, time)| {
-        (costs + u128::from(cost), times + u128::from(time))
-    });
+    let (instructions, microseconds) = known
+        .fold((0u128, 0u128), |(costs, times), (cost, time)| {
+            (costs + u128::from(cost), times + u128::from(time))
+        });
     if instructions == 0 {
         return jobs.iter().map(|&(cost, _)| cost).collect();
     }

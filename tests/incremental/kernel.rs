@@ -482,6 +482,34 @@ fn explain_knows_what_was_never_built() {
 }
 
 #[test]
+fn simulate_replays_what_was_compiled() {
+    let built = Built::new(Thin);
+    let simulate = |record: &str| {
+        let workers = ["--workers", "1,64"];
+        let words = [&["simulate", record][..], &workers].concat();
+        built.kernel.tree.run(BACKLTO, &words)
+    };
+    for record in [".", "lib", ".tmp_backlto"] {
+        let output = simulate(record);
+        succeed(&output);
+        let text = String::from_utf8(output.stdout).expect("text");
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[0][..2], [&*BITCODE.len().to_string(), "compiles,"]);
+        // One has no choice; of more than there are jobs, one has the longest.
+        for (line, workers) in lines[2..].iter().zip(["1", "64"]) {
+            assert_eq!((line[0], line[2], line[3]), (workers, "1.000", "1.000"));
+        }
+        assert_eq!(lines.len(), 4);
+    }
+    let output = simulate("other");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nothing is known of compiles in `other`"));
+}
+
+#[test]
 fn explain_gives_the_reason_before_and_after() {
     let built = Built::new(Distributed);
     built.edit("aa.o", "* 3", "* 4");

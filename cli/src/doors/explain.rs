@@ -9,7 +9,7 @@ use crate::linker::native_name;
 use crate::session::{Outcome, absolute};
 use crate::text::shell_words;
 use backlto::dependency::{Dependency, Part};
-use backlto::error::{Error, Kind, Result};
+use backlto::error::{Error, Kind};
 use backlto::incremental::{ObjectRecord, Record};
 use backlto::{Job, incremental};
 
@@ -20,7 +20,8 @@ use backlto::{Job, incremental};
 /// When no record knows it.
 pub(crate) fn run(object: &Path) -> Outcome {
     let object = absolute(object)?;
-    let (base, record) = find_record(&object)?;
+    let found = object.parent().and_then(find_record);
+    let (base, record) = found.ok_or_else(|| no_record(&object))?;
     let (name, known) = [
         object.clone(),
         PathBuf::from(native_name(&object.to_string_lossy())),
@@ -43,24 +44,22 @@ pub(crate) fn run(object: &Path) -> Outcome {
     Ok(())
 }
 
-/// Finds the record of the tree that `object` is in, and where that tree is.
-///
-/// # Errors
-/// When no directory above it has one.
-fn find_record(object: &Path) -> Result<(PathBuf, Record)> {
-    object
+/// The record of the tree that `directory` is in, and where that tree is.
+pub(super) fn find_record(directory: &Path) -> Option<(PathBuf, Record)> {
+    directory
         .ancestors()
-        .skip(1)
         .find(|directory| directory.join(RECORD).is_file())
         .map(|base| (base.to_owned(), Record::read(&base.join(RECORD))))
-        .ok_or_else(|| {
-            Error::new(
-                Kind::Input,
-                format!("nothing is known of `{}`", object.display()),
-            )
-            .because(format!("no directory above it has a `{}`", RECORD))
-            .hint("builds leave one in the directory that they work in")
-        })
+}
+
+/// An error that says that no directory above `object` has a record.
+fn no_record(object: &Path) -> Error {
+    Error::new(
+        Kind::Input,
+        format!("nothing is known of `{}`", object.display()),
+    )
+    .because(format!("no directory above it has a `{RECORD}`"))
+    .hint("builds leave one in the directory that they work in")
 }
 
 /// What `explain` prints of the object `name`, which was built as `known` says and

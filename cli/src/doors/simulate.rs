@@ -5,29 +5,29 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::kbuild::RECORD;
-use crate::session::Outcome;
+use super::explain::find_record;
+use crate::session::{Outcome, absolute};
 use backlto::error::{Error, Kind};
 use backlto::incremental::{ObjectRecord, Record};
 
-/// Prints how long all compiles of `record`, a record or the directory that has one,
-/// would take on each number of `workers`.
+/// Prints how long all compiles of `record`, a record or a directory in a tree that has
+/// one, would take on each number of `workers`.
 ///
 /// # Errors
 /// When nothing is recorded there that was compiled.
 pub(crate) fn run(record: &Path, workers: &[NonZeroUsize]) -> Outcome {
-    let path = match record.is_dir() {
-        true => record.join(RECORD),
-        false => record.to_owned(),
+    let known = match record.is_dir() {
+        true => find_record(&absolute(record)?).map(|(_, known)| known),
+        false => Some(Record::read(record)),
     };
-    let known = Record::read(&path);
+    let known = known.unwrap_or_default();
     let count = known.objects().count();
     let durations: Vec<Duration> = known
         .objects()
         .filter_map(ObjectRecord::compile_time)
         .collect();
     if durations.is_empty() {
-        let text = format!("nothing is known of compiles in `{}`", path.display());
+        let text = format!("nothing is known of compiles in `{}`", record.display());
         let hint = "a build of which not everything comes from the cache records them";
         return Err(Error::new(Kind::Input, text).hint(hint).into());
     }
