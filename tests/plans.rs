@@ -237,6 +237,8 @@ fn other_options_without_another_process_are_an_error() {
     };
     let options = Options {
         helper: None,
+        // Where both are other ones, the first failure is not to hide the second.
+        keep_going: true,
         ..workers(2)
     };
     let engine = Engine::new(&options).expect("an engine");
