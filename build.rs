@@ -236,8 +236,9 @@ fn link_dynamically(llvm: &Llvm) -> Vec<String> {
     vec![BUILD_ID.to_owned(), format!("-Wl,-rpath,{libdir}")]
 }
 
-/// The same of their archives, with `targets`. The C library stays a shared one, with its
-/// libm: LLVM computes constants with it, and is to get what clang gets on that system.
+/// Has LLVM's and clang's archives linked, with `targets`; returns what the linker of a
+/// program is to be told besides. The C library stays a shared one, with its libm: LLVM
+/// computes constants with it, and is to get what clang gets on that system.
 fn link_statically(llvm: &Llvm, targets: &[String]) -> Vec<String> {
     println!("cargo:rustc-link-search=native={}", llvm.ask("--libdir"));
     // Archives stay where they are: cargo would copy them into the library.
@@ -342,7 +343,7 @@ impl Llvm {
         self.ask_all(&[option])
     }
 
-    /// The same for several words.
+    /// The answer of llvm-config to several words.
     fn ask_all<S: AsRef<str>>(&self, words: &[S]) -> String {
         run(&self.config, words).unwrap_or_else(|| {
             let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();

@@ -15,7 +15,7 @@ pub struct Simulation {
     /// From the start of the first job to the end of the last, in the order that the
     /// pool has.
     pub ours: Duration,
-    /// The same, if each worker took the next job as they come.
+    /// From the first start to the last end, if each worker took the next job as they come.
     pub as_they_come: Duration,
     /// What no order can beat: each worker's share, or the longest job.
     pub bound: Duration,
