@@ -23,7 +23,7 @@ def boot(arch, image, modules, work):
     """Boots IMAGE; MODULES are loaded in this order. Raises Failure with the end of the
     console unless init's line appears there and all modules could be loaded."""
     require("clang-22", "ld.lld-22")
-    emulator = os.path.abspath(image) if arch.console is None else find_emulator(arch, work)
+    emulator = os.path.abspath(image) if arch.is_program() else find_emulator(arch, work)
     with tempfile.TemporaryDirectory() as directory:
         home = pathlib.Path(directory)
         (home / "initramfs").write_bytes(initramfs(build_init(arch, home), modules))
@@ -42,7 +42,7 @@ def boot(arch, image, modules, work):
 
 def start(arch, emulator, image, home):
     """The kernel, in QEMU or as the program that it is, with its console in a file."""
-    if arch.console is None:
+    if arch.is_program():
         command = [emulator, f"mem={arch.memory}M", f"initrd={home / 'initramfs'}",
                    f"uml_dir={home}/", "con=null", "con0=null,fd:1", "panic=-1"]
     else:

@@ -33,7 +33,7 @@ class External:
         if "KBUILD_EXTMOD_OUTPUT" in (self.build.source / "Makefile").read_text():
             self.built("apart", lambda place: [*make, f"M={place}", f"MO={place}/out"], "out")
         # What kbuild installs of ARCH=um lacks makefiles of arch/x86.
-        if self.build.tree.arch.console is None:
+        if self.build.tree.arch.is_program():
             return modules
         # Where every user can go.
         with tempfile.TemporaryDirectory(prefix="backlto-") as public:

@@ -55,6 +55,10 @@ class Arch:
     # What ld.lld has to be told so that its own backends do what kbuild's flags say.
     for_lld: tuple = ()
 
+    def is_program(self):
+        """Whether a kernel runs as a program of this machine, without QEMU."""
+        return self.console is None
+
 
 ARCHES = {
     "x86_64": Arch("x86", "x86_64", "arch/x86/boot/bzImage", "ttyS0", machine=(),

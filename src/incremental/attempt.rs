@@ -295,11 +295,10 @@ impl<'a> Attempt<'a> {
     }
 
     /// Adds `entry` to those under the key of the inputs.
-    fn keep_primary(&self, cache: &Cache, mut entry: Entry) {
+    fn keep_primary(&self, cache: &Cache, entry: Entry) {
         let Some(keys) = &self.primary else {
             return;
         };
-        entry.blocks = None;
         let primary = keys.for_one_that_said(&entry.diagnostics);
         let mut others = match entry.files.is_empty() {
             true => Vec::new(),

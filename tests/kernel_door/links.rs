@@ -29,14 +29,17 @@ fn tree() -> Tree {
     let tree = Tree::new();
     for (name, text) in [("hooks", HOOKS), ("use", USE)] {
         tree.compile(name, text, &KERNEL);
-        let flags = KERNEL.join(" ");
-        let line =
-            format!("savedcmd_{name}.o := clang-22 {flags} {SHOWN} -c -o {name}.o {name}.c\n");
-        tree.write(&format!(".{name}.o.cmd"), line);
+        record(&tree, name, &format!("{} {SHOWN}", KERNEL.join(" ")));
     }
     // No more than any directory may have.
     tree.write("include/config/auto.conf", "CONFIG_LTO_CLANG_THIN=y\n");
     tree
+}
+
+/// Has `name`.o compiled with `flags`, by what kbuild recorded.
+fn record(tree: &Tree, name: &str, flags: &str) {
+    let line = format!("savedcmd_{name}.o := clang-22 {flags} -c -o {name}.o {name}.c\n");
+    tree.write(&format!(".{name}.o.cmd"), line);
 }
 
 /// `linker`, to link both modules of `tree` to `output` as kbuild has it.
@@ -179,13 +182,7 @@ fn what_the_linker_is_asked_is_added_to_the_record() {
             &String::from_utf8(tree.read("tls.c")).expect("text"),
             &KERNEL,
         );
-        tree.write(
-            ".tls.o.cmd",
-            format!(
-                "savedcmd_tls.o := clang-22 {} -c -o tls.o tls.c\n",
-                KERNEL.join(" ")
-            ),
-        );
+        record(&tree, "tls", &KERNEL.join(" "));
         run(of_kbuild(&tree, LINKER, "linked.o").args(["tls.o", option]));
         let symbols = tree.run("llvm-nm-22", &["linked.o"]);
         let symbols = String::from_utf8(symbols.stdout).expect("text");
@@ -277,8 +274,7 @@ fn debug_information_is_not_split_from_objects_that_lld_removes() {
                 text,
                 &["-O2", "-fno-pic", "-gdwarf-5", "-gsplit-dwarf"],
             );
-            let line = format!("savedcmd_{name}.o := clang-22 {flags} -c -o {name}.o {name}.c\n");
-            tree.write(&format!(".{name}.o.cmd"), line);
+            record(&tree, name, &flags);
         }
         assert_eq!(stderr(&run(&mut of_kbuild(&tree, LINKER, output))), "");
     }
@@ -313,13 +309,7 @@ fn what_is_built_in_has_sections_for_promoted_variables_alone() {
 
     // Without one, nothing differs from what kbuild's flags say.
     tree.compile("hooks", &HOOKS.replace("static", ""), &KERNEL);
-    tree.write(
-        ".hooks.o.cmd",
-        format!(
-            "savedcmd_hooks.o := clang-22 {} -c -o hooks.o hooks.c\n",
-            KERNEL.join(" ")
-        ),
-    );
+    record(&tree, "hooks", &KERNEL.join(" "));
     run(&mut of_kbuild(&tree, LINKER, "vmlinux.o"));
     let found = sections(&tree, "vmlinux.o");
     let separate = |name: &String| {
