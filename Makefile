@@ -2,12 +2,21 @@
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
+# The major version of LLVM to build with: the newest that is installed, or LLVM=19.
+export BACKLTO_LLVM := $(shell scripts/llvm.sh $(LLVM))
+ifeq ($(BACKLTO_LLVM),)
+$(error there is no such LLVM)
+endif
+# kbuild would take it for its own.
+unexport LLVM
+MAKEOVERRIDES := $(filter-out LLVM=%,$(MAKEOVERRIDES))
+FEATURES := --no-default-features --features llvm$(BACKLTO_LLVM)
 # Kernel sources and trees of the tests and benchmarks: a few gigabytes.
 WORK ?= target/kernel
-RELEASE := target/release/backlto
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release/backlto
 # What `make dist` has put into the tarball.
 DIST := $(CURDIR)/target/dist/programs
-LINKER := target/release/ld.backlto
+LINKER := $(dir $(RELEASE))ld.backlto
 
 .DEFAULT_GOAL := build
 
@@ -21,8 +30,8 @@ setup: ## Install what building backlto needs (Debian, as root)
 
 .PHONY: build
 build: setup ## Build the release programs
-	$(CARGO) build --release --locked
-	@ln -f target/release/ld-backlto target/release/ld.backlto
+	$(CARGO) build --release --locked $(FEATURES)
+	@ln -f $(dir $(RELEASE))ld-backlto $(LINKER)
 
 .PHONY: demo
 demo: ## Install what is missing, build, and run the example on four arches
@@ -33,22 +42,22 @@ demo: ## Install what is missing, build, and run the example on four arches
 .PHONY: check
 check: ## Formatting, lints and documentation
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps
+	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps $(FEATURES)
 
 .PHONY: quick
 quick: ## Formatting, lints, unit tests, and tests of objects and doors: minutes
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory check
-	$(CARGO) test --locked -p backlto --lib
-	$(CARGO) test --locked -p backlto-cli --bins --test tidy --test compare --test plans \
+	$(CARGO) test --locked $(FEATURES) -p backlto --lib
+	$(CARGO) test --locked $(FEATURES) -p backlto-cli --bins --test tidy --test compare --test plans \
 		--test linker_door --test kernel_door
 
 .PHONY: test
 test: ## Install what is missing and run everything that CI runs
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory check build
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace $(FEATURES)
 	examples/demo/run.sh $(RELEASE) target/demo
 	scripts/test-buildtools.sh $(RELEASE) target/buildtools
 	scripts/test-programs.sh $(RELEASE) target/programs
@@ -70,7 +79,7 @@ test-dist: dist ## What `make dist` made: bytes and messages, demo, programs, ke
 	@scripts/setup.sh kernel
 	@echo 'left out: a target, and a suggestion in an error, of which the program has not the target'
 	BACKLTO_TESTED=$(DIST)/backlto LD_BACKLTO_TESTED=$(DIST)/ld.backlto \
-		$(CARGO) test --locked -p backlto-cli --test compare --test plans --test linker_door \
+		$(CARGO) test --locked $(FEATURES) -p backlto-cli --test compare --test plans --test linker_door \
 		-- --skip armv7 --skip command_lines_that_clang_rejects
 	examples/demo/run.sh $(DIST)/backlto target/test-dist/demo
 	scripts/test-programs.sh $(DIST)/backlto target/test-dist/programs
@@ -88,6 +97,20 @@ test-kernel: ## Larger kernels, drop-in kernels of four arches; they boot in qem
 		6.12/modules-small/arm64 6.12/modules-small/riscv 6.12/modules-small/loongarch
 	scripts/test-kernel.py matrix $(LINKER) $(WORK)
 
+.PHONY: test-version
+test-version: ## What has to work with each LLVM: tests, demo, programs, kernels that boot
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	$(CARGO) test --locked --workspace $(FEATURES)
+	examples/demo/run.sh $(RELEASE) target/demo-$(BACKLTO_LLVM)
+	scripts/test-programs.sh $(RELEASE) target/programs-$(BACKLTO_LLVM) lua zstd sqlite jsonnet
+	scripts/test-kernel.py kbuild $(RELEASE) $(WORK)/llvm-$(BACKLTO_LLVM) 6.12/small
+	scripts/test-kernel.py kbuild $(RELEASE) $(WORK)/llvm-$(BACKLTO_LLVM) 7.2/boot
+
+.PHONY: test-llvm
+test-llvm: ## The same with LLVM VERSION, in a system of its own where this one has it not
+	scripts/test-llvm.sh $(VERSION) $(WORK)
+
 .PHONY: test-incremental
 test-incremental: ## Edits of a real kernel, each compared with a clean build by clang
 	@scripts/setup.sh kernel
@@ -102,7 +125,7 @@ test-edits: ## Random edits (EDITS=1000) of random programs: cached objects agai
 
 .PHONY: test-soak
 test-soak: build ## One plan again and again (RUNS=200) in one process: memory, open files
-	BACKLTO_SOAK=$(or $(RUNS),200) $(CARGO) test --locked --release -p backlto --test soak \
+	BACKLTO_SOAK=$(or $(RUNS),200) $(CARGO) test --locked --release $(FEATURES) -p backlto --test soak \
 		-- --nocapture
 
 .PHONY: test-sanitized
@@ -116,7 +139,7 @@ fuzz: build ## All that parses files, by libFuzzer (SECONDS=600 for each target)
 
 .PHONY: test-damage
 test-damage: build ## Damaged inputs (COUNT=300), compared with clang
-	BACKLTO_DAMAGE=$(or $(COUNT),300) $(CARGO) test --locked --release --test damage -- --nocapture
+	BACKLTO_DAMAGE=$(or $(COUNT),300) $(CARGO) test --locked --release $(FEATURES) --test damage -- --nocapture
 
 .PHONY: bench-kernel
 bench-kernel: ## Stages 2 to 4 against kbuild's stage 3 and ld.lld in process
@@ -144,7 +167,11 @@ bench-linker: ## What ld.backlto costs where it has nothing to do
 
 .PHONY: install
 install: build ## Install to PREFIX (/usr/local)
-	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE) $(LINKER)
+	install -D $(RELEASE) $(DESTDIR)$(PREFIX)/bin/backlto-$(BACKLTO_LLVM)
+	install -D $(LINKER) $(DESTDIR)$(PREFIX)/bin/ld.backlto-$(BACKLTO_LLVM)
+	# The plain names are those of the newest.
+	cd $(DESTDIR)$(PREFIX)/bin && for name in backlto ld.backlto; do \
+		ln -sf "$$(ls $$name-[0-9][0-9] | tail -n 1)" $$name; done
 	mkdir -p target/manual && $(RELEASE) manual target/manual
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 target/manual/*.1
 	capi/build.sh target/capi $(PREFIX)

@@ -1,16 +1,91 @@
 //! Finds LLVM, compiles `llvm-shims/` against it and links both.
 //!
-//! LLVM is looked for as llvm-sys does: `LLVM_SYS_221_PREFIX`, then
-//! `llvm-config-22` and its other names on PATH. Linking is dynamic, or static
-//! with the feature `static`.
+//! The feature `llvmNN` says which LLVM. It is looked for as llvm-sys does:
+//! `LLVM_SYS_221_PREFIX` (for 22), then `llvm-config-22` and its other names on PATH.
+//! Linking is dynamic, or static with the feature `static`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// The LLVM that the enabled feature asks for.
-struct Wanted {
+/// A release of LLVM that can be linked.
+struct Release {
     major: u32,
+    /// What llvm-sys calls it.
     prefix_variable: &'static str,
+}
+
+/// All of them, each with a feature `llvmNN`. What they differ in is told by the shims.
+const RELEASES: [Release; 5] = [
+    Release {
+        major: 19,
+        prefix_variable: "LLVM_SYS_191_PREFIX",
+    },
+    Release {
+        major: 20,
+        prefix_variable: "LLVM_SYS_201_PREFIX",
+    },
+    Release {
+        major: 21,
+        prefix_variable: "LLVM_SYS_211_PREFIX",
+    },
+    Release {
+        major: 22,
+        prefix_variable: "LLVM_SYS_221_PREFIX",
+    },
+    Release {
+        major: 23,
+        prefix_variable: "LLVM_SYS_231_PREFIX",
+    },
+];
+
+impl Release {
+    /// The one whose feature is on.
+    fn chosen() -> &'static Release {
+        let on = |release: &&Release| {
+            std::env::var_os(format!("CARGO_FEATURE_LLVM{}", release.major)).is_some()
+        };
+        let chosen: Vec<&Release> = RELEASES.iter().filter(on).collect();
+        let [release] = *chosen else {
+            let count = match chosen.len() {
+                0 => "none",
+                _ => "several",
+            };
+            let (first, last) = (RELEASES[0].major, RELEASES[RELEASES.len() - 1].major);
+            fail(&format!(
+                "{count} of the features llvm{first} to llvm{last} is on, where exactly one has to be.\n\
+                 Beside the default no other can be: --no-default-features --features llvm{first}"
+            ))
+        };
+        RELEASES
+            .iter()
+            .find(|known| known.major == release.major)
+            .expect("it is from there")
+    }
+
+    /// The names of its llvm-config.
+    fn config_names(&self) -> [String; 4] {
+        let major = self.major;
+        [
+            format!("llvm-config-{major}"),
+            format!("llvm-config{major}"),
+            format!("llvm{major}-config"),
+            "llvm-config".to_owned(),
+        ]
+    }
+
+    /// Debian's packages of it.
+    fn packages(&self) -> String {
+        let major = self.major;
+        format!(
+            "apt-get install llvm-{major}-dev clang-{major} lld-{major} \
+             libclang-{major}-dev libclang-cpp{major}-dev"
+        )
+    }
+}
+
+/// What a static build has to know of LLVM, of one release.
+struct Parts {
+    major: u32,
     /// The libraries of clang behind its driver and its code generation; those
     /// that call before those that are called.
     clang_libraries: &'static [&'static str],
@@ -22,9 +97,8 @@ struct Wanted {
     wrapped: [(&'static str, &'static str); 3],
 }
 
-const WANTED: Wanted = Wanted {
+const STATIC: Parts = Parts {
     major: 22,
-    prefix_variable: "LLVM_SYS_221_PREFIX",
     clang_libraries: &[
         "clangCodeGen",
         "clangFrontend",
@@ -98,19 +172,20 @@ const UNWINDER: &str = "gcc_eh";
 
 fn main() {
     println!("cargo:rerun-if-changed=llvm-shims");
-    println!("cargo:rerun-if-env-changed={}", WANTED.prefix_variable);
+    let release = Release::chosen();
+    println!("cargo:rerun-if-env-changed={}", release.prefix_variable);
     println!("cargo:rerun-if-env-changed=PATH");
 
     println!("cargo:rerun-if-env-changed=DOCS_RS");
 
     // Where only documentation is built, there is no LLVM and no need for one.
     if std::env::var_os("DOCS_RS").is_some() {
-        publish("LLVM_VERSION", &WANTED.major.to_string());
-        publish("LLVM_MAJOR", &WANTED.major.to_string());
+        publish("LLVM_VERSION", &release.major.to_string());
+        publish("LLVM_MAJOR", &release.major.to_string());
         publish("LLVM_BINDIR", "");
         return;
     }
-    let llvm = Llvm::find();
+    let llvm = Llvm::find(release);
     let linking = Linking::chosen(&llvm);
     llvm.check_parts(&linking);
     compile_shims(&llvm, &linking);
@@ -127,7 +202,7 @@ fn main() {
     // What `backlto --version` says without loading LLVM's own answer, and
     // where the driver library is told that clang lives.
     publish("LLVM_VERSION", &llvm.version);
-    publish("LLVM_MAJOR", &WANTED.major.to_string());
+    publish("LLVM_MAJOR", &release.major.to_string());
     publish("LLVM_BINDIR", &llvm.ask("--bindir"));
 }
 
@@ -152,6 +227,12 @@ impl Linking {
         println!("cargo:rerun-if-env-changed={TARGETS_VARIABLE}");
         if std::env::var_os("CARGO_FEATURE_STATIC").is_none() {
             return Linking::Dynamic;
+        }
+        if llvm.release.major != STATIC.major {
+            fail(&format!(
+                "static builds are for LLVM {}; without the feature `static`, {} is linked, too",
+                STATIC.major, llvm.release.major
+            ));
         }
         let asked = std::env::var(TARGETS_VARIABLE).unwrap_or_else(|_| DEFAULT_TARGETS.to_owned());
         let built = llvm.ask("--targets-built");
@@ -204,7 +285,7 @@ fn compile_shims(llvm: &Llvm, linking: &Linking) {
 
 /// Tells the shims what a static build consists of.
 fn define_static(build: &mut cc::Build, llvm: &Llvm, targets: &[String]) {
-    for (variable, symbol) in WANTED.wrapped {
+    for (variable, symbol) in STATIC.wrapped {
         build.define(variable, format!("\"{symbol}\"").as_str());
     }
     let parses = |target: &&String| {
@@ -243,13 +324,13 @@ fn link_statically(llvm: &Llvm, targets: &[String]) -> Vec<String> {
     println!("cargo:rustc-link-search=native={}", llvm.ask("--libdir"));
     // Archives stay where they are: cargo would copy them into the library.
     let link = |library: &str| println!("cargo:rustc-link-lib=static:-bundle={library}");
-    WANTED
+    STATIC
         .clang_libraries
         .iter()
         .for_each(|library| link(library));
 
     let mut question = vec!["--link-static".to_owned(), "--libnames".to_owned()];
-    question.extend(WANTED.components.iter().map(|&name| name.to_owned()));
+    question.extend(STATIC.components.iter().map(|&name| name.to_owned()));
     question.extend(targets.iter().map(|name| name.to_lowercase()));
     let files = llvm.ask_all(&question);
     let names = files
@@ -268,7 +349,7 @@ fn link_statically(llvm: &Llvm, targets: &[String]) -> Vec<String> {
         }
     }
     println!("cargo:rustc-link-lib=dylib=m");
-    let wrap = WANTED
+    let wrap = STATIC
         .wrapped
         .map(|(_, symbol)| format!("-Wl,--wrap={symbol}"));
     std::iter::once(BUILD_ID.to_owned()).chain(wrap).collect()
@@ -293,22 +374,17 @@ fn directory_of(compiler: &Path, file: &str) -> PathBuf {
 }
 
 struct Llvm {
+    release: &'static Release,
     config: PathBuf,
     version: String,
 }
 
 impl Llvm {
-    fn find() -> Llvm {
-        let major = WANTED.major;
-        let names = [
-            format!("llvm-config-{major}"),
-            format!("llvm-config{major}"),
-            format!("llvm{major}-config"),
-            "llvm-config".to_owned(),
-        ];
-        let prefix = std::env::var_os(WANTED.prefix_variable).map(PathBuf::from);
+    fn find(release: &'static Release) -> Llvm {
+        let major = release.major;
+        let prefix = std::env::var_os(release.prefix_variable).map(PathBuf::from);
         let mut seen = Vec::new();
-        for name in &names {
+        for name in release.config_names() {
             let config = match &prefix {
                 Some(prefix) => prefix.join("bin").join(name),
                 None => PathBuf::from(name),
@@ -317,12 +393,16 @@ impl Llvm {
                 continue;
             };
             if version.split('.').next() == Some(&major.to_string()) {
-                return Llvm { config, version };
+                return Llvm {
+                    release,
+                    config,
+                    version,
+                };
             }
             seen.push(format!("`{}` is of LLVM {version}", config.display()));
         }
         let place = match &prefix {
-            Some(prefix) => format!("in {}={}", WANTED.prefix_variable, prefix.display()),
+            Some(prefix) => format!("in {}={}", release.prefix_variable, prefix.display()),
             None => "on PATH".to_owned(),
         };
         let seen = match seen.is_empty() {
@@ -331,11 +411,30 @@ impl Llvm {
         };
         fail(&format!(
             "found no llvm-config of LLVM {major} {place}{seen}.\n\
-             Install Debian's packages (`make setup` does):\n    {}\n\
+             {}Install Debian's packages (`make setup` does):\n    {}\n\
              or set {} to the prefix of an LLVM {major}.",
-            packages(),
-            WANTED.prefix_variable,
+            Llvm::other(major),
+            release.packages(),
+            release.prefix_variable,
         ))
+    }
+
+    /// How to build with the newest LLVM that is installed, where `major` is not.
+    fn other(major: u32) -> String {
+        let installed = |release: &&Release| {
+            release.major != major
+                && run(Path::new(&release.config_names()[0]), &["--version"]).is_some()
+        };
+        RELEASES
+            .iter()
+            .rfind(installed)
+            .map(|Release { major, .. }| {
+                format!(
+                    "LLVM {major} is there: --no-default-features --features llvm{major}, \
+                     or `make`, which takes what is installed.\n"
+                )
+            })
+            .unwrap_or_default()
     }
 
     /// What `llvm-config` answers to `option`.
@@ -359,11 +458,11 @@ impl Llvm {
     /// packages of their own.
     fn check_parts(&self, linking: &Linking) {
         let libraries: (&[&str], String) = match linking {
-            Linking::Dynamic => (&["libclang-cpp.so"], packages()),
+            Linking::Dynamic => (&["libclang-cpp.so"], self.release.packages()),
             // LLVM's Debian packages have Polly's archives in one of their own.
             Linking::Static { .. } => (
                 &["libclangCodeGen.a", "libLLVMLTO.a", "libPolly.a"],
-                format!("{} {}", packages(), static_packages()),
+                format!("{} {}", self.release.packages(), static_packages()),
             ),
         };
         let (libraries, packages) = libraries;
@@ -382,16 +481,8 @@ impl Llvm {
     }
 }
 
-fn packages() -> String {
-    let major = WANTED.major;
-    format!(
-        "apt-get install llvm-{major}-dev clang-{major} lld-{major} \
-         libclang-{major}-dev libclang-cpp{major}-dev"
-    )
-}
-
 fn static_packages() -> String {
-    let major = WANTED.major;
+    let major = STATIC.major;
     format!("llvm-{major}-dev libclang-{major}-dev libpolly-{major}-dev zlib1g-dev libzstd-dev g++")
 }
 

@@ -10,7 +10,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
 from harness.measure import arguments, measure
-from harness.run import main, output, program
+from harness.run import llvm, main, output, program
 
 OBJECTS = 200
 WARM_UP = 5
@@ -23,10 +23,10 @@ def drive():
         names = [f"f{number}" for number in range(OBJECTS)]
         for name in names:
             (home / f"{name}.c").write_text(f"int {name}(int x) {{ return x; }}\n")
-        output(["clang-22", "-O1", "-c", *(f"{name}.c" for name in names)], cwd=home)
+        output([llvm("clang"), "-O1", "-c", *(f"{name}.c" for name in names)], cwd=home)
         link = ["-r", "-o", "all.o", *(f"{name}.o" for name in names)]
         for what, words in (("--version", ["--version"]), (f"{OBJECTS} native objects", link)):
-            lld, ours = compare([[linker, *words] for linker in (program("ld.lld-22"),
+            lld, ours = compare([[linker, *words] for linker in (program(llvm("ld.lld")),
                                                                  options.program)],
                                 home, options.rounds)
             print(f"{what + ':':20}ld.lld {lld:6.2f} ms, ld.backlto {ours - lld:+.2f} ms")

@@ -17,14 +17,17 @@ profile=${3:-release}
 cd -- "$(dirname -- "$0")/.."
 
 # As build.rs finds it.
-config=llvm-config-22
-if [[ -n ${LLVM_SYS_221_PREFIX:-} ]]; then
-    config=$LLVM_SYS_221_PREFIX/bin/llvm-config
-    [[ -x $config-22 ]] && config=$config-22
+llvm=$(scripts/llvm.sh)
+config=llvm-config-$llvm
+prefix_variable=LLVM_SYS_${llvm}1_PREFIX
+if [[ -n ${!prefix_variable:-} ]]; then
+    config=${!prefix_variable}/bin/llvm-config
+    [[ -x $config-$llvm ]] && config=$config-$llvm
 fi
 libdir=$("$config" --libdir)
 
-"${CARGO:-cargo}" build --locked --package backlto-capi --profile "$profile"
+"${CARGO:-cargo}" build --locked --package backlto-capi --profile "$profile" \
+    --no-default-features --features "llvm$llvm"
 built=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}/libbacklto_c.a
 install -m 644 "$built" "$out/lib/libbacklto.a"
 

@@ -23,13 +23,18 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/TimeProfiler.h"
 #include "llvm/Support/VirtualFileSystem.h"
-#include "llvm/Support/VirtualOutputBackends.h"
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <unistd.h>
+#if LLVM_VERSION_MAJOR < 22
+#include <sys/mman.h>
+#include <sys/stat.h>
+#else
+#include "llvm/Support/VirtualOutputBackends.h"
+#endif
 
 using namespace llvm;
 using namespace backlto;
@@ -43,6 +48,44 @@ struct ObjectBuffer {
   SmallVector<char, 0> Bytes;
   bool Kept = false;
 };
+
+#if LLVM_VERSION_MAJOR < 22
+
+/// clang opens its output by name, which no class of ours can come between. So it
+/// is given that of a file in memory.
+class MemoryFile {
+  int Descriptor;
+
+public:
+  MemoryFile() : Descriptor(memfd_create("backlto", MFD_CLOEXEC)) {
+    if (Descriptor < 0)
+      throw std::runtime_error(std::string("cannot make a file in memory: ") +
+                               strerror(errno));
+  }
+  MemoryFile(const MemoryFile &) = delete;
+  ~MemoryFile() { close(Descriptor); }
+
+  std::string path() const {
+    return "/proc/self/fd/" + std::to_string(Descriptor);
+  }
+  void read(SmallVectorImpl<char> &Bytes) const {
+    struct stat Status;
+    if (fstat(Descriptor, &Status))
+      return;
+    Bytes.resize_for_overwrite(size_t(Status.st_size));
+    size_t Done = 0;
+    while (Done < Bytes.size()) {
+      ssize_t Count = pread(Descriptor, Bytes.data() + Done, Bytes.size() - Done,
+                            off_t(Done));
+      if (Count <= 0)
+        break;
+      Done += size_t(Count);
+    }
+    Bytes.truncate(Done);
+  }
+};
+
+#else
 
 class ObjectFile final
     : public RTTIExtends<ObjectFile, vfs::OutputFileImpl> {
@@ -91,6 +134,8 @@ public:
       : Path(Path), Object(Object) {}
 };
 
+#endif
+
 } // namespace
 
 static std::unique_ptr<CodeGenAction> makeAction(frontend::ActionKind Kind,
@@ -128,14 +173,38 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
 
   raw_string_ostream OS(Messages);
   OS.enable_colors(true);
+#if LLVM_VERSION_MAJOR < 21
+  CompilerInstance Clang;
+  Clang.setInvocation(Invocation);
+  auto *Printer = new TextDiagnosticPrinter(OS, &Clang.getDiagnosticOpts());
+#else
   CompilerInstance Clang(Invocation);
+  auto *Printer = new TextDiagnosticPrinter(OS, Clang.getDiagnosticOpts());
+#endif
+#if LLVM_VERSION_MAJOR < 20
+  Clang.createDiagnostics(Printer, /*ShouldOwnClient=*/true);
+#elif LLVM_VERSION_MAJOR < 22
+  Clang.createDiagnostics(*vfs::getRealFileSystem(), Printer,
+                          /*ShouldOwnClient=*/true);
+#else
   Clang.createVirtualFileSystem(vfs::getRealFileSystem());
-  Clang.createDiagnostics(
-      new TextDiagnosticPrinter(OS, Clang.getDiagnosticOpts()),
-      /*ShouldOwnClient=*/true);
+  Clang.createDiagnostics(Printer, /*ShouldOwnClient=*/true);
+#endif
   Clang.setVerboseOutputStream(OS);
+#if LLVM_VERSION_MAJOR < 22
+  MemoryFile File;
+  Frontend.OutputFile = File.path();
+  // Not through another file, which it could not make there.
+  Frontend.UseTemporary = false;
+#else
   Clang.setOutputManager(makeIntrusiveRefCnt<JobOutputs>(Output, Object));
+#endif
   Clang.createFileManager();
+#if LLVM_VERSION_MAJOR < 22
+  // An error about the command line is not counted (ExecuteCompilerInvocation).
+  if (Clang.getDiagnostics().hasErrorOccurred())
+    return false;
+#endif
 
   auto Action = makeAction(Frontend.ProgramAction, *unwrap(Request.Context));
   if (!Action) {
@@ -147,6 +216,10 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
   if (CodeGen.TimePasses)
     Clang.createFrontendTimer();
   bool Ok = Clang.ExecuteAction(*Action);
+#if LLVM_VERSION_MAJOR < 22
+  Object.Kept = Ok;
+  File.read(Object.Bytes);
+#endif
   // What clang says of a module that it cannot load does not name the file.
   if (!Ok && Clang.hasTarget() && !Action->takeModule())
     Job.Failure = "LLVM cannot load it";

@@ -208,6 +208,16 @@ BackltoIndex *BackltoReadIndex(const BackltoBuffer *Buffer,
   return Result;
 }
 
+/// The summaries of one symbol.
+static ArrayRef<std::unique_ptr<GlobalValueSummary>>
+summaries(const GlobalValueSummaryInfo &Symbol) {
+#if LLVM_VERSION_MAJOR < 22
+  return Symbol.SummaryList;
+#else
+  return Symbol.getSummaryList();
+#endif
+}
+
 void BackltoFreeIndex(BackltoIndex *I) { delete I; }
 
 bool BackltoIndexSkipsModule(const BackltoIndex *I) {
@@ -217,7 +227,7 @@ bool BackltoIndexSkipsModule(const BackltoIndex *I) {
 uint64_t BackltoIndexInstructions(const BackltoIndex *I) {
   uint64_t Count = 0;
   for (const auto &Global : *I->Index)
-    for (const auto &Summary : Global.second.getSummaryList())
+    for (const auto &Summary : summaries(Global.second))
       if (const auto *Function = dyn_cast<FunctionSummary>(Summary.get()))
         Count += Function->instCount();
   return Count;
@@ -302,7 +312,7 @@ static Expected<bool> promotesVariable(MemoryBufferRef Buffer,
     return GlobalValue::isLocalLinkage(Summary->linkage());
   };
   for (const auto &[GUID, Global] : **Own)
-    for (const auto &Summary : Global.getSummaryList()) {
+    for (const auto &Summary : summaries(Global)) {
       const auto *Variable = dyn_cast<GlobalVarSummary>(Summary.get());
       if (!Variable || Variable->isConstant() || !IsLocal(Summary))
         continue;

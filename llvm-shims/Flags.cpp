@@ -43,9 +43,20 @@ const CompilerInvocation &backlto::base(const BackltoInvocation &I) {
 
 namespace {
 
+#if LLVM_VERSION_MAJOR < 21
+// Diagnostics share their options.
+using OwnedOptions = IntrusiveRefCntPtr<DiagnosticOptions>;
+const OwnedOptions &handed(const OwnedOptions &Options) { return Options; }
+DiagnosticOptions *lent(const OwnedOptions &Options) { return Options.get(); }
+#else
+using OwnedOptions = std::unique_ptr<DiagnosticOptions>;
+DiagnosticOptions &handed(const OwnedOptions &Options) { return *Options; }
+DiagnosticOptions &lent(const OwnedOptions &Options) { return *Options; }
+#endif
+
 /// A diagnostics engine that prints to a string.
 class TextDiagnostics {
-  std::unique_ptr<DiagnosticOptions> Options;
+  OwnedOptions Options;
   raw_string_ostream OS;
 
 public:
@@ -54,11 +65,16 @@ public:
 
   TextDiagnostics(std::unique_ptr<DiagnosticOptions> Opts, std::string &Text,
                   vfs::FileSystem &VFS)
-      : Options(std::move(Opts)), OS(Text),
-        Printer(new TextDiagnosticPrinter(OS, *Options)),
-        Engine(DiagnosticIDs::create(), *Options, Printer) {
+      : Options(Opts.release()), OS(Text),
+        Printer(new TextDiagnosticPrinter(OS, lent(Options))),
+        Engine(makeIntrusiveRefCnt<DiagnosticIDs>(), handed(Options), Printer) {
     OS.enable_colors(true);
+#if LLVM_VERSION_MAJOR < 20
+    // A file of suppressed warnings, which the file system is for, came later.
+    ProcessWarningOptions(Engine, *Options, /*ReportDiags=*/false);
+#else
     ProcessWarningOptions(Engine, *Options, VFS, /*ReportDiags=*/false);
+#endif
   }
 };
 

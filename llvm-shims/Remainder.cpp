@@ -30,7 +30,14 @@ namespace {
 
 /// The version of the summary's records that the table below is of. LLVM counts
 /// it up when the meaning of a record changes.
+#if LLVM_VERSION_MAJOR < 20
+constexpr uint64_t KnownVersion = 10;
+#elif LLVM_VERSION_MAJOR < 23
 constexpr uint64_t KnownVersion = 12;
+#else
+// Since 13, records of MemProf follow the summary that they belong to.
+constexpr uint64_t KnownVersion = 14;
+#endif
 
 /// What a record of the summary is to the stages after importing.
 enum class Use {
@@ -85,10 +92,14 @@ Use useOf(unsigned Code) {
   case bitc::FS_TYPE_ID_METADATA:
   case bitc::FS_COMBINED_CALLSITE_INFO:
   case bitc::FS_COMBINED_ALLOC_INFO:
-  case bitc::FS_COMBINED_ALLOC_INFO_NO_CONTEXT:
   case bitc::FS_STACK_IDS:
+#if LLVM_VERSION_MAJOR >= 20
   case bitc::FS_ALLOC_CONTEXT_IDS:
   case bitc::FS_CONTEXT_RADIX_TREE_ARRAY:
+#endif
+#if LLVM_VERSION_MAJOR >= 21
+  case bitc::FS_COMBINED_ALLOC_INFO_NO_CONTEXT:
+#endif
     return Use::All;
   default:
     return Use::Unknown;
@@ -169,9 +180,16 @@ class Reader {
       return Code != bitc::FS_VERSION ||
              (Record.size() == 1 && Record[0] == KnownVersion);
     case Use::Number:
+#if LLVM_VERSION_MAJOR < 20
+      if (Record.size() != 2)
+        return false;
+      return GUIDs.try_emplace(Record[0], Record[1]).second;
+#else
+      // In halves, for which there is an abbreviation.
       if (Record.size() != 3)
         return false;
       return GUIDs.try_emplace(Record[0], Record[1] << 32 | Record[2]).second;
+#endif
     case Use::Function:
       // [valueid, modid, flags, instcount, fflags, 0, numrefs, rorefcnt,
       // worefcnt, references, calls]: flags of both kinds count.

@@ -67,8 +67,14 @@ seams::IndexOrError seams::readIndex(ReadIndexFn *Next, StringRef Path,
 }
 
 static void reportAsm(const Module &M, Sink Report) {
+#if LLVM_VERSION_MAJOR < 23
   if (!M.getModuleInlineAsm().empty())
     Report(M.getModuleInlineAsm());
+#else
+  // One piece for each set of properties.
+  for (const Module::GlobalAsmFragment &Fragment : M.getModuleInlineAsm())
+    Report(Fragment.Asm);
+#endif
   for (const Function &F : M)
     for (const Instruction &I : instructions(F))
       if (auto *Call = dyn_cast<CallBase>(&I))
@@ -177,19 +183,21 @@ static Expected<seams::ModuleMap> openImports(const BackltoCompileRequest &Reque
   return Map;
 }
 
-Error seams::thinBackend(ThinBackendFn *Next, const lto::Config &C, unsigned Task,
-                         AddStreamFn AddStream, Module &M,
-                         const ModuleSummaryIndex &CombinedIndex,
+/// The modules that `List` imports from.
+static SmallVector<StringRef, 0>
+sources(const FunctionImporter::ImportMapTy &List) {
+#if LLVM_VERSION_MAJOR < 20
+  // The list is a map from their names.
+  return SmallVector<StringRef, 0>(make_first_range(List));
+#else
+  return List.getSourceModules();
+#endif
+}
+
+Error seams::thinBackend(const lto::Config &C,
                          const FunctionImporter::ImportMapTy &ImportList,
-                         const GVSummaryMapTy &DefinedGlobals, ModuleMap *Map,
-                         bool CodeGenOnly, AddStreamFn IRAddStream,
-                         const std::vector<uint8_t> &CmdArgs) {
-  auto Forward = [&](ModuleMap *Modules) -> Error {
-    if (!Next)
-      return createStringError("cannot find LLVM's ThinLTO backend");
-    return Next(C, Task, AddStream, M, CombinedIndex, ImportList,
-                DefinedGlobals, Modules, CodeGenOnly, IRAddStream, CmdArgs);
-  };
+                         ModuleMap *Map,
+                         function_ref<Error(ModuleMap *)> Forward) {
   if (!Current || Map)
     return Forward(Map);
 
@@ -203,7 +211,7 @@ Error seams::thinBackend(ThinBackendFn *Next, const lto::Config &C, unsigned Tas
   if (!Imports)
     return Remember(Imports.takeError());
   // LLVM takes it for granted that the map has every module of the list.
-  for (StringRef Source : ImportList.getSourceModules())
+  for (StringRef Source : sources(ImportList))
     if (!Imports->count(Source))
       return Remember(createStringError("no bitcode given for import '" +
                                         Source + "'"));

@@ -37,18 +37,13 @@ seams::IndexOrError llvm::getModuleSummaryIndexForFile(StringRef Path,
   return seams::readIndex(Next, Path, IgnoreEmpty);
 }
 
-Error lto::thinBackend(const Config &C, unsigned Task, AddStreamFn AddStream,
-                       Module &M, const ModuleSummaryIndex &CombinedIndex,
-                       const FunctionImporter::ImportMapTy &ImportList,
-                       const GVSummaryMapTy &DefinedGlobals,
-                       seams::ModuleMap *Map, bool CodeGenOnly,
-                       AddStreamFn IRAddStream,
-                       const std::vector<uint8_t> &CmdArgs) {
+static seams::ThinBackendFn *nextThinBackend() {
   static auto *Next = nextDefinition<seams::ThinBackendFn>(lto::thinBackend);
-  return seams::thinBackend(Next, C, Task, AddStream, M, CombinedIndex,
-                            ImportList, DefinedGlobals, Map, CodeGenOnly,
-                            IRAddStream, CmdArgs);
+  return Next;
 }
+
+Error lto::thinBackend(BACKLTO_THIN_BACKEND_FIRST, BACKLTO_THIN_BACKEND_REST)
+BACKLTO_THIN_BACKEND_BODY(nextThinBackend())
 
 bool BackltoSeamsActive() {
   // The symbol as libclang sees it: the first definition in load order.

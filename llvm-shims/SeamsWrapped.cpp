@@ -38,18 +38,9 @@ seams::IndexOrError seams::wrapReadIndex(StringRef Path, bool IgnoreEmpty) {
   return readIndex(realReadIndex, Path, IgnoreEmpty);
 }
 
-Error seams::wrapThinBackend(const lto::Config &C, unsigned Task,
-                             AddStreamFn AddStream, Module &M,
-                             const ModuleSummaryIndex &CombinedIndex,
-                             const FunctionImporter::ImportMapTy &ImportList,
-                             const GVSummaryMapTy &DefinedGlobals,
-                             ModuleMap *Map, bool CodeGenOnly,
-                             AddStreamFn IRAddStream,
-                             const std::vector<uint8_t> &CmdArgs) {
-  return thinBackend(realThinBackend, C, Task, AddStream, M, CombinedIndex,
-                     ImportList, DefinedGlobals, Map, CodeGenOnly, IRAddStream,
-                     CmdArgs);
-}
+Error seams::wrapThinBackend(BACKLTO_THIN_BACKEND_FIRST,
+                             BACKLTO_THIN_BACKEND_REST)
+BACKLTO_THIN_BACKEND_BODY(realThinBackend)
 
 /// Whether what this file calls by LLVM's name `Theirs` is `Ours`: so it is for
 /// clang too. The comparison is for the linker to decide, not for the compiler.

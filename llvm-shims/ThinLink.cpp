@@ -20,12 +20,16 @@
 #include "llvm/IR/Module.h"
 #include "llvm/IR/Verifier.h"
 #include "llvm/IRReader/IRReader.h"
+#include "llvm/MC/TargetRegistry.h"
 #include "llvm/LTO/LTO.h"
 #include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/SourceMgr.h"
+#include "llvm/Target/TargetMachine.h"
 #include "llvm/Transforms/IPO/FunctionImport.h"
 #include "llvm/Transforms/IPO/ThinLTOBitcodeWriter.h"
 #include "llvm/Transforms/Utils/NameAnonGlobals.h"
+#include <stdexcept>
 
 using namespace llvm;
 using namespace backlto;
@@ -33,6 +37,49 @@ using namespace backlto;
 namespace {
 
 using Indexes = StringMap<SmallVector<char, 0>>;
+
+#if LLVM_VERSION_MAJOR < 20
+
+/// LLVM 19 lets nobody write a back end, and has one that writes indexes to files.
+class KeepIndexes {
+  SmallString<128> Directory;
+  std::string Prefix;
+
+public:
+  explicit KeepIndexes(ArrayRef<BackltoBuffer> Modules) {
+    if (std::error_code EC = sys::fs::createUniqueDirectory("backlto", Directory))
+      throw std::runtime_error("cannot make a directory for indexes: " +
+                               EC.message());
+    // Deep enough for names that go up: none may end outside.
+    Prefix = (Directory + "/").str();
+    size_t Ups = 0;
+    for (const BackltoBuffer &Module : Modules)
+      Ups = std::max(Ups, toRef(Module.Name).count(".."));
+    for (; Ups; --Ups)
+      Prefix += "down/";
+  }
+  KeepIndexes(const KeepIndexes &) = delete;
+  ~KeepIndexes() { sys::fs::remove_directories(Directory); }
+
+  lto::ThinBackend backend(Indexes &Written, std::string &Messages) {
+    auto Keep = [&](const std::string &Path) {
+      std::string File = lto::getThinLTOOutputFile(Path, "", Prefix);
+      auto Buffer = MemoryBuffer::getFile(File + ".thinlto.bc");
+      if (!Buffer) {
+        Messages += "cannot read the index of '" + Path +
+                    "': " + Buffer.getError().message();
+        return;
+      }
+      StringRef Bytes = (*Buffer)->getBuffer();
+      Written[Path].assign(Bytes.begin(), Bytes.end());
+    };
+    return lto::createWriteIndexesThinBackend("", Prefix, "",
+                                              /*ShouldEmitImportsFiles=*/false,
+                                              nullptr, Keep);
+  }
+};
+
+#else
 
 /// A back end that compiles nothing and keeps the index that it would need.
 class KeepIndex final : public lto::ThinBackendProc {
@@ -57,6 +104,26 @@ public:
     return Error::success();
   }
 };
+
+/// Where those indexes go, for the back ends of one thin link.
+class KeepIndexes {
+public:
+  explicit KeepIndexes(ArrayRef<BackltoBuffer>) {}
+
+  lto::ThinBackend backend(Indexes &Written, std::string &) {
+    ThreadPoolStrategy One = hardware_concurrency(1);
+    return {// The rest is about objects.
+            [&Written, One](const lto::Config &C, ModuleSummaryIndex &Index,
+                            const DenseMap<StringRef, GVSummaryMapTy> &Defined,
+                            auto &&...) {
+              return std::make_unique<KeepIndex>(Written, C, Index, Defined,
+                                                 nullptr, false, One);
+            },
+            One};
+  }
+};
+
+#endif
 
 /// What is known of a symbol's name, over all modules.
 struct Symbol {
@@ -167,16 +234,8 @@ public:
       if (Info.getSeverity() == DS_Error)
         Info.print(Printer);
     };
-    ThreadPoolStrategy One = hardware_concurrency(1);
-    lto::ThinBackend Backend(
-        [&](const lto::Config &C, ModuleSummaryIndex &Index,
-            const DenseMap<StringRef, GVSummaryMapTy> &Defined, AddStreamFn,
-            FileCache) {
-          return std::make_unique<KeepIndex>(Written, C, Index, Defined,
-                                             nullptr, false, One);
-        },
-        One);
-    lto::LTO Link(std::move(Conf), std::move(Backend));
+    KeepIndexes Kept(ArrayRef(Request.Modules, Request.ModuleCount));
+    lto::LTO Link(std::move(Conf), Kept.backend(Written, Messages));
     for (size_t Number = 0; Number != Files.size(); ++Number) {
       std::vector<lto::SymbolResolution> Resolutions;
       for (const auto &Sym : Files[Number]->symbols())
@@ -213,6 +272,31 @@ BackltoStatus BackltoRunThinLink(const BackltoThinLink *Request,
   });
 }
 
+/// Gives `M` the data layout of its target.
+static Error setDataLayout(Module &M) {
+#if LLVM_VERSION_MAJOR < 22
+  // Only a target's code generator knows it.
+  std::string Reason;
+  std::string Name(Triple(M.getTargetTriple()).str());
+  if (Name.empty())
+    return Error::success();
+  const Target *Found = TargetRegistry::lookupTarget(Name, Reason);
+  if (!Found)
+    return createStringError(Reason);
+#if LLVM_VERSION_MAJOR < 21
+  StringRef Named = Name;
+#else
+  Triple Named(Name);
+#endif
+  std::unique_ptr<TargetMachine> Machine(Found->createTargetMachine(
+      Named, /*CPU=*/"", /*Features=*/"", TargetOptions(), std::nullopt));
+  M.setDataLayout(Machine->createDataLayout());
+#else
+  M.setDataLayout(M.getTargetTriple().computeDataLayout());
+#endif
+  return Error::success();
+}
+
 /// As `opt --thinlto-bc` does it; LLVM names no summary of an unnamed global.
 static Error writeThinLTO(const BackltoBuffer &Source, raw_ostream &OS) {
   LLVMContext Context;
@@ -231,7 +315,8 @@ static Error writeThinLTO(const BackltoBuffer &Source, raw_ostream &OS) {
     return createStringError(StringRef(Text).rtrim());
   // LTO wants both of these; clang always writes them.
   if (M->getDataLayoutStr().empty())
-    M->setDataLayout(M->getTargetTriple().computeDataLayout());
+    if (Error E = setDataLayout(*M))
+      return E;
   if (!M->getModuleFlag("EnableSplitLTOUnit"))
     M->addModuleFlag(llvm::Module::Error, "EnableSplitLTOUnit", uint32_t(0));
   PassBuilder Builder;

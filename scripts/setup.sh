@@ -7,24 +7,27 @@
 #   arches  to boot kernels of the other architectures too
 #   dist    to build it with LLVM inside
 #
+# The LLVM is the one that scripts/llvm.sh chooses.
+#
 # Other scripts call this first, so it says nothing when all is there.
 set -euo pipefail
 
+llvm=$("$(dirname -- "${BASH_SOURCE[0]}")/llvm.sh")
 packages=(
-    clang-22 lld-22 llvm-22-dev libclang-22-dev libclang-cpp22-dev
+    "clang-$llvm" "lld-$llvm" "llvm-$llvm-dev" "libclang-$llvm-dev" "libclang-cpp$llvm-dev"
     libzstd-dev zlib1g-dev libxml2-dev g++ make
 )
 for_tests=(
-    qemu-user-static libclang-rt-22-dev
+    qemu-user-static "libclang-rt-$llvm-dev"
     cmake ninja-build meson autoconf automake libtool pkg-config python3
 )
 for_kernels=(
     flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils dwarves
-    python3 perl qemu-system-x86 llvm-22-linker-tools
+    python3 perl qemu-system-x86 "llvm-$llvm-linker-tools"
 )
 for_arches=(qemu-system-arm qemu-system-misc)
 # LLVM's archives refer to Polly's.
-for_dist=(libpolly-22-dev xz-utils qemu-user-static)
+for_dist=("libpolly-$llvm-dev" xz-utils qemu-user-static)
 
 purpose=${1:-build}
 if (($# > 1)); then
@@ -37,7 +40,7 @@ case $purpose in
     arches) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_arches[@]}") ;;
     dist)
         packages+=("${for_dist[@]}")
-        [[ ${TUNE:-bolt} != bolt ]] || packages+=(bolt-22 libbolt-22-dev)
+        [[ ${TUNE:-bolt} != bolt ]] || packages+=("bolt-$llvm" "libbolt-$llvm-dev")
         ;;
     *)
         echo "usage: ${0##*/} [build|test|kernel|arches|dist]" >&2
@@ -61,7 +64,7 @@ require_cargo() {
 }
 
 explain_llvm() {
-    say 'backlto needs LLVM, clang and LLD of major version 22 with their development files' \
+    say "backlto needs LLVM, clang and LLD of major version $llvm with their development files" \
         "$@"
 }
 
@@ -101,8 +104,8 @@ say "installing: ${missing[*]}"
 "${as_root[@]}" apt-get update || say 'apt-get update failed; going on with the package lists at hand'
 if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; then
     # Where apt does not know a package, it has said which.
-    explain_llvm 'Debian 12 has them in its suite bookworm-security, section main; check that the' \
-        'apt sources name it, or add a source of LLVM 22 packages for this system, then try again'
+    explain_llvm 'Debian 12 has 19 and 22 (in its suite bookworm-security), section main; check that the' \
+        'apt sources name it, or choose another with LLVM=; docs/llvm.md says who has which'
     exit 1
 fi
 require_cargo

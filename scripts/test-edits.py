@@ -26,9 +26,9 @@ import shlex
 import subprocess
 
 from harness import mutate
-from harness.run import JOBS, Failure, Unable, directory, main, output, program, remove, say
+from harness.run import JOBS, Failure, Unable, directory, llvm, main, output, program, remove, say
 
-CLANG, LLD = "clang-22", "ld.lld-22"
+CLANG, LLD = llvm("clang"), llvm("ld.lld")
 KEPT, FRESH = "kept", "fresh"
 # Edits of one program.
 ROUND = 50
@@ -86,7 +86,7 @@ class Tree:
         if not archived:
             return objects
         remove(self.path / "all.a")
-        run(["llvm-ar-22", "rcs", "all.a", *archived], self.path, Unable)
+        run([llvm("llvm-ar"), "rcs", "all.a", *archived], self.path, Unable)
         return [*objects, "--whole-archive", "all.a", "--no-whole-archive"]
 
     def write_profile(self, made):
@@ -101,7 +101,7 @@ class Tree:
             self.write("counts.proftext", f"{kind}\n" + "".join(
                 f"{name}\n{own}\n1\n{count}\n\n" for name, count in counts))
             name = mutate.COUNTS if made.family == "counts" else mutate.CONTEXT
-            run(["llvm-profdata-22", "merge", "-o", name, "counts.proftext"], self.path, Unable)
+            run([llvm("llvm-profdata"), "merge", "-o", name, "counts.proftext"], self.path, Unable)
 
     def link(self, made):
         """Links MADE by ld.backlto; the jobs that were run."""

@@ -30,7 +30,7 @@ import time
 from harness import oracle
 from harness.edited import LIMIT, LIMIT_ARGS, Edited, counter, in_function
 from harness.kernel import KINDS
-from harness.run import Failure, Unable, directory, main, output, program, remove, say, sha
+from harness.run import Failure, Unable, directory, llvm, main, output, program, remove, say, sha
 
 
 class Oracle:
@@ -39,7 +39,7 @@ class Oracle:
     def __init__(self, kernel, everything, rng):
         self.kernel, self.everything, self.rng = kernel, everything, rng
         self.store, self.apart = directory(kernel.home / "oracle"), kernel.home / "apart"
-        self.version = output(["clang-22", "--version"])
+        self.version = output([llvm("clang"), "--version"])
 
     def check(self):
         """Compares everything; how many objects clang had to compile for it."""

@@ -23,7 +23,7 @@
              - make clean leaves nothing of it;
              - with --reference: Module.symvers, the versions in the modules and what make
                clean leaves are those of ld.lld; with an index, so are all native objects,
-               the archive and vmlinux.o. ld.lld-22 as LINKER has to pass, too.
+               the archive and vmlinux.o. ld.lld as LINKER has to pass, too.
 
   matrix   a row for each combination of options that people build kernels with: `make` with
            LD=ld.backlto; the kernel boots and loads its modules; make has nothing to do

@@ -10,6 +10,8 @@ here=$scripts/test-programs
 # shellcheck source=scripts/harness/links.sh
 . "$scripts/harness/links.sh"
 ((${#names[@]} > 0)) || names=(lua zstd sqlite jsonnet rust)
+llvm=$("$scripts/llvm.sh")
+cc=clang-$llvm cxx=clang++-$llvm ar=llvm-ar-$llvm
 
 # shellcheck disable=SC2016 # for the shell that runs it
 put_on_path 'exec "$DISTRIBUTOR" "$BACKLTO" "$@"'
@@ -39,12 +41,12 @@ compile() {
     done
     printf '%s\0' "$@" | xargs -0 -n 1 -P "$(nproc)" "${flags[@]}" -c
 }
-link() { clang-22 -flto=thin -O2 -fuse-ld=backlto "$@"; }
+link() { "$cc" -flto=thin -O2 -fuse-ld=backlto "$@"; }
 
 lua() {
     local lua
     lua=$(sources lua-src)/lua-5.4.7
-    compile clang-22 -I"$lua" -DLUA_USE_POSIX "$lua"/*.c "$here/lua.c"
+    compile "$cc" -I"$lua" -DLUA_USE_POSIX "$lua"/*.c "$here/lua.c"
     rm -f luac.o
     link ./*.o -o lua -lm -Wl,--gc-sections
     ./lua 'local t = {} for i = 1, 1000 do t[#t + 1] = ("%d"):format(i % 7) end
@@ -55,19 +57,19 @@ lua() {
 zstd() {
     local zstd
     zstd=$(sources zstd-sys)/zstd/lib
-    compile clang-22 -fPIC -I"$zstd" "$zstd"/{common,compress,decompress}/*.[cS]
+    compile "$cc" -fPIC -I"$zstd" "$zstd"/{common,compress,decompress}/*.[cS]
     # A shared library of an archive, and of assembly beside the bitcode.
-    llvm-ar-22 rcs libzstd.a ./*.o
+    "$ar" rcs libzstd.a ./*.o
     link -shared -Wl,--whole-archive libzstd.a -Wl,--no-whole-archive -o libzstd.so
-    compile clang-22 -I"$zstd" "$here/zstd.c"
+    compile "$cc" -I"$zstd" "$here/zstd.c"
     link zstd.o libzstd.so -Wl,-rpath,"$PWD" -o zstd
     [[ $(./zstd <"$zstd/compress/zstd_compress.c") == same ]]
 }
 sqlite() {
     local sqlite
     sqlite=$(sources libsqlite3-sys)/sqlite3
-    compile clang-22 -I"$sqlite" "$sqlite/sqlite3.c" "$here/sqlite.c"
-    llvm-ar-22 rcsT libsqlite.a sqlite3.o
+    compile "$cc" -I"$sqlite" "$sqlite/sqlite3.c" "$here/sqlite.c"
+    "$ar" rcsT libsqlite.a sqlite3.o
     link sqlite.o libsqlite.a -o sqlite -lm
     [[ $(./sqlite 'create table t(a integer primary key, b text);
         with recursive n(i) as (values(1) union all select i + 1 from n where i < 5000)
@@ -86,9 +88,9 @@ jsonnet() {
     for file in "$jsonnet"/core/*.cpp; do
         [[ $file == *_test.cpp ]] || core+=("$file")
     done
-    compile clang++-22 "${flags[@]}" "${core[@]}" "$jsonnet"/third_party/md5/md5.cpp
-    llvm-ar-22 rcs libjsonnet.a ./*.o
-    compile clang++-22 "${flags[@]}" "$jsonnet"/cmd/{jsonnet,utils}.cpp "$here/threads.cpp"
+    compile "$cxx" "${flags[@]}" "${core[@]}" "$jsonnet"/third_party/md5/md5.cpp
+    "$ar" rcs libjsonnet.a ./*.o
+    compile "$cxx" "${flags[@]}" "$jsonnet"/cmd/{jsonnet,utils}.cpp "$here/threads.cpp"
     link -o threads threads.o libjsonnet.a -lstdc++ -lm
     [[ $(./threads) == good ]]
     link -static -o jsonnet jsonnet.o utils.o libjsonnet.a -lstdc++ -lm
@@ -96,8 +98,8 @@ jsonnet() {
     JSONNET_BIN=$PWD/jsonnet tests/run_tests.sh
 }
 rust() {
-    local flags=(-Clinker-plugin-lto -Clinker=clang-22 -Clink-arg=-fuse-ld=backlto)
-    CC=clang-22 CFLAGS='-O2 -flto=thin' AR=llvm-ar-22 RUSTFLAGS=${flags[*]} CARGO_TARGET_DIR=. \
+    local flags=(-Clinker-plugin-lto "-Clinker=$cc" -Clink-arg=-fuse-ld=backlto)
+    CC="$cc" CFLAGS='-O2 -flto=thin' AR="$ar" RUSTFLAGS=${flags[*]} CARGO_TARGET_DIR=. \
         cargo build --manifest-path "$package" --release --target x86_64-unknown-linux-gnu
     [[ $(x86_64-unknown-linux-gnu/release/rust-and-c 2>panic) == true ]]
 }

@@ -43,6 +43,20 @@ pub fn is_position_independent(module: &Path, files: &Files) -> Result<bool> {
     })
 }
 
+/// The target triple of the bitcode file at `module`, which is read through `files`.
+///
+/// # Errors
+/// [`Kind::Input`] with the reason, when it cannot be read.
+pub fn target(module: &Path, files: &Files) -> Result<String> {
+    let name = module.to_string_lossy();
+    let file = files.get(module)?;
+    let info = llvm::read_module_info(&name, file.bytes()).map_err(|reason| {
+        let text = format!("cannot read what `{name}` was compiled for");
+        Error::new(Kind::Input, text).because(reason)
+    })?;
+    Ok(info.triple)
+}
+
 /// Says whether others use a variable that was local to the bitcode file at `module`,
 /// by its summary index at `index`, so that the backend gives it a name that no
 /// other has (`NAME.llvm.HASH`). Constants do not count. Both are read through

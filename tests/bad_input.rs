@@ -11,7 +11,7 @@ use common::spoil::{
     Dice, Door, FLAGS, MODULES, OLD, PATIENCE, assert_failed, assert_refused, assert_untouched,
     backlto, backlto_as_nobody, command, flip, output, program, run_for, set_mode,
 };
-use common::{CLANG, LLD, Tree, stderr, succeed};
+use common::{AR, CLANG, LLD, MAJOR, NM, Tree, stderr, succeed};
 
 /// Spoils the program and checks that both doors refuse it, and that the error
 /// names `file`.
@@ -42,7 +42,7 @@ fn make_native(tree: &Tree, name: &str) {
 /// Puts an archive of itself in a module's place.
 fn make_archive(tree: &Tree, module: &str) {
     let object = format!("{module}.o");
-    succeed(&tree.run("llvm-ar-22", &["rc", "archive.a", &object]));
+    succeed(&tree.run(AR, &["rc", "archive.a", &object]));
     tree.write(&object, tree.read("archive.a"));
 }
 
@@ -122,7 +122,7 @@ fn bitcode_for_another_architecture_is_an_error() {
 fn bitcode_of_a_newer_llvm_is_an_error() {
     refused("newer", "/main.o` was written by LLVM99.1.8", |tree| {
         let mut bytes = tree.read("main.o");
-        replace_char6(&mut bytes, "LLVM22", "LLVM99");
+        replace_char6(&mut bytes, &format!("LLVM{MAJOR}"), "LLVM99");
         tree.write("main.o", bytes);
     });
 }
@@ -251,7 +251,7 @@ fn a_module_that_the_link_does_not_need_becomes_an_empty_object() {
     succeed(&tree.backlto_cc("lone", "ours.o", &FLAGS));
     assert!(tree.read("ours.o") == tree.read("clang.o"));
     assert!(!tree.read("ours.o").is_empty());
-    let symbols = tree.run("llvm-nm-22", &["ours.o"]);
+    let symbols = tree.run(NM, &["ours.o"]);
     assert!(
         !String::from_utf8_lossy(&symbols.stdout).contains("lone"),
         "{symbols:?}"

@@ -5,7 +5,7 @@ mod common;
 #[path = "compare/messages.rs"]
 mod messages;
 
-use common::{BACKLTO, CLANG, Effect, LLD, Tree, succeed};
+use common::{BACKLTO, CLANG, Effect, LLD, MAJOR, Tree, succeed, tool};
 
 /// Runs `args` with clang and with `backlto cc` and returns what both did.
 #[track_caller]
@@ -227,13 +227,19 @@ fn split<'a>(texts: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
+/// Whether clang compiles with `flags` at all: that of LLVM 19 and 20 crashes where it
+/// has remarks in binary form for an ELF section.
+fn clang_survives(flags: &str) -> bool {
+    !(flags.ends_with("=bitstream") && ["19", "20"].contains(&MAJOR))
+}
+
 fn same_on(target: &Target) {
     for family in FAMILIES {
         let flags = split(&[target.flags, family.flags]);
         let tree = Tree::demo(&flags);
         same_object(&tree, "deck", &flags);
         same_object(&tree, "sort", &flags);
-        for back in family.back {
+        for back in family.back.iter().filter(|flags| clang_survives(flags)) {
             same_object(&tree, "deck", &split(&[target.flags, family.flags, back]));
         }
     }
@@ -311,6 +317,9 @@ fn files_beside_the_object_are_written() {
         ("--serialize-diagnostics said", "said"),
     ];
     for (flag, file) in cases {
+        if !clang_survives(flag) {
+            continue;
+        }
         let flags: Vec<&str> = ["-O2"].into_iter().chain(flag.split(' ')).collect();
         let args = Tree::backend_args("deck", "out/dir/deck.native.o", &flags);
         let effect = same_effect(&tree, &args);
@@ -623,7 +632,7 @@ fn files_of_two_modules_are_the_same() {
     succeed(&tree.run(LLD, &link));
     for module in ["base", "derived"] {
         let second = ["--n=1", "-o", "second.bc", &format!("{module}.o")].map(str::to_owned);
-        succeed(&tree.run("llvm-modextract-22", &second));
+        succeed(&tree.run(tool!("llvm-modextract"), &second));
         for flags in ["-O2", "-O0", "-O2 -fsplit-lto-unit"] {
             same_object(&tree, module, &split(&[flags]));
         }

@@ -18,7 +18,7 @@ use backlto::{
     Origin, Plan, ReproducerOptions, Severity, Silent, ThinLinkOptions, thin_link,
     thin_lto_bitcode,
 };
-use common::{CLANG, DEMO, LLD, Tree, succeed};
+use common::{CLANG, DEMO, LLD, Tree, succeed, tool};
 
 fn one_worker() -> Options {
     Options {
@@ -170,7 +170,7 @@ fn ir_becomes_the_bitcode_that_opt_writes() {
         "m.o",
         "m.ll",
     ];
-    succeed(&tree.run("opt-22", &args));
+    succeed(&tree.run(tool!("opt"), &args));
     let ours = thin_lto_bitcode("m.ll", text.as_bytes()).expect("good IR");
     assert!(ours == tree.read("m.o"));
     // Bitcode is taken as well.

@@ -15,7 +15,7 @@ mod tree;
 
 use std::process::Command;
 
-use common::{BACKLTO, Effect, LINKER, LLD, stderr, succeed};
+use common::{AR, BACKLTO, Effect, LINKER, LLD, MAJOR, stderr, succeed, tool};
 use tree::Kernel::{Distributed, Thin};
 use tree::{BITCODE, KERNELS, KernelTree, ORDER, cmd_file, escape_make, native};
 
@@ -74,7 +74,7 @@ fn objects_archives_and_vmlinux_o_are_those_that_kbuild_would_make() {
         assert_eq!(lines("vmlinux.thinlto-index"), BITCODE);
         let members = |archive: &str| {
             tree.tree.write(archive, &actual.files[archive]);
-            let listed = tree.shell(&format!("llvm-ar-22 t {archive}"));
+            let listed = tree.shell(&format!("{AR} t {archive}"));
             String::from_utf8_lossy(&listed.stdout).into_owned()
         };
         let objects = ORDER.map(|object| match BITCODE.contains(&object) {
@@ -135,7 +135,7 @@ fn commands_are_recorded_as_make_would_record_them() {
         ),
         (
             "builtin.order".to_owned(),
-            "llvm-ar-22 t built-in-fixup.a > builtin.order".to_owned(),
+            format!("{AR} t built-in-fixup.a > builtin.order"),
         ),
         ("vmlinux.thinlto-index".to_owned(), tree.thin_link_command()),
         ("vmlinux.a".to_owned(), tree.archive_command()),
@@ -334,7 +334,7 @@ fn the_linker_is_the_one_that_was_chosen() {
         ("", &[]),
         // The option beats the variable.
         ("/nowhere/ld.lld", &["--ld", LLD]),
-        ("/usr/bin/true", &["--ld", "ld.lld-22"]),
+        ("/usr/bin/true", &["--ld", LLD]),
     ] {
         let output = with_linker(ld, args);
         succeed(&output);
@@ -351,8 +351,8 @@ fn the_linker_is_the_one_that_was_chosen() {
         ("", &["--ld", "ld"], "linker `ld` is not LLD: GNU ld"),
         (
             "",
-            &["--ld", "llvm-ar-22"],
-            "linker `llvm-ar-22` is not LLD",
+            &["--ld", AR],
+            concat!("linker `", tool!("llvm-ar"), "` is not LLD"),
         ),
     ] {
         let output = with_linker(ld, args);
@@ -383,7 +383,10 @@ fn a_system_without_lld_is_told_what_to_install() {
         said.starts_with("backlto: error: cannot find ld.lld: "),
         "{said}"
     );
-    assert!(said.contains("install Debian's package lld-22"), "{said}");
+    assert!(
+        said.contains(&format!("install Debian's package lld-{MAJOR}")),
+        "{said}"
+    );
 }
 
 /// A whole build may be told that its linker is `ld.backlto`: by its name, by

@@ -5,6 +5,7 @@
 //! The library is not used, so that LLVM is not loaded (nor linked): this runs
 //! for every link of a build, most of which have no bitcode.
 
+mod fitting;
 mod options;
 mod response;
 mod tools;
@@ -16,12 +17,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use fitting::Fitting;
 use options::Carried;
 use tools::{CLANG, LLD_NAMES, LLD_VARIABLE, STARTED_BY, STARTED_BY_BACKLTO};
 
 /// The value of [`STARTED_BY`] for what this program takes for ld.lld: another
 /// `ld.backlto` would go on like this for ever.
 const STARTED_BY_LINKER: &str = "ld.backlto";
+/// Whether ld.lld can hand backends over (`--thinlto-distributor=`, since 21).
+const LLD_DISTRIBUTES: bool = !matches!(env!("BACKLTO_LLVM_MAJOR").as_bytes(), b"19" | b"20");
 /// What kbuild's make tells all that it starts (`export` in the `Makefile` of Linux).
 const OF_KBUILD: [&str; 3] = ["srctree", "objtree", "KBUILD_LDFLAGS"];
 
@@ -46,6 +50,17 @@ fn main() -> ExitCode {
     };
     match asked {
         Ask::Link if may_have_bitcode(&expanded) => {
+            let named = tools::chosen_lld().is_some();
+            match fitting::find(&expanded, &lld, named) {
+                Ok(Fitting::Ours) => {}
+                Ok(Fitting::Other(program)) => {
+                    return become_program(Command::new(program).args(&args));
+                }
+                Err(message) => {
+                    eprintln!("ld.backlto: error: {message}");
+                    return ExitCode::FAILURE;
+                }
+            }
             let Some(backlto) = find_backlto() else {
                 return no_backlto();
             };
@@ -68,7 +83,11 @@ fn main() -> ExitCode {
         }
         Ask::Link | Ask::Other => {}
     }
-    // Returns only when it fails.
+    become_program(&mut command)
+}
+
+/// Becomes the program of `command`; returns only when that fails.
+fn become_program(command: &mut Command) -> ExitCode {
     let reason = command.exec();
     eprintln!(
         "ld.backlto: error: cannot run `{}`: {reason}",
@@ -80,10 +99,54 @@ fn main() -> ExitCode {
 /// The command for the link of `args` by `lld` with backends run by `backlto`, which
 /// are told what `carried` has.
 fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) -> Command {
+    let distributor = distributor_args(&carried);
+    if !LLD_DISTRIBUTES {
+        return apart(lld, args, backlto, &carried, &distributor);
+    }
     let mut command = Command::new(lld);
     command.env(STARTED_BY, STARTED_BY_LINKER);
     command.arg(flag("--thinlto-distributor=", backlto.as_os_str()));
     command.arg(format!("--thinlto-remote-compiler={CLANG}"));
+    for word in &distributor {
+        command.arg(flag("--thinlto-distributor-arg=", word));
+    }
+    for word in carried.asked.iter().chain(&carried.implied) {
+        command.arg(flag("--thinlto-remote-compiler-arg=", word));
+    }
+    // Behind ours, so that what the user tells the backends directly wins.
+    command.args(args);
+    command.args(carried.linker);
+    command
+}
+
+/// The command for the link of `args` by `backlto`, which runs the steps of an `lld`
+/// that cannot hand over its backends. Those are told what LLD 21 and later would tell
+/// them (`llvm/lib/DTLTO`).
+fn apart(
+    lld: &Path,
+    args: &[OsString],
+    backlto: &Path,
+    carried: &Carried,
+    distributor: &[OsString],
+) -> Command {
+    let mut command = Command::new(backlto);
+    command.arg("--ld").arg(lld).arg("link-apart");
+    for word in distributor {
+        command.arg(flag("--distributor-arg=", word));
+    }
+    let always = ["-O2", "-faddrsig", "-ffunction-sections", "-fdata-sections"].map(OsStr::new);
+    let pic = carried.pic.then_some(OsStr::new("-fpic"));
+    let carried_words = [&carried.told, &carried.asked, &carried.implied];
+    let words = carried_words.into_iter().flatten().map(OsString::as_os_str);
+    for word in always.into_iter().chain(pic).chain(words) {
+        command.arg(flag("--compiler-arg=", word));
+    }
+    command.arg("--").args(args).args(&carried.linker);
+    command
+}
+
+/// How backlto is called as the distributor of a link, before the file of the jobs.
+fn distributor_args(carried: &Carried) -> Vec<OsString> {
     let mut distributor: Vec<OsString> = Vec::new();
     // All links of a kernel that have bitcode make objects.
     if carried.relocatable && is_of_kbuild() {
@@ -94,16 +157,8 @@ fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) 
         distributor.push("distribute".into());
         distributor.extend(carried.relocatable.then(|| "--relocatable".into()));
     }
-    for word in distributor.iter().chain(&carried.distributor) {
-        command.arg(flag("--thinlto-distributor-arg=", word));
-    }
-    for word in carried.asked.iter().chain(&carried.implied) {
-        command.arg(flag("--thinlto-remote-compiler-arg=", word));
-    }
-    // Behind ours, so that what the user tells the backends directly wins.
-    command.args(args);
-    command.args(carried.linker);
-    command
+    distributor.extend_from_slice(&carried.distributor);
+    distributor
 }
 
 /// Whether kbuild has started this program. The working directory would not tell: it
@@ -176,15 +231,17 @@ fn asked_of(args: &[OsString]) -> Ask {
 }
 
 /// Whether an input is bitcode, or something that may hold some. A value of an
-/// option is taken for an input; that does no harm.
+/// option is taken for an input; that does no harm. Where LLD cannot hand backends over,
+/// to run them apart costs a link more: then there has to be some.
 fn may_have_bitcode(args: &[OsString]) -> bool {
     args.iter().any(|arg| {
         let bytes = arg.as_bytes();
         match bytes.first() {
             Some(b'-') => {
-                bytes.starts_with(b"-l")
-                    || bytes.starts_with(b"--library")
-                    || bytes.ends_with(b"-fat-lto-objects")
+                LLD_DISTRIBUTES
+                    && (bytes.starts_with(b"-l")
+                        || bytes.starts_with(b"--library")
+                        || bytes.ends_with(b"-fat-lto-objects"))
             }
             _ => starts_as_bitcode_or_archive(arg),
         }
@@ -200,17 +257,25 @@ fn starts_as_bitcode_or_archive(path: &OsStr) -> bool {
     let mut magic = [0; 8];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));
     let is = |expected: &[u8]| magic.starts_with(expected);
-    read.is_ok()
-        && (is(b"BC\xC0\xDE") || is(b"\xDE\xC0\x17\x0B") || is(b"!<arch>\n") || is(b"!<thin>\n"))
+    let bitcode = || is(b"BC\xC0\xDE") || is(b"\xDE\xC0\x17\x0B") || is(b"!<thin>\n");
+    let archive = || is(b"!<arch>\n") && (LLD_DISTRIBUTES || has_bitcode_inside(path));
+    read.is_ok() && (bitcode() || archive())
 }
 
-/// The path of `backlto`, which is installed beside this program, else on PATH.
+/// Whether a member of the archive `path` may be bitcode.
+fn has_bitcode_inside(path: &OsStr) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| memchr::memmem::find(&bytes, b"BC\xC0\xDE").is_some())
+}
+
+/// The path of the `backlto` with the same LLVM, which is installed beside this
+/// program, else on PATH.
 fn find_backlto() -> Option<PathBuf> {
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|program| program.with_file_name("backlto"))
-        .filter(|program| program.is_file());
-    beside.or_else(|| which::which("backlto").ok())
+    let names = [concat!("backlto-", env!("BACKLTO_LLVM_MAJOR")), "backlto"];
+    let own = std::env::current_exe().ok();
+    let beside = |name: &&str| own.as_ref().map(|own| own.with_file_name(name));
+    let mut places = names.iter().filter_map(beside);
+    let on_path = || names.iter().find_map(|name| which::which(name).ok());
+    places.find(|program| program.is_file()).or_else(on_path)
 }
 
 /// The ld.lld to become: the one that the user has named, else one on PATH.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use backlto::BUILT_VERSION;
 use backlto::error::{Error, Kind, Result};
@@ -127,18 +127,29 @@ impl Linker {
                 format!("{doing} failed in `{}`", directory.display()),
             )
         };
-        let status = Command::new(&self.program)
-            .args(args)
-            .env(STARTED_BY, STARTED_BY_BACKLTO)
-            .current_dir(directory)
-            .status()
-            .map_err(|e| {
-                failed().because(format!("cannot run `{}`: {e}", self.program.display()))
-            })?;
+        let status = self.status(directory, args).map_err(|e| {
+            failed().because(format!("cannot run `{}`: {e}", self.program.display()))
+        })?;
         if status.success() {
             return Ok(());
         }
         Err(failed().because(format!("`{}`: {status}", self.program.display())))
+    }
+
+    /// The same, where what the linker says is all that there is to say.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(crate) fn status<S: AsRef<OsStr>>(
+        &self,
+        directory: &Path,
+        args: &[S],
+    ) -> std::io::Result<ExitStatus> {
+        Command::new(&self.program)
+            .args(args)
+            .env(STARTED_BY, STARTED_BY_BACKLTO)
+            .current_dir(directory)
+            .status()
     }
 }
 

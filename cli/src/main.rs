@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod apart;
 mod arch;
 mod console;
 mod doors;
@@ -21,6 +22,7 @@ mod limits;
 mod linker;
 mod processes;
 mod report;
+mod response;
 mod session;
 mod summary;
 mod text;
@@ -222,6 +224,9 @@ enum Door {
         #[arg(long)]
         keep_objects: bool,
     },
+    /// A link by an ld.lld that cannot hand its backends over
+    #[command(hide = true)]
+    LinkApart(apart::Request),
     /// The thin link that kbuild asks ld.backlto for, and the backends
     #[command(hide = true)]
     KbuildIndex {
@@ -297,7 +302,11 @@ impl Door {
                 interrupt::end_with_parent();
                 interrupt::watch(Ending::Unwanted);
             }
-            Door::Kbuild(_) | Door::KbuildIndex { .. } | Door::Cc { .. } | Door::Run { .. } => {
+            Door::Kbuild(_)
+            | Door::KbuildIndex { .. }
+            | Door::LinkApart(_)
+            | Door::Cc { .. }
+            | Door::Run { .. } => {
                 interrupt::watch(Ending::Orderly);
             }
             _ => {}
@@ -455,6 +464,7 @@ fn main() {
                 keep_objects,
                 &settings.within_link(),
             ),
+            Door::LinkApart(request) => apart::run(&request, &settings),
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => doors::explain::run(&object),
             Door::Simulate { record, workers } => doors::simulate::run(&record, &workers),

@@ -16,6 +16,8 @@ pub(crate) struct Carried {
     pub(crate) asked: Vec<OsString>,
     /// What the compiler must know of the kind of the link, in clang's words.
     pub(crate) implied: Vec<OsString>,
+    /// Whether LLD tells the compiler by itself that code must not depend on its address.
+    pub(crate) pic: bool,
     /// Whether the link makes an object (`-r`): the modules say then which code may
     /// move.
     pub(crate) relocatable: bool,
@@ -140,6 +142,7 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
         || has(&["shared", "Bshareable"])
         || last(&["pie", "pic-executable", "no-pie", "no-pic-executable"])
             .is_some_and(|(name, _)| !name.starts_with("no-"));
+    carried.pic = movable && !carried.relocatable;
     // There, clang has no other code.
     let mips = value("m").is_some_and(|emulation| emulation.as_bytes().ends_with(b"mip"));
     if !movable && !mips {

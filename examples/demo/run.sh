@@ -34,8 +34,8 @@ first_of() {
 # Whether the file $2 is a finished ELF program for the architecture $1.
 is_program_for() {
     local readelf machine header
-    if ! readelf=$(first_of llvm-readelf-22 llvm-readelf readelf); then
-        echo "demo: no llvm-readelf-22 on PATH; scripts/setup.sh installs it" >&2
+    if ! readelf=$(first_of "llvm-readelf-${BACKLTO_LLVM:-22}" llvm-readelf readelf); then
+        echo "demo: no llvm-readelf on PATH; scripts/setup.sh installs it" >&2
         return 1
     fi
     case $1 in

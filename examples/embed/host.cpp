@@ -50,7 +50,11 @@ backlto_bytes bytes(const std::string &Text) {
 std::string build(const std::string &Name, const std::string &Triple) {
   llvm::LLVMContext Context;
   llvm::Module M(Name, Context);
+#if LLVM_VERSION_MAJOR < 21
+  M.setTargetTriple(Triple);
+#else
   M.setTargetTriple(llvm::Triple(Triple));
+#endif
   auto *Int = llvm::Type::getInt32Ty(Context);
   auto *Type = llvm::FunctionType::get(Int, false);
   auto *F = llvm::Function::Create(Type, llvm::Function::ExternalLinkage, Name, M);

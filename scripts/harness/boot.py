@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from harness.debian import Suite
-from harness.run import Failure, Unable, last_lines, output, remove, require, say
+from harness.run import Failure, Unable, last_lines, llvm, output, remove, require, say
 
 INIT = pathlib.Path(__file__).resolve().parents[2] / "tests/init/init.c"
 RUNNING = b"backlto: init is running"
@@ -22,7 +22,7 @@ DECOMPRESS = {".gz": gzip.decompress, ".xz": lzma.decompress}
 def boot(arch, image, modules, work):
     """Boots IMAGE; MODULES are loaded in this order. Raises Failure with the end of the
     console unless init's line appears there and all modules could be loaded."""
-    require("clang-22", "ld.lld-22")
+    require(llvm("clang"), llvm("ld.lld"))
     emulator = os.path.abspath(image) if arch.is_program() else find_emulator(arch, work)
     with tempfile.TemporaryDirectory() as directory:
         home = pathlib.Path(directory)
@@ -85,10 +85,10 @@ def watch(qemu, console):
 def build_init(arch, home):
     """The one program of the initramfs."""
     target = home / "init"
-    output(["clang-22", f"--target={arch.target}-linux-gnu", *arch.flags, "-std=gnu11", "-Os",
+    output([llvm("clang"), f"--target={arch.target}-linux-gnu", *arch.flags, "-std=gnu11", "-Os",
             "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-stack-protector", "-fno-pic",
             "-fno-asynchronous-unwind-tables", "-c", "-o", home / "init.o", INIT])
-    output(["ld.lld-22", "-static", "-o", target, home / "init.o"])
+    output([llvm("ld.lld"), "-static", "-o", target, home / "init.o"])
     return target.read_bytes()
 
 

@@ -6,7 +6,7 @@ import time
 from harness import boot, kernel, oracle
 from harness.check import equal, equal_files, require
 from harness.external import External, code
-from harness.run import Failure, output, program, remove, say, sha
+from harness.run import Failure, llvm, output, program, remove, say, sha
 from harness.source import Copy, source
 
 # Looked at by make each time; for ARCH=um, vmlinux gets its other name each time.
@@ -50,7 +50,7 @@ class Dropin:
         self.base.mkdir()
         self.source = Copy(source(self.tree.version.source, work), self.base / "src")
         self.build = self.built_with(linker, self.base / "obj")
-        lld = " ".join([str(program("ld.lld-22")), *tree.arch.for_lld])
+        lld = " ".join([str(program(llvm("ld.lld"))), *tree.arch.for_lld])
         self.reference = self.built_with(lld, self.base / "reference")
         self.obj, self.modules = self.build.obj, []
 

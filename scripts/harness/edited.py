@@ -5,13 +5,13 @@ import os
 import re
 
 from harness import kernel, oracle
-from harness.run import Unable, directory, output, sha
+from harness.run import LLVM, Unable, directory, output, sha
 from harness.source import Copy, source
 
 # What kbuild tells the linker of imports, and what backlto has to be told of make to see
 # that it is another now.
 LIMIT = re.compile(r"-import-instr-limit=\d+")
-LIMIT_ARGS = ("--make", "LLVM=-22", "--make", "ARCH=x86")
+LIMIT_ARGS = ("--make", f"LLVM=-{LLVM}", "--make", "ARCH=x86")
 
 
 class Edited:

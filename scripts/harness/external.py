@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 
-from harness.run import Failure, logged, output, remove, require, say
+from harness.run import Failure, llvm, logged, output, remove, require, say
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2] / "tests/modules"
 # In an order in which they can be loaded.
@@ -97,5 +97,5 @@ def warned(log):
 
 def code(module):
     """The code of MODULE and all its relocations, without its path."""
-    text = output(["llvm-objdump-22", "--disassemble", "--reloc", "--no-show-raw-insn", module])
+    text = output([llvm("llvm-objdump"), "--disassemble", "--reloc", "--no-show-raw-insn", module])
     return text.split("\n", 2)[2]

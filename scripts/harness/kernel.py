@@ -8,7 +8,7 @@ import dataclasses
 import re
 import shlex
 
-from harness.run import JOBS, Unable, logged, output, remove, require
+from harness.run import JOBS, LLVM, Unable, llvm, logged, output, remove, require
 from harness.source import THIN_DIST, knows, source
 
 THIN = "LTO_CLANG_THIN"
@@ -189,11 +189,11 @@ class Tree:
 
     def stamp(self):
         """Changes when a tree of this name has to be built again."""
-        return f"{self.name} {self.settings()}\n{output(['clang-22', '--version'])}"
+        return f"{self.name} {self.settings()}\n{output([llvm('clang'), '--version'])}"
 
 
 class Build:
-    """TREE, built from SOURCE in OBJ, with LINKER or the one that LLVM=-22 means.
+    """TREE, built from SOURCE in OBJ, with LINKER or the one that LLVM= names.
 
     A tree that was configured with one linker and is built with another configures itself
     again, so it is the same for both.
@@ -201,7 +201,7 @@ class Build:
 
     def __init__(self, tree, source_, obj, linker=None, variables=()):
         self.tree, self.source, self.obj = tree, source_, obj
-        self.variables = ["LLVM=-22", f"ARCH={tree.arch.make}", *tree.arch.variables,
+        self.variables = [f"LLVM=-{LLVM}", f"ARCH={tree.arch.make}", *tree.arch.variables,
                           *variables]
         if linker:
             self.variables.append(f"LD={linker}")
@@ -215,7 +215,7 @@ class Build:
     def configure(self):
         """A new tree, in the place of an old one."""
         # Kconfig answers a missing tool by withholding the LTO choice.
-        require("make", *(f"{tool}-22" for tool in
+        require("make", *(llvm(tool) for tool in
                           ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy")))
         lto = self.tree.version.lto
         if not knows(self.source, lto):

@@ -10,10 +10,10 @@ import re
 import shlex
 import subprocess
 
-from harness.run import JOBS, Unable, output, remove
+from harness.run import JOBS, Unable, llvm, output, remove
 
 INDEX = "vmlinux.thinlto-index"
-LLD, AR = "ld.lld-22", "llvm-ar-22"
+LLD, AR = llvm("ld.lld"), llvm("llvm-ar")
 
 
 class TreeError(Unable):

@@ -11,6 +11,9 @@ import subprocess
 import sys
 
 JOBS = len(os.sched_getaffinity(0))
+# The LLVM to test with, as scripts/llvm.sh chooses it.
+LLVM = subprocess.run([pathlib.Path(__file__).parents[1] / "llvm.sh"], check=True,
+                      stdout=subprocess.PIPE, text=True).stdout.strip()
 LAST_LINES = 40
 
 
@@ -28,6 +31,11 @@ class Unable(Exception):
 
 # A line of progress, at once.
 say = functools.partial(print, flush=True)
+
+
+def llvm(tool):
+    """The name of a TOOL of that LLVM."""
+    return f"{tool}-{LLVM}"
 
 
 def output(command, **options):

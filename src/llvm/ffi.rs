@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use llvm_sys::prelude::LLVMContextRef;
+use inkwell::llvm_sys::prelude::LLVMContextRef;
 
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -34,10 +34,43 @@ const fn first_named(programs: [Option<&'static str>; 2]) -> &'static str {
     }
 }
 
+/// The name of a tool of the LLVM that backlto is built with.
+macro_rules! tool {
+    ($name:literal) => {
+        concat!($name, "-", env!("BACKLTO_LLVM_MAJOR"))
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use tool;
+
 /// The oracle.
-pub const CLANG: &str = "clang-22";
+pub const CLANG: &str = tool!("clang");
 /// The linker that writes summary indexes.
-pub const LLD: &str = "ld.lld-22";
+pub const LLD: &str = tool!("ld.lld");
+pub const AR: &str = tool!("llvm-ar");
+pub const NM: &str = tool!("llvm-nm");
+pub const OBJDUMP: &str = tool!("llvm-objdump");
+pub const PROFDATA: &str = tool!("llvm-profdata");
+pub const READELF: &str = tool!("llvm-readelf");
+/// The LLVM that backlto is built with.
+pub const MAJOR: &str = env!("BACKLTO_LLVM_MAJOR");
+/// What kbuild's make is told of it.
+pub const LLVM_OF_MAKE: &str = concat!("LLVM=-", env!("BACKLTO_LLVM_MAJOR"));
+
+/// Whether ld.lld hands its backends over (since 21). Where it does not, ld.backlto runs
+/// the steps of a link one by one, and modules stand in a program in the order of the
+/// command line, not behind all else.
+pub fn lld_distributes() -> bool {
+    !["19", "20"].contains(&MAJOR)
+}
+
+/// Says that a test has no meaning where LLD hands no backends over; true there.
+pub fn needs_distribution() -> bool {
+    if !lld_distributes() {
+        eprintln!("not tested: ld.lld of LLVM {MAJOR} has no --thinlto-distributor=");
+    }
+    !lld_distributes()
+}
 
 /// Parts of the demo program; the first imports from the others.
 pub const DEMO: [&str; 3] = ["deck", "sort", "rng"];

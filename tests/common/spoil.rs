@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::{BACKLTO, LLD, Tree, stderr, succeed};
+use super::{BACKLTO, CLANG, LLD, Tree, stderr, succeed};
 
 /// Flags of both ends, so that a test can tell one architecture from another.
 pub const FLAGS: [&str; 2] = ["--target=x86_64-linux-gnu", "-O2"];
@@ -111,7 +111,7 @@ impl Door {
     pub fn args(self) -> Vec<String> {
         match self {
             Door::Cc => {
-                let mut args = vec!["cc".to_owned(), "clang-22".to_owned()];
+                let mut args = vec!["cc".to_owned(), CLANG.to_owned()];
                 args.extend(Tree::backend_args("main", &output("main"), &FLAGS));
                 args
             }

@@ -1,6 +1,6 @@
 //! What the back end and clang's driver say: word for word, with the same end.
 
-use crate::common::{Tree, stderr, succeed};
+use crate::common::{PROFDATA, Tree, stderr, succeed};
 use crate::{same_backend, same_object, split};
 
 /// Compiles `text` into a tree with one module, `m`.
@@ -249,7 +249,7 @@ fn profiles_that_do_and_do_not_fit_are_the_same() {
     );
     for name in ["counts", "ir"] {
         let (text, data) = (format!("{name}.txt"), format!("{name}.profdata"));
-        succeed(&tree.run("llvm-profdata-22", &["merge", "-o", &data, &text]));
+        succeed(&tree.run(PROFDATA, &["merge", "-o", &data, &text]));
     }
     tree.write(
         "samples.txt",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{BACKLTO, stderr, succeed};
+use crate::common::{AR, BACKLTO, stderr, succeed};
 use crate::tree::Kernel::{Distributed, Thin};
 use crate::tree::{BITCODE, KERNELS, Kernel, KernelTree, cmd_file, native};
 
@@ -131,7 +131,7 @@ impl Built {
         let mut script = format!(
             "find . -name '*.thinlto*' -delete
             rm -f {RECORD} vmlinux.a vmlinux.o builtin.order built-in-fixup.a
-            {}\nllvm-ar-22 t built-in-fixup.a > builtin.order\n{}\n",
+            {}\n{AR} t built-in-fixup.a > builtin.order\n{}\n",
             fixup.replace(" mPi", " mSPi"),
             limit(self.kernel.thin_link_command()),
         );

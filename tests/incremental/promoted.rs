@@ -1,5 +1,6 @@
 //! Local symbols that another module imports get a name that no other has.
 
+use crate::common::NM;
 use crate::project::Project;
 
 /// A function that others inline, with a local one that it calls and they then call too.
@@ -18,7 +19,7 @@ int start(int x) { return exposed(x) + exposed(x + 2); }\n";
 /// The name that `hidden` got in what was compiled of `module`.
 fn hidden(project: &Project, module: &str) -> String {
     let object = format!("{module}.thinlto-native.o");
-    let output = project.run("llvm-nm-22", &["-j", &object]);
+    let output = project.run(NM, &["-j", &object]);
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
     let found = names.lines().find(|name| name.starts_with("hidden.llvm."));
     found.unwrap_or_else(|| panic!("{names}")).to_owned()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{LINKER, LLD, Tree, stderr, succeed};
+use crate::common::{CLANG, LINKER, LLD, NM, READELF, Tree, stderr, succeed};
 
 /// How the kernel has its code.
 const KERNEL: [&str; 3] = ["-O2", "-fno-pic", "-mcmodel=kernel"];
@@ -38,7 +38,7 @@ fn tree() -> Tree {
 
 /// Has `name`.o compiled with `flags`, by what kbuild recorded.
 fn record(tree: &Tree, name: &str, flags: &str) {
-    let line = format!("savedcmd_{name}.o := clang-22 {flags} -c -o {name}.o {name}.c\n");
+    let line = format!("savedcmd_{name}.o := {CLANG} {flags} -c -o {name}.o {name}.c\n");
     tree.write(&format!(".{name}.o.cmd"), line);
 }
 
@@ -69,7 +69,7 @@ fn run(command: &mut Command) -> Output {
 
 /// The names of the sections of `object` that hold something.
 fn sections(tree: &Tree, object: &str) -> Vec<String> {
-    let output = tree.run("llvm-readelf-22", &["--sections", "--wide", object]);
+    let output = tree.run(READELF, &["--sections", "--wide", object]);
     let table = String::from_utf8(output.stdout).expect("text");
     table
         .lines()
@@ -154,7 +154,7 @@ fn a_running_recipe_comes_before_any_record() {
             std::fs::remove_file(tree.file(".use.o.cmd")).ok();
             let flags = KERNEL.join(" ");
             let script = format!(
-                "echo '  CC [M]  use.o'; {launcher}clang-22 {flags} -flto=thin {SHOWN} -c -o use.o \
+                "echo '  CC [M]  use.o'; {launcher}{CLANG} {flags} -flto=thin {SHOWN} -c -o use.o \
                  use.c; {wrapper}{LINKER} -r -o single.o use.o; true"
             );
             let mut shell = Command::new("sh");
@@ -184,7 +184,7 @@ fn what_the_linker_is_asked_is_added_to_the_record() {
         );
         record(&tree, "tls", &KERNEL.join(" "));
         run(of_kbuild(&tree, LINKER, "linked.o").args(["tls.o", option]));
-        let symbols = tree.run("llvm-nm-22", &["linked.o"]);
+        let symbols = tree.run(NM, &["linked.o"]);
         let symbols = String::from_utf8(symbols.stdout).expect("text");
         assert!(
             symbols.contains("__emutls_get_address"),
@@ -294,7 +294,7 @@ fn what_is_built_in_has_sections_for_promoted_variables_alone() {
         !found.iter().any(|name| name.starts_with(".text.")),
         "{found:?}"
     );
-    let symbols = tree.run("llvm-nm-22", &["vmlinux.o"]);
+    let symbols = tree.run(NM, &["vmlinux.o"]);
     let symbols = String::from_utf8(symbols.stdout).expect("text");
     let promoted = symbols.lines().find_map(|line| {
         line.split_whitespace()

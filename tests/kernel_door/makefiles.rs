@@ -1,6 +1,6 @@
 //! Where no record tells how the tree is linked, its makefiles do.
 
-use crate::common::{Effect, stderr};
+use crate::common::{AR, CLANG, Effect, LLVM_OF_MAKE, MAJOR, stderr};
 use crate::tree::Kernel::{Distributed, Thin};
 use crate::tree::{ARCHIVES, KERNELS, KernelTree, LINKER_FLAGS, cmd_file};
 
@@ -110,10 +110,10 @@ fn libraries_are_linked_and_their_initcalls_ordered() {
         ".section \".initcall6.init..kmod_extra__1_1_extra\", \"a\"
          __initcall__kmod_extra__1_1_extra6: .quad 1\n.globl extra\nextra: .quad 2\n",
     );
-    tree.shell(
-        "clang-22 --target=x86_64-linux-gnu -c -o extra/extra.o extra/extra.S; \
-         llvm-ar-22 cDPrST extra/lib.a extra/extra.o",
-    );
+    tree.shell(&format!(
+        "{CLANG} --target=x86_64-linux-gnu -c -o extra/extra.o extra/extra.S; \
+         {AR} cDPrST extra/lib.a extra/extra.o",
+    ));
     tree.tree.write("Makefile", makefile("extra/lib.a"));
     let effect = tree.observe(&["."]);
     assert!(effect.success, "{effect:?}");
@@ -134,7 +134,13 @@ fn variables_are_passed_on_to_make() {
         // With records at hand too: who gives variables means something by it.
         let tree = KernelTree::new(kernel);
         tree.tree.write("Makefile", makefile(""));
-        let args = ["--make", "EXTRA=--no-such-flag", "--make", "LLVM=-22", "."];
+        let args = [
+            "--make",
+            "EXTRA=--no-such-flag",
+            "--make",
+            LLVM_OF_MAKE,
+            ".",
+        ];
         let effect = tree.observe(&args);
         assert!(!effect.success, "{effect:?}");
         assert!(effect.stderr.contains("no-such-flag"), "{effect:?}");
@@ -167,7 +173,7 @@ fn make_is_asked_once() {
     assert_eq!(asked(&["."]), 2);
     let record = String::from_utf8_lossy(&tree.tree.read(".vmlinux.o.cmd")).into_owned();
     assert!(record.contains(" --error-limit=3 -r "), "{record}");
-    assert_eq!(asked(&["--make", "LLVM=-22", "--make", "X=1", "."]), 3);
+    assert_eq!(asked(&["--make", LLVM_OF_MAKE, "--make", "X=1", "."]), 3);
 }
 
 /// Below another make, whose goals and flags are none of ours.
@@ -221,7 +227,9 @@ fn make_is_told_what_the_tree_tells() {
         .write("Makefile", "$(error LLVM is $(LLVM) and ARCH is $(ARCH))\n");
     let effect = tree.observe(&["."]);
     assert!(
-        effect.stderr.contains("LLVM is -22 and ARCH is x86."),
+        effect
+            .stderr
+            .contains(&format!("LLVM is -{MAJOR} and ARCH is x86.")),
         "{effect:?}"
     );
 }

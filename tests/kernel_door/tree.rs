@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::Output;
 use std::sync::OnceLock;
 
-use crate::common::{BACKLTO, CLANG, Effect, LLD, Tree, succeed};
+use crate::common::{AR, BACKLTO, CLANG, Effect, LLD, Tree, succeed};
 
 /// Which kernel the tree is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -333,10 +333,7 @@ impl KernelTree {
 
     fn archives(&self) {
         let ar = |archive: &str, members: &[&str]| {
-            self.shell(&format!(
-                "llvm-ar-22 cDPrST {archive} {}",
-                members.join(" ")
-            ));
+            self.shell(&format!("{AR} cDPrST {archive} {}", members.join(" ")));
         };
         ar("dir/built-in.a", &["dir/a.o"]);
         ar(
@@ -395,9 +392,9 @@ impl KernelTree {
         let list = self.tree.file("scripts/head-object-list.txt");
         let thin = if self.kernel == Thin { "T" } else { "" };
         format!(
-            "rm -f {archive}; llvm-ar-22 cDPrST {archive} {ARCHIVES}; \
-             llvm-ar-22 mPi{thin} $(llvm-ar-22 t {archive} | sed -n 1p) {archive} \
-             $(llvm-ar-22 t {archive} | grep -F -f {})",
+            "rm -f {archive}; {AR} cDPrST {archive} {ARCHIVES}; \
+             {AR} mPi{thin} $({AR} t {archive} | sed -n 1p) {archive} \
+             $({AR} t {archive} | grep -F -f {})",
             list.display()
         )
     }
@@ -422,7 +419,7 @@ impl KernelTree {
     /// they left is taken away again.
     pub fn by_hand(&self) -> Effect {
         let archive = self.archive_command();
-        let order = "llvm-ar-22 t built-in-fixup.a > builtin.order";
+        let order = format!("{AR} t built-in-fixup.a > builtin.order");
         let index = self.thin_link_command();
         let mut script = format!(
             "{}\n{order}\n{index}\n",
@@ -445,10 +442,11 @@ impl KernelTree {
 
     /// kbuild's command for `vmlinux.a` on THIN_DIST kernels.
     pub fn archive_command(&self) -> String {
-        "rm -f vmlinux.a; while read -r obj; do if grep -Fqx ${obj} vmlinux.thinlto-index; \
-         then echo ${obj%.o}.thinlto-native.o; else echo ${obj}; fi; \
-         done < builtin.order | xargs llvm-ar-22 cDPrS --thin vmlinux.a"
-            .to_owned()
+        format!(
+            "rm -f vmlinux.a; while read -r obj; do if grep -Fqx ${{obj}} vmlinux.thinlto-index; \
+             then echo ${{obj%.o}}.thinlto-native.o; else echo ${{obj}}; fi; \
+             done < builtin.order | xargs {AR} cDPrS --thin vmlinux.a"
+        )
     }
 
     /// Runs `backlto kbuild` with `args` in the tree.

@@ -1,7 +1,7 @@
 //! Members of archives in the cache: LLD gives them other names in each link.
 
 use super::*;
-use crate::common::BACKLTO;
+use crate::common::{AR, BACKLTO};
 
 /// How many objects the cache of `tree` has given by their inputs, and after the import.
 fn found(tree: &Tree) -> (u64, u64) {
@@ -21,7 +21,7 @@ fn found(tree: &Tree) -> (u64, u64) {
 #[test]
 fn members_of_plain_archives_are_found_before_the_import() {
     let tree = two_modules(&[]);
-    succeed(&tree.run("llvm-ar-22", &["rcs", "lib.a", "scale.o"]));
+    succeed(&tree.run(AR, &["rcs", "lib.a", "scale.o"]));
     let build = |kept: &str| {
         let cache = format!("-Wl,--thinlto-distributor-arg=--cache-dir={kept}");
         let args = ["main.o", "lib.a", "-o", "program", &linked_by(LINKER)];
@@ -41,6 +41,6 @@ fn members_of_plain_archives_are_found_before_the_import() {
         &SCALE.replace("x * 3", "3 * x + 0 * table[1]"),
         &["-O2"],
     );
-    succeed(&tree.run("llvm-ar-22", &["rcs", "lib.a", "scale.o"]));
+    succeed(&tree.run(AR, &["rcs", "lib.a", "scale.o"]));
     assert!(build("kept") == build("fresh"));
 }

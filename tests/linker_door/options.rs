@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::common::spoil::set_mode;
-use crate::common::{BACKLTO, stderr};
+use crate::common::{BACKLTO, READELF, stderr};
 
 /// [`two_modules`] with a linker of its own, whose `backlto` writes down what it
 /// is called with.
@@ -48,7 +48,10 @@ fn jobs_and_cache_reach_backlto() {
     ] {
         let (words, _) = called(&tree, &[arg]);
         let words = words.expect("backlto is called");
-        assert!(words.lines().any(|word| word == expected), "{arg}: {words}");
+        assert!(
+            words.lines().any(|word| word.ends_with(expected)),
+            "{arg}: {words}"
+        );
     }
 }
 
@@ -182,7 +185,7 @@ fn an_abi_can_be_told_to_the_backends() {
         (output.status.success(), stderr(&output))
     };
     let abi = || {
-        let shown = tree.run("llvm-readelf-22", &["-h", "program"]).stdout;
+        let shown = tree.run(READELF, &["-h", "program"]).stdout;
         let shown = String::from_utf8(shown).expect("text");
         let flags = shown.lines().find(|line| line.contains("Flags:"));
         flags.expect("an ELF header").to_owned()
@@ -248,13 +251,21 @@ fn an_output_may_look_like_an_option() {
         let args = ["-shared", "main.o", "scale.o", "-o", output];
         let by_lld = tree.run(LLD, &args);
         succeed(&by_lld);
-        let file = |name: &str| std::fs::read(tree.file(name)).ok();
+        let file = |name: &str| {
+            tree.file(name)
+                .exists()
+                .then(|| content(&tree, &format!("./{name}")))
+        };
         let expected = file(output);
         let _ = std::fs::remove_file(tree.file(output));
         let ours = tree.run(LINKER, &[&args[..], &["--save-temps"]].concat());
         succeed(&ours);
         assert!(file(output) == expected, "{output}");
-        assert!(ours.stdout == by_lld.stdout, "{output}");
+        assert!(ours.stdout.len() == by_lld.stdout.len(), "{output}");
+        assert!(
+            ours.stdout == by_lld.stdout || !lld_distributes(),
+            "{output}"
+        );
         assert_eq!(one_clang_per_job(&tree), 2);
         forget_jobs(&tree);
     }

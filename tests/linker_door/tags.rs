@@ -1,6 +1,7 @@
 //! Code of a module that is decided by functions which it never imports.
 
 use super::*;
+use crate::common::OBJDUMP;
 
 /// `b` hands the buffer of `a` on to `c`.
 const SOURCES: [(&str, &str); 3] = [
@@ -42,7 +43,7 @@ fn tags(tree: &Tree, cache: &str) -> usize {
     ];
     link(tree, &args);
     let output = tree.run(
-        "llvm-objdump-22",
+        OBJDUMP,
         &["-d", "--mattr=+mte", "--no-show-raw-insn", "program"],
     );
     succeed(&output);

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::common::{BACKLTO, CLANG, LLD, Tree, stderr, succeed};
+use crate::common::{BACKLTO, CLANG, LLD, Tree, stderr, succeed, tool};
 
 const MAIN: &str = "int helper(int); void use(char *);
 void g(void) { char x[999]; use(x); }
@@ -290,7 +290,7 @@ fn verbose_runs_print_commands_that_a_shell_can_run() {
     assert_eq!(commands.len(), 4, "{said}");
     assert!(!said.contains("  BE "), "{said}");
 
-    let bindir = tree.run("llvm-config-22", &["--bindir"]);
+    let bindir = tree.run(tool!("llvm-config"), &["--bindir"]);
     let path = format!(
         "{}:{}",
         text(&bindir.stdout).trim(),
@@ -416,7 +416,7 @@ fn events_and_traces_that_cannot_be_written_fail_the_run() {
 fn the_program_explains_itself() {
     let tree = Tree::new();
     let version = tree.run(BACKLTO, &["--version"]);
-    let llvm = tree.run("llvm-config-22", &["--version"]);
+    let llvm = tree.run(tool!("llvm-config"), &["--version"]);
     let expected = format!(
         "backlto {} (LLVM {})\n",
         env!("CARGO_PKG_VERSION"),

@@ -3,6 +3,7 @@
 use backlto::CacheOptions;
 
 use super::*;
+use crate::common::PROFDATA;
 
 /// Runs `plan` in this process; every file must be the one that clang writes for
 /// the same command line. They are removed.
@@ -81,7 +82,7 @@ fn profiles_are_found_from_the_directory_of_the_plan() {
     std::fs::create_dir(tree.file("profiles")).expect("a directory");
     tree.write("p.proftext", ":ir\nshuffle\n1\n1\n100\n");
     let args = ["merge", "p.proftext", "-o", "profiles/default.profdata"];
-    succeed(&tree.run("llvm-profdata-22", &args));
+    succeed(&tree.run(PROFDATA, &args));
     assert_ne!(std::env::current_dir().expect("a directory"), tree.path());
     for profile in ["-fprofile-sample-use=s.prof", "-fprofile-use=profiles"] {
         as_clang(&tree, &demo_plan(&tree, &["-O2", profile]));

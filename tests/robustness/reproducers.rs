@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use crate::common::spoil::{Door, FLAGS, MODULES, backlto, command, errors, output, program};
-use crate::common::{BACKLTO, CLANG, LLD, Tree, stderr, succeed};
+use crate::common::{BACKLTO, CLANG, LLD, Tree, needs_distribution, stderr, succeed, tool};
 use crate::{PARTS, RUN, long_program};
 
 /// Runs backlto in `tree` while the compile of `module` crashes everywhere.
@@ -44,7 +44,10 @@ fn repeated(archive: &PathBuf) -> Vec<(&'static str, Vec<u8>)> {
     let elsewhere = Tree::new();
     std::fs::copy(archive, elsewhere.file("r.tar.zst")).expect("a file can be copied");
     let mut objects = Vec::new();
-    for (way, more) in [("backlto", &[][..]), ("--clang", &["--clang=clang-22"])] {
+    for (way, more) in [
+        ("backlto", &[][..]),
+        ("--clang", &[concat!("--clang=", tool!("clang"))]),
+    ] {
         let mut args = vec!["repro", "r.tar.zst", "-o", "object.o"];
         args.extend(more);
         succeed(&backlto(&elsewhere, &args));
@@ -201,10 +204,13 @@ fn files_of_flags_and_assembly_are_in_it() {
 /// The program door: LLD's names for jobs are not a person's.
 #[test]
 fn a_link_leaves_reproducers_too() {
+    if needs_distribution() {
+        return;
+    }
     let tree = Tree::demo(&FLAGS);
     let linker = format!(
         "exec {LLD} --thinlto-distributor={BACKLTO} --thinlto-distributor-arg=distribute \
-         --thinlto-remote-compiler=clang-22 -shared --entry=0 -o demo.so deck.o sort.o rng.o --save-temps"
+         --thinlto-remote-compiler={CLANG} -shared --entry=0 -o demo.so deck.o sort.o rng.o --save-temps"
     );
     let link = |variable: &str, value: &str| {
         let mut link = command(&tree, "sh", &["-c", &linker]);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::spoil::{MODULES, PATIENCE, command, output, program, run_for};
-use crate::common::{BACKLTO, CLANG, LINKER, LLD, Tree, succeed};
+use crate::common::{BACKLTO, CLANG, LINKER, LLD, Tree, needs_distribution, succeed};
 use crate::processes::{Process, assert_nobody_left, processes, wait_for};
 
 const SIGNALS: [(&str, i32); 3] = [("HUP", 1), ("INT", 2), ("TERM", 15)];
@@ -166,6 +166,9 @@ fn signals_that_were_ignored_stay_ignored() {
 /// write them again.
 #[test]
 fn a_distributor_ends_with_the_linker() {
+    if needs_distribution() {
+        return;
+    }
     let linker = format!("--ld-path={LINKER}");
     for signal in ["KILL", "TERM", "INT"] {
         let tree = Tree::new();

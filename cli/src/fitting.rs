@@ -1,0 +1,187 @@
+//! Which LLVM a link needs, and the `ld.backlto` that has it. Several are installed
+//! beside each other as `ld.backlto-NN`; each has one LLVM.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The LLVM of this program.
+pub(crate) const OURS: u32 = match u32::from_str_radix(env!("BACKLTO_LLVM_MAJOR"), 10) {
+    Ok(major) => major,
+    Err(_) => panic!("it is a number"),
+};
+/// What bitcode begins with.
+const BITCODE: [u8; 4] = *b"BC\xC0\xDE";
+/// Bitcode says at its start who has written it.
+const START: usize = 256;
+/// How far into an archive to look for a member that is bitcode.
+const FAR: u64 = 1 << 16;
+
+/// The program that fits a link better than this one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fitting {
+    /// This one.
+    Ours,
+    /// Another one.
+    Other(PathBuf),
+}
+
+/// Finds the program for a link of `inputs` by `lld`, which the user has named if
+/// `named`: that of LLD's LLVM, else that of the LLVM which has written the first
+/// bitcode among the inputs.
+///
+/// # Errors
+/// With what is to be installed, when this program cannot do the link.
+pub(crate) fn find(inputs: &[OsString], lld: &Path, named: bool) -> Result<Fitting, String> {
+    if named && let Some(major) = major_in(lld) {
+        return other(major).ok_or_else(|| {
+            format!(
+                "`{}` is of LLVM {major}, and ld.backlto of LLVM {OURS}; install backlto for LLVM {major} \
+                 (`make install LLVM={major}`), or name another ld.lld",
+                lld.display()
+            )
+        });
+    }
+    let Some((input, major)) = inputs
+        .iter()
+        .find_map(|input| Some((input, producer(input)?)))
+    else {
+        return Ok(Fitting::Ours);
+    };
+    match other(major) {
+        Some(fitting) => Ok(fitting),
+        // LLVM reads what older ones have written.
+        None if major < OURS => Ok(Fitting::Ours),
+        None => Err(format!(
+            "`{}` was written by LLVM {major}, which LLVM {OURS} cannot read; install backlto for \
+             LLVM {major} (`make install LLVM={major}`), or compile with clang-{OURS}",
+            input.display()
+        )),
+    }
+}
+
+/// The program for LLVM `major`, if there is one.
+fn other(major: u32) -> Option<Fitting> {
+    if major == OURS {
+        return Some(Fitting::Ours);
+    }
+    let name = format!("ld.backlto-{major}");
+    let own = std::env::current_exe().ok()?;
+    // Whatever it is called, it would call itself for ever.
+    if own.file_name() == Some(OsStr::new(&name)) {
+        return None;
+    }
+    let beside = own.with_file_name(&name);
+    let found = match beside.is_file() {
+        true => beside,
+        false => which::which(name).ok()?,
+    };
+    Some(Fitting::Other(found))
+}
+
+/// The major version that stands in the path of a program of LLVM: behind its name
+/// (`ld.lld-19`), or in a directory of its own (`/usr/lib/llvm-19/bin/ld.lld`).
+fn major_in(program: &Path) -> Option<u32> {
+    let number = |text: &str| text.parse().ok().filter(|major| (10..100).contains(major));
+    let name = program.file_name()?.to_str()?;
+    let in_name = name.rsplit_once('-').and_then(|(_, text)| number(text));
+    in_name.or_else(|| {
+        let mut parts = program.iter().rev().filter_map(OsStr::to_str);
+        parts.find_map(|part| number(part.strip_prefix("llvm-")?))
+    })
+}
+
+/// The major version of the LLVM that has written the bitcode in the file `input`, or
+/// near the start of it, if it is an archive.
+fn producer(input: &OsStr) -> Option<u32> {
+    if input.as_bytes().starts_with(b"-") || !Path::new(input).is_file() {
+        return None;
+    }
+    let mut file = File::open(input).ok()?;
+    let mut bytes = vec![0; START];
+    let count = file.read(&mut bytes).ok()?;
+    bytes.truncate(count);
+    if bytes.starts_with(b"!<arch>\n") {
+        file.take(FAR).read_to_end(&mut bytes).ok()?;
+        let at = memchr::memmem::find(&bytes, &BITCODE)?;
+        bytes.drain(..at);
+        bytes.truncate(START);
+    }
+    bytes.starts_with(&BITCODE).then(|| producer_in(&bytes))?
+}
+
+/// The number behind `LLVM` in `bytes`, the start of bitcode: text of six, seven or
+/// eight bits for a character, or of numbers in steps of six (twelve), which may begin
+/// at any bit (LLVM's `BitCodeFormat.rst`).
+fn producer_in(bytes: &[u8]) -> Option<u32> {
+    const CHAR6: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._";
+    const NAME: &[u8] = b"LLVM";
+    let bits = bytes.len() * 8;
+    let character = |at: usize, width: usize| -> Option<u8> {
+        if at + width > bits {
+            return None;
+        }
+        let code = (0..width).fold(0, |code: u16, i| {
+            code | u16::from(bytes[(at + i) / 8] >> ((at + i) % 8) & 1) << i
+        });
+        match width {
+            6 => Some(CHAR6[usize::from(code)]),
+            // The first step says that there is one more.
+            12 if code & 1 << 5 == 0 || code & 1 << 11 != 0 => None,
+            12 => u8::try_from(code & 31 | (code >> 6) << 5).ok(),
+            _ => u8::try_from(code).ok(),
+        }
+    };
+    for width in [6, 7, 8, 12] {
+        for at in 0..bits {
+            let mut text = (0..).map_while(|i| character(at + i * width, width));
+            if !NAME.iter().all(|expected| text.next() == Some(*expected)) {
+                continue;
+            }
+            let digits: Vec<u8> = text.take_while(u8::is_ascii_digit).take(3).collect();
+            if let Ok(major) = String::from_utf8_lossy(&digits).parse() {
+                return Some(major);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_in_a_name_or_in_a_directory() {
+        for (path, major) in [
+            ("ld.lld-19", Some(19)),
+            ("/usr/lib/llvm-20/bin/ld.lld", Some(20)),
+            ("/usr/lib/llvm-20/bin/ld.lld-21", Some(21)),
+            ("/opt/llvm/bin/ld.lld", None),
+            ("/srv/build-7/x86-64/ld.lld", None),
+        ] {
+            assert_eq!(major_in(Path::new(path)), major, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_producer_is_found_at_any_bit_and_in_any_width() {
+        let text = b"xLLVM23.1.4-rust";
+        for width in [7, 8] {
+            for shift in 0..8 {
+                let mut bytes = vec![0; 32];
+                for (i, character) in text.iter().enumerate() {
+                    for bit in 0..width {
+                        let at = shift + i * width + bit;
+                        bytes[at / 8] |= (character >> bit & 1) << (at % 8);
+                    }
+                }
+                assert_eq!(producer_in(&bytes), Some(23), "{width} bits at {shift}");
+            }
+        }
+        assert_eq!(producer_in(b"LLV22"), None);
+        assert_eq!(producer_in(b""), None);
+    }
+}
