@@ -67,7 +67,18 @@ test: ## Install what is missing and run everything that CI runs
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 6.12/modules-small \
 		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 7.2/small
-	scripts/test-kernel.py matrix $(LINKER) $(WORK) 6.12/um/um 7.2/um/um
+	scripts/test-kernel.py matrix $(LINKER) $(WORK) 7.2/um/um
+	$(MAKE) --no-print-directory test-oldest
+
+# LLVM 19, as far as minutes go; `make LLVM=19 test-version` does the rest.
+OLDEST := --locked --no-default-features --features llvm19 -p backlto-cli
+.PHONY: test-oldest
+test-oldest: ## The oldest LLVM: objects, links, and one cache for two LLVMs
+	@BACKLTO_LLVM=19 scripts/setup.sh build
+	CARGO_TARGET_DIR=target/llvm-19 $(CARGO) build $(OLDEST)
+	CARGO_TARGET_DIR=target/llvm-19 $(CARGO) test $(OLDEST) --test compare -- the_same_on_x86_64 modules_of
+	CARGO_TARGET_DIR=target/llvm-19 $(CARGO) test $(OLDEST) --test linker_door -- archives forms::archives
+	scripts/test-versions.sh target/versions target/llvm-19/debug/backlto $(RELEASE)
 
 .PHONY: dist
 dist: ## A tarball for systems without LLVM, laid out by BOLT (TUNE=none: not)
@@ -104,6 +115,9 @@ test-version: ## What has to work with each LLVM: tests, demo, programs, kernels
 	$(CARGO) test --locked --workspace $(FEATURES)
 	examples/demo/run.sh $(RELEASE) target/demo-$(BACKLTO_LLVM)
 	scripts/test-programs.sh $(RELEASE) target/programs-$(BACKLTO_LLVM) lua zstd sqlite jsonnet
+	mkdir -p $(WORK)/llvm-$(BACKLTO_LLVM)
+	for version in 6.12 7.2; do \
+		ln -sfn "$$(scripts/kernel.py source $(WORK) $$version)" $(WORK)/llvm-$(BACKLTO_LLVM); done
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK)/llvm-$(BACKLTO_LLVM) 6.12/small
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK)/llvm-$(BACKLTO_LLVM) 7.2/boot
 

@@ -29,6 +29,9 @@
 #include "llvm/Transforms/IPO/FunctionImport.h"
 #include "llvm/Transforms/IPO/ThinLTOBitcodeWriter.h"
 #include "llvm/Transforms/Utils/NameAnonGlobals.h"
+#if LLVM_VERSION_MAJOR >= 23
+#include "llvm/Transforms/Utils/AssignGUID.h"
+#endif
 #include <stdexcept>
 
 using namespace llvm;
@@ -331,6 +334,10 @@ static Error writeThinLTO(const BackltoBuffer &Source, raw_ostream &OS) {
   Builder.crossRegisterProxies(Loops, Functions, SCCs, Modules);
   ModulePassManager Passes;
   Passes.addPass(NameAnonGlobalPass());
+#if LLVM_VERSION_MAJOR >= 23
+  // Summaries are found by what it writes into the module.
+  Passes.addPass(AssignGUIDPass());
+#endif
   Passes.addPass(ThinLTOBitcodeWriterPass(OS, nullptr));
   Passes.run(*M, Modules);
   return Errors.take();

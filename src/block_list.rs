@@ -10,12 +10,17 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::digest::{Digest, Hasher};
+use crate::llvm::BUILT_VERSION;
 
 /// The first line of the only format that is understood here.
 const VERSION: &str = "v1";
 /// How lines begin that say more of the function whose names came last: clusters, paths
-/// to clone, edges, hashes and targets of prefetches.
-const OF_FUNCTION: [u8; 5] = *b"cpght";
+/// to clone, edges, hashes and targets of prefetches. LLVMs before 22 do not know the
+/// last three, and refuse them whatever function they are of.
+const OF_FUNCTION: &[u8] = match BUILT_VERSION.as_bytes() {
+    [b'1', ..] | [b'2', b'0' | b'1', ..] => b"cp",
+    _ => b"cpght",
+};
 
 /// A list, taken apart by function.
 #[derive(Clone, Debug)]
@@ -148,7 +153,7 @@ mod tests {
     use super::*;
 
     const LIST: &str = "# made by hand\nv1\nf one uno\nc0 2\nc 1\np 1 3 4\n\
-        m a.c\nf local\nc0\nm ./b.c\nf local\nc0 1.1\ng 0:10,1:7 1:7\nh 0:1f\nt 0,1\nf none\n";
+        m a.c\nf local\nc0\nm ./b.c\nf local\nc0 1.1\np 0 1\nf none\n";
 
     fn part(text: &str, functions: &[&str]) -> Digest {
         let list = BlockList::parse(text.as_bytes()).expect("a list");
@@ -172,9 +177,7 @@ mod tests {
             ("one uno", "one", &["one", "uno"]),
             ("m a.c\n", "m c.c\n", &["local"]),
             ("m ./b.c\n", "", &["local"]),
-            ("0:10,1:7 1:7", "0:10,1:8 1:7", &["local"]),
-            ("h 0:1f", "h 0:1e", &["local"]),
-            ("t 0,1", "t 0,2", &["local"]),
+            ("p 0 1\n", "p 0 1\np 0\n", &["local"]),
             ("f none\n", "f none\nc0\n", &["none"]),
             ("f none\n", "f other\n", &["none", "other"]),
             ("# made by hand\n", "\n", &[]),
@@ -182,6 +185,30 @@ mod tests {
             let text = LIST.replacen(before, now, 1);
             assert_ne!(text, LIST, "{before}");
             assert_eq!(changed(&text), names, "{before} -> {now}");
+        }
+    }
+
+    #[test]
+    fn lines_that_this_llvm_refuses_are_not_understood() {
+        for (line, other) in [
+            ("g 0:10,1:7 1:7", "g 0:10"),
+            ("h 0:1f", "h 0:1e"),
+            ("t 0,1", "t 1"),
+        ] {
+            let list = |line: &str| format!("v1\nf a\nc0\nf local\nc0\n{line}\nf none\n");
+            let known = OF_FUNCTION.contains(&line.as_bytes()[0]);
+            assert_eq!(
+                BlockList::parse(list(line).as_bytes()).is_some(),
+                known,
+                "{line}"
+            );
+            if known {
+                assert_eq!(part(&list(line), &["a"]), part(&list(other), &["a"]));
+                assert_ne!(
+                    part(&list(line), &["local"]),
+                    part(&list(other), &["local"])
+                );
+            }
         }
     }
 
