@@ -68,6 +68,7 @@ fn run_to(task: &Task, placed: &Task, executor: &mut dyn Executor) -> JobReport 
         Some(found) => from_cache(found),
         None => compile(task, placed, &mut attempt, executor),
     };
+    report.keys = attempt.keys(report.origin);
     if task.in_memory && report.object.is_none() && report.result.is_ok() {
         match read_back(&placed.job.output_path()) {
             Ok(object) => report.object = Some(object),

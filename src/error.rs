@@ -31,6 +31,9 @@ pub enum Kind {
     /// It was not done, or not to its end: the caller asked to stop, or another
     /// job of the run has failed.
     Cancelled,
+    /// An object of an earlier build is not what its inputs compile to: see
+    /// [`Options::audit`](crate::Options).
+    Mismatch,
     /// It took longer than [`Options::timeout_per_object`](crate::Options) allows.
     TimedOut,
     /// A tool, a library or something of the system that is needed is missing,

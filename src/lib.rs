@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod audit;
 pub mod bitcode;
 mod block_list;
 pub mod cache;
@@ -64,6 +65,7 @@ mod observer;
 mod origin;
 mod plan;
 mod prepare;
+mod recheck;
 mod report;
 pub mod reproducer;
 mod run;
@@ -82,6 +84,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::Audit;
+#[doc(inline)]
+pub use audit::AuditOptions;
 use cache::Cache;
 #[doc(inline)]
 pub use cancel::Canceller;
@@ -146,6 +151,10 @@ pub struct Options {
     /// What to write reproducers of: compiles in one file that can be repeated
     /// anywhere. None are written when not given.
     pub reproducers: Option<ReproducerOptions>,
+    /// How much of what would be taken from the record or the cache is compiled
+    /// anyway and compared; nothing when not given. An object that differs is an error
+    /// of its job, [`error::Kind::Mismatch`], and is not taken again.
+    pub audit: Option<AuditOptions>,
 }
 
 /// Says where objects are cached.
@@ -198,6 +207,7 @@ pub struct Engine {
     time_trace: bool,
     keep_going: bool,
     reproducers: Option<Arc<Reproducers>>,
+    audit: Option<Arc<Audit>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -225,6 +235,7 @@ impl Engine {
             None => None,
         };
         let reproducers = options.reproducers.as_ref().map(Reproducers::new);
+        let audit = options.audit.as_ref().map(Audit::new);
         if options.timeout_per_object.is_some() && options.helper.is_none() {
             let text = "time cannot be limited without a program for worker processes";
             return Err(Error::new(error::Kind::Environment, text).hint("give `Options::helper`"));
@@ -248,6 +259,7 @@ impl Engine {
             time_trace: options.time_trace,
             keep_going: options.keep_going,
             reproducers: reproducers.transpose()?.map(Arc::new),
+            audit: audit.transpose()?.map(Arc::new),
         })
     }
 
@@ -288,7 +300,13 @@ impl Engine {
         self.run_recorded(plan, &mut Record::default(), &Files::default(), observer)
     }
 
-    fn with_settings(&self, mut tasks: Vec<prepare::Task>, record: &Record) -> Vec<prepare::Task> {
+    /// Has each of `tasks`, which are run as `verdicts` say, done as the options ask.
+    fn with_settings(
+        &self,
+        mut tasks: Vec<prepare::Task>,
+        verdicts: &[incremental::Verdict],
+        record: &Record,
+    ) -> Vec<prepare::Task> {
         incremental::costs::learn(&mut tasks, record);
         for task in &mut tasks {
             task.time_trace = self.time_trace;
@@ -297,6 +315,9 @@ impl Engine {
             if task.is_to_be_saved {
                 // What its assembly reads shows in a compile alone.
                 task.cache = None;
+            }
+            if let Some(audit) = &self.audit {
+                recheck::draw(audit, task, &verdicts[task.number]);
             }
         }
         tasks
@@ -340,10 +361,14 @@ impl Engine {
                 if self.is_to_be_saved(job) {
                     verdict.make_stale("a reproducer of it is asked for");
                 }
+                if let Some(audit) = &self.audit {
+                    verdict.audit(audit);
+                }
             }
-            let stale = incremental::stale(&verdicts);
-            prepare::prepare(plan, &stale, &flags, cache, files)
-                .map(|tasks| (verdicts, self.with_settings(tasks, record)))
+            let to_run = incremental::to_run(&verdicts);
+            let tasks = prepare::prepare(plan, &to_run, &flags, cache, files)?;
+            let tasks = self.with_settings(tasks, &verdicts, record);
+            Ok::<_, Errors>((verdicts, tasks))
         })?;
         let mut run = Run::begin(plan, verdicts, observer);
         files.take(tasks.iter().map(|task| task.job.output_path()));

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::audit::Audit;
 use crate::cache::Cache;
+use crate::dependency::Dependency;
 use crate::error::{Error, Errors, Kind, Result};
 use crate::files::{Files, InputFile};
 use crate::flags::MappedFlags;
@@ -37,6 +39,12 @@ pub(crate) struct Task {
     /// Whether jobs wait for memory, so that none is to be held on to.
     pub(crate) memory_is_short: bool,
     pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) cache_use: CacheUse,
+    /// The audit that it is drawn by: see [`crate::Options::audit`].
+    pub(crate) audit: Option<Arc<Audit>>,
+    /// What its object, which is up to date, is made of by the record, if it is there
+    /// for the audit alone.
+    pub(crate) recorded: Option<Vec<Dependency>>,
     /// See [`Plan::transient`].
     pub(crate) transient: bool,
     /// See [`crate::Options::time_trace`].
@@ -47,6 +55,15 @@ pub(crate) struct Task {
     pub(crate) reproducers: Option<Arc<Reproducers>>,
     /// Whether there is to be a reproducer in any case.
     pub(crate) is_to_be_saved: bool,
+}
+
+/// How far a task uses its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheUse {
+    /// Objects come out of it and go into it.
+    Full,
+    /// The keys are made, and nothing is done with them.
+    KeysOnly,
 }
 
 impl Task {
@@ -341,6 +358,9 @@ fn check_job(
         cost: index.instructions,
         memory_is_short: false,
         cache: None,
+        cache_use: CacheUse::Full,
+        audit: None,
+        recorded: None,
         transient: false,
         time_trace: false,
         in_memory: false,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::incremental::record::ObjectRecord;
 use crate::origin::Origin;
@@ -26,6 +27,9 @@ pub struct JobReport {
     pub time_trace: Option<String>,
     /// Where the object came from. Of a job that failed it says nothing.
     pub origin: Origin,
+    /// Whether the object, which was there or in the cache, was compiled all the same and
+    /// compared: see [`Options::audit`](crate::Options::audit).
+    pub audited: bool,
     /// Why the object had to be built, a sentence for each reason. Empty when
     /// nothing is known of an earlier build.
     pub why: Vec<String>,
@@ -40,6 +44,9 @@ pub struct JobReport {
     pub reproducer: Option<PathBuf>,
     /// What the next build will want to know.
     pub(crate) known: Option<ObjectRecord>,
+    /// The keys of the cache's entries that may lead to the object, first the one that
+    /// did.
+    pub(crate) keys: Vec<Digest>,
 }
 
 impl JobReport {
@@ -74,11 +81,13 @@ impl JobReport {
             object: None,
             time_trace: None,
             origin: Origin::Compiled,
+            audited: false,
             why: Vec::new(),
             duration: Duration::ZERO,
             backend_cpu: Duration::ZERO,
             reproducer: None,
             known: None,
+            keys: Vec::new(),
         }
     }
 }

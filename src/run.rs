@@ -1,10 +1,12 @@
 //! One run as its caller sees it: what workers say becomes reports in plan order.
 
+use std::collections::HashMap;
+
 use crossbeam::channel::Receiver;
 
 use crate::embed::Diagnostic;
 use crate::incremental::Verdict;
-use crate::incremental::record::Record;
+use crate::incremental::record::{ObjectRecord, Record};
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::report::JobReport;
@@ -16,6 +18,8 @@ pub(crate) struct Run<'a> {
     observer: &'a dyn Observer,
     /// Why each job is run, until it has its report.
     why: Vec<Vec<String>>,
+    /// What is known of the objects that are audited.
+    audited: HashMap<usize, ObjectRecord>,
     reports: Vec<Option<JobReport>>,
 }
 
@@ -31,11 +35,16 @@ impl<'a> Run<'a> {
             plan,
             observer,
             why: Vec::with_capacity(plan.jobs.len()),
+            audited: HashMap::new(),
             reports: Vec::with_capacity(plan.jobs.len()),
         };
         for (number, verdict) in verdicts.into_iter().enumerate() {
             let (report, why) = match verdict {
                 Verdict::UpToDate(known) => (Some(JobReport::up_to_date(*known)), Vec::new()),
+                Verdict::Audited(known) => {
+                    run.audited.insert(number, *known);
+                    (None, Vec::new())
+                }
                 Verdict::Stale(why) => (None, why),
             };
             if let Some(report) = &report {
@@ -81,6 +90,12 @@ impl<'a> Run<'a> {
         report.why = std::mem::take(&mut self.why[number]);
         if let Some(known) = &mut report.known {
             known.why.clone_from(&report.why);
+        }
+        // An audit changes nothing that is right.
+        if let Some(known) = self.audited.remove(&number)
+            && report.result.is_ok()
+        {
+            report.known = Some(known);
         }
         // Of a job that was not run, what is known of its old object still holds.
         if !report.is_cancelled() {

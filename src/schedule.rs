@@ -12,12 +12,12 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 use jobserver::{Acquired, Client};
 
-use crate::codegen;
 use crate::error::{Error, Kind};
 use crate::execute::Executor;
 use crate::hands::{Hands, split_short};
 use crate::memory::{Memory, Room};
 use crate::prepare::Task;
+use crate::recheck;
 use crate::report::JobReport;
 use crate::sys;
 
@@ -226,7 +226,7 @@ impl Drop for Pool {
 
 /// Runs `task`. A bug of ours must not leave a run waiting for a report.
 fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
-    let run = AssertUnwindSafe(|| codegen::run(task, executor));
+    let run = AssertUnwindSafe(|| recheck::run(task, executor));
     std::panic::catch_unwind(run).unwrap_or_else(|_| {
         let text = format!("a worker panicked over `{}`", task.module.path().display());
         JobReport::not_run(Error::new(Kind::Crash, text))

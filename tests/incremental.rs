@@ -5,6 +5,8 @@
 
 #[path = "incremental/assembly.rs"]
 mod assembly;
+#[path = "incremental/audit.rs"]
+mod audit;
 #[path = "incremental/block_lists.rs"]
 mod block_lists;
 #[path = "incremental/cached.rs"]

@@ -53,6 +53,37 @@ pub(crate) fn bytes(text: &str) -> Result<Limit<u64>, String> {
     Ok(Limit((size > 0).then_some(size)))
 }
 
+/// Reads a share of 100, with or without the sign `%`.
+///
+/// # Errors
+/// With what is expected, when `text` is none.
+pub(crate) fn percent(text: &str) -> Result<Limit<f64>, String> {
+    if text.is_empty() {
+        return Ok(Limit(None));
+    }
+    let share: f64 = text
+        .strip_suffix('%')
+        .unwrap_or(text)
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=100.0).contains(share))
+        .ok_or("expected a share from 0% to 100%, as 5% or 0.5%")?;
+    Ok(Limit((share > 0.0).then_some(share)))
+}
+
+/// Reads a whole number; 0 is one.
+///
+/// # Errors
+/// With what is expected, when `text` is none.
+pub(crate) fn number(text: &str) -> Result<Limit<u64>, String> {
+    if text.is_empty() {
+        return Ok(Limit(None));
+    }
+    let number = text.parse();
+    let number = number.map_err(|_| "expected a whole number".to_owned())?;
+    Ok(Limit(Some(number)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +97,20 @@ mod tests {
         for wrong in ["-1", "x", "1s", "nan", "inf", "1e300"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn shares_may_have_a_sign() {
+        let of = |text| percent(text).map(Limit::into_inner);
+        assert_eq!((of("5%"), of("5")), (Ok(Some(5.0)), Ok(Some(5.0))));
+        assert_eq!((of("0.5%"), of("100%")), (Ok(Some(0.5)), Ok(Some(100.0))));
+        assert_eq!((of("0%"), of("")), (Ok(None), Ok(None)));
+        for wrong in ["-1", "101", "%", "x", "nan", "5%%"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+        let of = |text| number(text).map(Limit::into_inner);
+        assert_eq!((of("0"), of("")), (Ok(Some(0)), Ok(None)));
+        assert!(of("-1").is_err() && of("x").is_err());
     }
 
     #[test]

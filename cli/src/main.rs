@@ -11,6 +11,7 @@ use std::time::Duration;
 
 mod apart;
 mod arch;
+mod audit;
 mod console;
 mod doors;
 mod dtlto;
@@ -177,6 +178,8 @@ struct Common {
         hide_env_values = true
     )]
     save_repro: Option<PathBuf>,
+    #[command(flatten)]
+    audit: audit::AuditArgs,
     /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
     #[arg(long, global = true, value_name = "PATH")]
     ld: Option<PathBuf>,
@@ -350,19 +353,23 @@ fn cache(common: &Common) -> Option<CacheOptions> {
     })
 }
 
+/// `directory`, or the current one where there is no name: nowhere is no place for what
+/// is asked for.
+fn directory_or_here(directory: Option<&OsStr>) -> &Path {
+    let named = directory.filter(|directory| !directory.is_empty());
+    Path::new(named.unwrap_or(OsStr::new(".")))
+}
+
 /// The reproducers that `common` asks for.
 fn reproducers(common: &Common) -> Option<ReproducerOptions> {
     let directory = common.repro_dir.as_deref().unwrap_or(OsStr::new("."));
     let of: Vec<PathBuf> = common.save_repro.iter().cloned().collect();
-    // Nowhere is no place for one that is asked for.
-    let here = match directory.is_empty() {
-        true if of.is_empty() => return None,
-        true => OsStr::new("."),
-        false => directory,
-    };
+    if directory.is_empty() && of.is_empty() {
+        return None;
+    }
     Some(ReproducerOptions {
         of,
-        ..ReproducerOptions::new(here)
+        ..ReproducerOptions::new(directory_or_here(Some(directory)))
     })
 }
 
@@ -418,6 +425,10 @@ fn main() {
             timeout_per_object: cli.common.timeout_per_object.and_then(Limit::into_inner),
             memory_limit: cli.common.memory_limit.and_then(Limit::into_inner),
             reproducers: reproducers(&cli.common),
+            audit: cli
+                .common
+                .audit
+                .options(directory_or_here(cli.common.repro_dir.as_deref())),
         },
         cache_is_optional,
         saves: cli.common.save_repro.clone(),

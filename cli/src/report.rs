@@ -244,7 +244,7 @@ impl Observer for Follower<'_> {
         let label = (self.label)(job);
         let reporter = self.reporter;
         if let Some(mut trace) = reporter.trace()
-            && report.origin != Origin::UpToDate
+            && (report.origin != Origin::UpToDate || report.audited)
             && !report.is_cancelled()
         {
             trace.job(worker, job, report);
@@ -253,7 +253,7 @@ impl Observer for Follower<'_> {
             reporter.event(json!({
                 "event": "finished", "job": number, "worker": worker, "group": self.group,
                 "module": job.module, "output": job.output, "how": report.origin.as_str(),
-                "why": report.why, "job_seconds": report.duration.as_secs_f64(),
+                "why": report.why, "audited": report.audited, "job_seconds": report.duration.as_secs_f64(),
                 "bytes": report.result.as_ref().ok(), "diagnostics": report.diagnostics,
                 "error": report.result.as_ref().err().map(ToString::to_string),
                 "reproducer": report.reproducer,

@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::audit;
 use crate::console;
 use crate::interrupt;
 use crate::linker::Linker;
@@ -100,6 +101,11 @@ impl Session {
             && settings.verbosity == Verbosity::Verbose
         {
             console::warning(&format!("objects are not kept: {reason}"));
+        }
+        if let Some(audit) = &settings.options.audit
+            && settings.verbosity >= Verbosity::Normal
+        {
+            console::note(&audit::announcement(audit));
         }
         Ok(Session {
             engine,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use backlto::cache::Summary as CacheSummary;
+use backlto::error::Kind;
 use backlto::{JobReport, Origin};
 
 /// The counts of a run so far.
@@ -31,6 +32,9 @@ struct Count {
     up_to_date: usize,
     failed: usize,
     not_run: usize,
+    audited: usize,
+    /// Those of the audited ones that are not what they compile to.
+    differ: usize,
     bytes: u64,
     duration: Duration,
     backend_cpu: Duration,
@@ -108,6 +112,7 @@ impl Summary {
             }
         }
         self.add_origins(&mut text, cache);
+        self.add_audit(&mut text);
         if self.count.compiled > 1 {
             text.push_str("\nslowest:");
             for (duration, name) in &self.slowest {
@@ -183,6 +188,20 @@ impl Summary {
         }
     }
 
+    /// Adds what the audit has found to `text`, if there was one.
+    fn add_audit(&self, text: &mut String) {
+        let Count {
+            audited, differ, ..
+        } = self.count;
+        if audited > 0 {
+            let found = match differ {
+                0 => "none differs".to_owned(),
+                some => format!("{some} DIFFER"),
+            };
+            let _ = write!(text, "\n{audited} taken ones were compiled too: {found}");
+        }
+    }
+
     fn cpu_seconds(&self) -> f64 {
         process_cpu().saturating_sub(self.start_cpu).as_secs_f64()
     }
@@ -203,6 +222,9 @@ impl Count {
             Err(_) if report.is_cancelled() => self.not_run += 1,
             Err(_) => self.failed += 1,
         }
+        self.audited += usize::from(report.audited);
+        let differs = matches!(&report.result, Err(e) if e.kind() == Kind::Mismatch);
+        self.differ += usize::from(differs);
         self.duration += report.duration;
         self.backend_cpu += report.backend_cpu;
     }
@@ -211,6 +233,7 @@ impl Count {
         json!({
             "objects": self.objects, "compiled": self.compiled, "up_to_date": self.up_to_date,
             "failed": self.failed, "not_run": self.not_run, "bytes": self.bytes,
+            "audited": self.audited, "differ": self.differ,
             "backend_seconds": self.duration.as_secs_f64(),
             "backend_cpu_seconds": self.backend_cpu.as_secs_f64(),
         })

@@ -165,6 +165,11 @@ impl Cache {
         }
     }
 
+    /// Takes the entry `key` out, if it is there. False when that cannot be done.
+    pub(crate) fn forget(&self, key: &Digest) -> bool {
+        self.store.remove(Shelf::Actions, key).is_ok()
+    }
+
     /// Adds an object. Gives `None` when it could not be stored: no entry should name
     /// it then.
     pub(crate) fn insert(&self, object: &[u8]) -> Option<Digest> {

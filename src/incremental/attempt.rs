@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::flag_key::FlagsKey;
 use crate::origin::Origin;
 use crate::plan::CompilerCommand;
-use crate::prepare::Task;
+use crate::prepare::{CacheUse, Task};
 
 /// What the cache holds under a key: an object, and what clang said of it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -162,8 +162,28 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// The keys by which the cache may have the object, first the one by which `how`
+    /// says that it was found. That by the imported module is known once LLVM has
+    /// imported.
+    pub(crate) fn keys(&self, how: Origin) -> Vec<Digest> {
+        let inputs = self.primary.iter();
+        let inputs = inputs.flat_map(|keys| keys.nameless.into_iter().chain([keys.named]));
+        let mut all: Vec<Digest> = inputs.collect();
+        if let Some((imported, _)) = self.imported {
+            let at = match how {
+                Origin::CachedAfterImport => 0,
+                _ => all.len(),
+            };
+            all.insert(at, imported);
+        }
+        all
+    }
+
     /// The object, if the cache has it for these inputs.
     pub(crate) fn look_up(&mut self) -> Option<Found> {
+        if self.task.cache_use == CacheUse::KeysOnly {
+            return None;
+        }
         let keys = self.primary.as_ref()?;
         // The list of basic blocks is in these keys as a whole.
         let nameless = keys.nameless.as_ref().and_then(|key| self.entry(key, None));
@@ -246,7 +266,9 @@ impl<'a> Attempt<'a> {
         functions: Option<Vec<String>>,
         duration: Duration,
     ) {
-        let (Some(cache), Some(files)) = (self.cache, self.files()) else {
+        let (Some(cache), Some(files), CacheUse::Full) =
+            (self.cache, self.files(), self.task.cache_use)
+        else {
             return;
         };
         cache.count_miss();
@@ -414,6 +436,9 @@ impl Watch for Attempt<'_> {
         made_of.extend_from_slice(files);
         let key = dependency::key(&made_of);
         self.imported = Some((key, imported.places));
+        if self.task.cache_use == CacheUse::KeysOnly {
+            return true;
+        }
         let Some(entry) = self.entry(&key, list) else {
             return true;
         };

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 
 pub use self::record::{ObjectRecord, Record};
+use crate::audit::Audit;
 use crate::compile::Imported;
 use crate::dependency::{self, Dependency, Part};
 use crate::digest::Digest;
@@ -31,6 +32,8 @@ use crate::prepare::Task;
 pub(crate) enum Verdict {
     /// Nothing: its object is what it would become.
     UpToDate(Box<ObjectRecord>),
+    /// Nothing, but it is compiled to see whether that is true.
+    Audited(Box<ObjectRecord>),
     /// To be built, for these reasons.
     Stale(Vec<String>),
 }
@@ -40,6 +43,27 @@ impl Verdict {
     pub(crate) fn make_stale(&mut self, why: &str) {
         if let Verdict::UpToDate(_) = self {
             *self = Verdict::Stale(vec![why.to_owned()]);
+        }
+    }
+
+    /// Has `audit` look at the object if it is up to date and drawn.
+    pub(crate) fn audit(&mut self, audit: &Audit) {
+        if let Verdict::UpToDate(known) = self {
+            let module = known.made_of.iter().find(|one| one.part == Part::Module);
+            if module
+                .and_then(|module| module.digest)
+                .is_some_and(|digest| audit.draws(&digest))
+            {
+                *self = Verdict::Audited(known.clone());
+            }
+        }
+    }
+
+    /// What the object is made of, if it is to be audited.
+    pub(crate) fn audited(&self) -> Option<&[Dependency]> {
+        match self {
+            Verdict::Audited(known) => Some(&known.made_of),
+            _ => None,
         }
     }
 }
@@ -72,10 +96,10 @@ pub(crate) fn compare(
         .collect()
 }
 
-/// The numbers of the jobs that are to be built by `verdicts`.
-pub(crate) fn stale(verdicts: &[Verdict]) -> Vec<usize> {
-    let is_stale = |number: &usize| matches!(verdicts[*number], Verdict::Stale(_));
-    (0..verdicts.len()).filter(is_stale).collect()
+/// The numbers of the jobs that are to be run by `verdicts`.
+pub(crate) fn to_run(verdicts: &[Verdict]) -> Vec<usize> {
+    let is_run = |number: &usize| !matches!(verdicts[*number], Verdict::UpToDate(_));
+    (0..verdicts.len()).filter(is_run).collect()
 }
 
 /// Why `job` would be run, if all that is known of its object is `known`; nothing

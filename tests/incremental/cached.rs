@@ -9,7 +9,7 @@ use crate::common::{BACKLTO, stderr, succeed};
 use crate::project::{ALL, Project, UTIL};
 
 /// Has the next build take nothing from the tree.
-fn forget(project: &Project) {
+pub(crate) fn forget(project: &Project) {
     let _ = std::fs::remove_file(project.record());
     for name in &project.modules {
         let _ = std::fs::remove_file(project.object(name));
@@ -17,7 +17,7 @@ fn forget(project: &Project) {
 }
 
 /// Files below `directory`.
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -40,7 +40,7 @@ fn shelf(project: &Project, name: &str) -> Vec<PathBuf> {
 }
 
 /// Replaces a file that is read-only.
-fn overwrite(path: &Path, bytes: &[u8]) {
+pub(crate) fn overwrite(path: &Path, bytes: &[u8]) {
     std::fs::remove_file(path).expect("it is removed");
     std::fs::write(path, bytes).expect("it is written");
 }

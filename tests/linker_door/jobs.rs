@@ -175,3 +175,31 @@ fn missing_inputs_are_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("scale.o"), "{}", stderr(&output));
 }
+
+/// Links print nothing when all is well.
+#[test]
+fn an_audited_link_is_as_any_other() {
+    let tree = two_modules(&[]);
+    let linked_by = linked_by(LINKER);
+    let link = |audit: &str| {
+        let mut command = Command::new(CLANG);
+        command
+            .args(["-flto=thin", "-O2", "main.o", "scale.o", "-o", "program"])
+            .arg(&linked_by)
+            .current_dir(tree.path())
+            .env("BACKLTO_CACHE_DIR", tree.file("cache"))
+            .env("BACKLTO_AUDIT", audit);
+        command.output().expect("clang runs")
+    };
+    let link_well = |audit: &str| {
+        let output = link(audit);
+        succeed(&output);
+        assert_eq!((output.stdout.len(), &*stderr(&output)), (0, ""));
+        assert_eq!(says(&tree, "program"), SAYS);
+        tree.read("program")
+    };
+    assert!(link_well("") == link_well("100%"));
+    // The variable does reach those who compile.
+    let output = link("nonsense");
+    assert!(!output.status.success() && stderr(&output).contains("expected a share"));
+}
