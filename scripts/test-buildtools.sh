@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # test-buildtools.sh BACKLTO WORK [TOOL...]: builds examples/TOOL (cmake, meson, autotools,
-# cargo; all of them without a name) as docs/TOOL.md says, tests them, and checks that
-# backlto ran the backends of each link.
+# cargo, ninja; all of them without a name) as docs/TOOL.md says (ninja: docs/distributed.md),
+# tests them, and checks that backlto ran the backends of each link.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/harness/links.sh
 . "$root/scripts/harness/links.sh"
-((${#names[@]} > 0)) || names=(cmake meson autotools cargo)
+((${#names[@]} > 0)) || names=(cmake meson autotools cargo ninja)
 
 # This backlto writes down its calls.
 # shellcheck disable=SC2016 # for the shell that runs it
@@ -37,8 +37,13 @@ build_cargo() {
     [[ $(target/x86_64-unknown-linux-gnu/release/words 'one two' three) == '3 words' ]]
 }
 
-# The links of each that have bitcode.
-declare -A links=([cmake]=2 [meson]=2 [autotools]=2 [cargo]=1)
+build_ninja() {
+    ninja
+    [[ $(./words 'one two' three) == '3 words' ]]
+}
+
+# The links of each that have bitcode; for ninja, the backends.
+declare -A links=([cmake]=2 [meson]=2 [autotools]=2 [cargo]=1 [ninja]=3)
 for tool in "${names[@]}"; do
     [[ -n ${links[$tool]-} ]] || die "no example for $tool"
     rm -rf -- "${work:?}/$tool"
@@ -46,9 +51,9 @@ for tool in "${names[@]}"; do
     BACKLTO_CALLS=$work/$tool.calls
     rm -f -- "$BACKLTO_CALLS"
     attempt "$tool" "$work/$tool" "$work/$tool.log" "build_$tool"
-    calls=$(grep -c distribute "$BACKLTO_CALLS" || true)
+    calls=$(grep -cE 'distribute|-fthinlto-index=' "$BACKLTO_CALLS" || true)
     # Tools link small programs to find out what the linker can do: those count too.
     ((calls >= links[$tool])) ||
         die "$tool called backlto $calls times, not for ${links[$tool]} links"
-    echo "ok: $tool ($calls links)"
+    echo "ok: $tool ($calls calls)"
 done

@@ -171,6 +171,9 @@ pub(crate) fn map_inside(args: &[String], directory: &Path) -> (Option<Invocatio
     }
 }
 
+/// cc1's words for what a backend can write.
+const CODE: [&str; 4] = ["-emit-obj", "-S", "-emit-llvm", "-emit-llvm-bc"];
+
 /// The job that the clang command line `args` (compiler first) stands for,
 /// when run in `directory`.
 ///
@@ -193,6 +196,12 @@ pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Resu
             Error::new(Kind::Flags, "this command line does not compile bitcode")
                 .hint("a backend compile has `-x ir` before its one input"),
         );
+    }
+    if !cc1.iter().any(|arg| CODE.contains(&arg.as_str())) {
+        return Err(Error::new(
+            Kind::Flags,
+            "this command line asks for no code",
+        ));
     }
     let (Some(output), Some(module)) = (after("-o"), cc1.last().cloned()) else {
         return Err(Error::new(Kind::Flags, "this command line names no output"));

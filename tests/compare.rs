@@ -2,10 +2,12 @@
 //! tell (exit status, messages, every file left behind) must be the same.
 
 mod common;
+#[path = "compare/launcher.rs"]
+mod launcher;
 #[path = "compare/messages.rs"]
 mod messages;
 
-use common::{BACKLTO, CLANG, Effect, LLD, MAJOR, Tree, succeed, tool};
+use common::{BACKLTO, CLANG, DEMO, Effect, LLD, MAJOR, Tree, succeed, tool};
 
 /// Runs `args` with clang and with `backlto cc` and returns what both did.
 #[track_caller]
@@ -393,67 +395,52 @@ fn a_time_trace_is_written_where_clang_writes_it() {
     }
 }
 
+/// Runs `backlto run` on the demo with `flags` for the backends; returns what it says.
+#[track_caller]
+fn refused_by_a_run(flags: &[&str]) -> String {
+    let tree = Tree::demo(&["-O2"]);
+    let program = "#!/bin/sh\ntouch ran\n";
+    tree.write("program", program);
+    succeed(&tree.run("chmod", &["+x", "program"]));
+    let plan = serde_json::json!({ "programs": [{
+        "name": "p", "directory": ".", "output": "linked", "flags": flags,
+        "inputs": DEMO.map(|name| format!("{name}.o")), "thin_link": ["-r"], "link": ["-r"],
+    }] });
+    tree.write("plan.json", plan.to_string());
+    let output = tree.run(BACKLTO, &["--ld", LLD, "run", "plan.json"]);
+    assert!(!output.status.success(), "{flags:?}");
+    let files = tree.files();
+    let mut written = files
+        .keys()
+        .filter(|name| name.contains("native") || *name == "ran");
+    assert_eq!(written.next(), None, "{flags:?}");
+    common::stderr(&output)
+}
+
 /// There is no process of which they could tell; an empty file would be a lie.
 #[test]
 fn reports_on_a_process_are_refused() {
-    let tree = Tree::demo(&["-O2"]);
     for flags in [
         &["-fproc-stat-report=report"][..],
         &["-fproc-stat-report"],
         &["-mllvm", "-info-output-file=report"],
         &["-mllvm", "--info-output-file=report"],
     ] {
-        let mut args = vec!["cc".to_owned()];
-        args.extend(Tree::backend_args(
-            "deck",
-            "native.o",
-            &[&["-O2"], flags].concat(),
-        ));
-        let effect = tree.observe(BACKLTO, &args);
-        assert!(!effect.success && effect.files.is_empty(), "{effect:?}");
-        assert!(effect.stderr.contains("reports on a process"), "{effect:?}");
+        let said = refused_by_a_run(&[&["-O2"], flags].concat());
+        assert!(said.contains("reports on a process"), "{said}");
     }
 }
 
 /// Flags may come from anybody's build.
 #[test]
 fn flags_run_no_program() {
-    let tree = Tree::demo(&["-O2"]);
     for option in [
         "-exec-on-ir-change=./program",
         "-x86-lvi-load-opt-plugin=./plugin.so",
     ] {
-        tree.write("program", "#!/bin/sh\ntouch ran\n");
-        succeed(&tree.run("chmod", &["+x", "program"]));
-        let mut args = vec!["cc".to_owned()];
-        args.extend(Tree::backend_args(
-            "deck",
-            "native.o",
-            &["-O2", "-mllvm", option],
-        ));
-        let effect = tree.observe(BACKLTO, &args);
-        assert!(!effect.success && effect.files.is_empty(), "{effect:?}");
-        assert!(effect.stderr.contains("not supported"), "{effect:?}");
+        let said = refused_by_a_run(&["-O2", "-mllvm", option]);
+        assert!(said.contains("not supported"), "{said}");
     }
-}
-
-/// What is measured differs from run to run, the object does not.
-#[test]
-fn a_time_report_may_be_asked_for() {
-    let tree = Tree::demo(&["-O2"]);
-    let args = Tree::backend_args("deck", "native.o", &["-O2", "-ftime-report"]);
-    let expected = tree.observe(CLANG, &args);
-    let actual = tree.observe(BACKLTO, &[vec!["cc".to_owned()], args].concat());
-    assert!(expected.success && actual.success, "{actual:?}");
-    assert!(
-        actual.stderr.contains("no time report is printed"),
-        "{actual:?}"
-    );
-    assert!(
-        actual.files == expected.files,
-        "{:?}",
-        differing_files(&expected, &actual)
-    );
 }
 
 fn words(line: &str) -> Vec<String> {

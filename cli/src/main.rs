@@ -21,6 +21,7 @@ mod interrupt;
 mod kbuild;
 mod limits;
 mod linker;
+mod meant;
 mod processes;
 mod report;
 mod response;
@@ -189,17 +190,20 @@ struct Common {
 enum Door {
     /// Thin link, backends and link of Linux kernels whose front end is done
     Kbuild(Kbuild),
-    /// One backend compile, with clang's own command line
+    /// One backend compile, with clang's own command line and the cache
     ///
+    /// What is no backend compile, or cannot be done in this process, is done by the
+    /// clang that is named, so `CC="backlto cc clang-22"` is good for everything.
     /// Options of backlto itself come before `cc`.
     Cc {
-        /// What clang would be given
+        /// What clang would be given, with its name in front or without
         #[arg(
+            required = true,
             trailing_var_arg = true,
             allow_hyphen_values = true,
             value_name = "CLANG-ARGS"
         )]
-        args: Vec<String>,
+        args: Vec<OsString>,
     },
     /// The backends of a link that ld.lld runs (--thinlto-distributor=)
     Distribute {
@@ -373,34 +377,6 @@ fn reproducers(common: &Common) -> Option<ReproducerOptions> {
     })
 }
 
-/// The command line `args`, as it is meant. LLD calls a distributor with options
-/// that the user has for it and, last, the file that describes the jobs; its name is
-/// made of that of the link's output, and may look like an option.
-fn as_meant(mut args: Vec<OsString>) -> Vec<OsString> {
-    let Some((last, before)) = args.split_last() else {
-        return args;
-    };
-    if !last.as_encoded_bytes().ends_with(b".dist-file.json") {
-        return args;
-    }
-    let doors = Cli::command();
-    let door = before
-        .iter()
-        .skip(1)
-        .filter_map(|arg| arg.to_str())
-        .find(|arg| doors.find_subcommand(arg).is_some());
-    let is_option = last.as_encoded_bytes().starts_with(b"-");
-    let missing: &[&str] = match door {
-        None if is_option => &["distribute", "--"],
-        None => &["distribute"],
-        Some("distribute" | "kbuild-distribute") if is_option => &["--"],
-        Some(_) => &[],
-    };
-    let at = args.len() - 1;
-    args.splice(at..at, missing.iter().map(OsString::from));
-    args
-}
-
 /// Writes man pages and completions, which `make install` installs, to `directory`.
 fn manual(directory: &Path) -> std::io::Result<()> {
     let mut cli = Cli::command();
@@ -412,7 +388,10 @@ fn manual(directory: &Path) -> std::io::Result<()> {
 }
 
 fn main() {
-    let cli = Cli::parse_from(as_meant(std::env::args_os().collect()));
+    let cli = Cli::parse_from(meant::as_meant(
+        &Cli::command(),
+        std::env::args_os().collect(),
+    ));
     let cache_is_optional = cli.common.cache_dir.is_none();
     let settings = Settings {
         options: Options {
@@ -440,6 +419,11 @@ fn main() {
             _ => Verbosity::Normal,
         },
         linker: cli.common.ld,
+    };
+    // What is for clang leaves here, before anything changes in this process.
+    let backend = match &cli.door {
+        Door::Cc { args } => Some(doors::cc::backend_or_clang(args, settings.verbosity)),
+        _ => None,
     };
     cli.door.heed_signals();
     let outcome = backlto::own_process()
@@ -496,7 +480,10 @@ fn main() {
                 policy: cli.common.cache_policy,
                 json: cli.common.json,
             }),
-            Door::Cc { args } => doors::cc::run(args, &settings),
+            Door::Cc { .. } => match backend {
+                Some(job) => doors::cc::run(job?, &settings),
+                None => unreachable!("it was chosen above, for this door"),
+            },
             Door::Repro {
                 archive,
                 clang,
@@ -515,42 +502,4 @@ fn main() {
     };
     interrupt::end_if_received();
     backlto::exit(status)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meant(line: &str) -> String {
-        let args = line.split(' ').map(OsString::from).collect();
-        let meant: Vec<_> = as_meant(args)
-            .into_iter()
-            .map(|arg| arg.into_string().expect("text"))
-            .collect();
-        meant.join(" ")
-    }
-
-    #[test]
-    fn the_jobs_of_a_link_are_a_file_whatever_its_name() {
-        for (line, expected) in [
-            ("b a.1.dist-file.json", "b distribute a.1.dist-file.json"),
-            (
-                "b -j1 a.dist-file.json",
-                "b -j1 distribute a.dist-file.json",
-            ),
-            ("b -.dist-file.json", "b distribute -- -.dist-file.json"),
-            (
-                "b kbuild-distribute -x.dist-file.json",
-                "b kbuild-distribute -- -x.dist-file.json",
-            ),
-            (
-                "b distribute -v -x.1.dist-file.json",
-                "b distribute -v -- -x.1.dist-file.json",
-            ),
-            ("b cc -x.dist-file.json", "b cc -x.dist-file.json"),
-            ("b --version", "b --version"),
-        ] {
-            assert_eq!(meant(line), expected);
-        }
-    }
 }

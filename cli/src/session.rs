@@ -86,17 +86,7 @@ impl Session {
     /// # Errors
     /// When the engine cannot start; for want of the cache only if that was asked for.
     pub(crate) fn new(settings: &Settings) -> Result<Session> {
-        let engine = engine(&settings.options).or_else(|e| {
-            // Without a place to keep objects, they are compiled.
-            if !settings.cache_is_optional || settings.options.cache.is_none() {
-                return Err(e);
-            }
-            console::done_without(&e);
-            engine(&Options {
-                cache: None,
-                ..settings.options.clone()
-            })
-        })?;
+        let engine = engine_or_without_cache(&settings.options, settings.cache_is_optional)?;
         if let Some(reason) = engine.cache_is_read_only()
             && settings.verbosity == Verbosity::Verbose
         {
@@ -186,6 +176,25 @@ pub(crate) fn engine(options: &Options) -> Result<Engine> {
     Ok(engine)
 }
 
+/// Starts an engine as [`engine`] does; where it is the cache that keeps it from
+/// starting, and that is `optional`, one without.
+///
+/// # Errors
+/// As [`Engine::new`].
+pub(crate) fn engine_or_without_cache(options: &Options, optional: bool) -> Result<Engine> {
+    engine(options).or_else(|e| {
+        // Without a place to keep objects, they are compiled.
+        if !optional || options.cache.is_none() {
+            return Err(e);
+        }
+        console::done_without(&e);
+        engine(&Options {
+            cache: None,
+            ..options.clone()
+        })
+    })
+}
+
 /// Says where the reproducers are that were asked for, and whether there are any. The
 /// error of a crash says where that one is.
 pub(crate) fn say_reproducers(reports: &[JobReport]) -> bool {
@@ -212,7 +221,7 @@ pub(crate) fn keep_record(record: &Record, path: &Path) {
 
 /// Ends the use of the cache of `engine`, and warns of what went wrong with it.
 /// Returns what was counted, when there is a cache.
-fn finish_cache(engine: Engine) -> Option<Summary> {
+pub(crate) fn finish_cache(engine: Engine) -> Option<Summary> {
     let summary = engine.finish()?;
     if let Some(reason) = &summary.first_error {
         console::warning(&format!(

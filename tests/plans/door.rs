@@ -250,17 +250,14 @@ fn a_failed_run_says_how_many_failed() {
 }
 
 #[test]
-fn a_response_file_that_cannot_be_read_is_named() {
+fn response_files_are_read() {
     let tree = Tree::demo(&["-O2"]);
-    for args in [&["@no.rsp"][..], &[CLANG, "-O2", "@no.rsp"]] {
-        let output = tree.run(BACKLTO, &[&["cc"], args].concat());
-        assert_eq!(output.status.code(), Some(1), "{args:?}");
-        assert_eq!(
-            stderr(&output),
-            "backlto: error: cannot read response file `no.rsp`: No such file or directory (os \
-             error 2)\n"
-        );
-    }
+    let output = tree.run(BACKLTO, &["cc", CLANG, "-O2", "@no.rsp"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("no such file or directory: '@no.rsp'"),
+        "{output:?}"
+    );
     let args = Tree::backend_args("deck", "deck.native.o", &["-O2"]).join(" ");
     tree.write("more.rsp", args);
     succeed(&tree.run(BACKLTO, &["cc", CLANG, "@more.rsp"]));

@@ -1,37 +1,57 @@
-//! `backlto cc`: one backend compile with clang's own command line.
+//! `backlto cc`: clang's own command line. One backend compile is done here, with the
+//! cache; all else is done by the clang whose name was given, which takes this process.
 
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
+use crate::console;
 use crate::report::Verbosity;
-use crate::session::{Failure, Outcome, Settings, absolute, engine, say_reproducers};
+use crate::response;
+use crate::session::{
+    Failure, Outcome, Settings, absolute, engine_or_without_cache, finish_cache, say_reproducers,
+};
 use crate::text::shell_words;
-use backlto::error::{Error, Errors, Kind};
-use backlto::{Plan, Silent};
+use crate::tools::CLANG;
+use backlto::error::{Error, Errors, Kind, Result};
+use backlto::{BUILT_VERSION, Job, Options, Plan, Silent};
 
-/// Compiles what `args` say, which are clang's, with or without the compiler's
-/// name in front.
+/// The backend compile that `args` ask for, which are clang's, with or without the
+/// compiler's name in front. If they ask for anything else, clang takes this process,
+/// which must be as it was when it started.
+///
+/// # Errors
+/// When clang cannot be run, and when there is no working directory.
+pub(crate) fn backend_or_clang(args: &[OsString], verbosity: Verbosity) -> Result<Job> {
+    let (program, words) = match args.split_first() {
+        Some((first, words)) if is_program(first) => (first.as_os_str(), words),
+        _ => (OsStr::new(CLANG), args),
+    };
+    match backend(program, words)? {
+        Ok(job) => Ok(job),
+        Err(reason) => {
+            if verbosity == Verbosity::Verbose {
+                let program = Path::new(program).display();
+                console::note(&format!("`{program}` does it itself: {reason}"));
+            }
+            // Returns only when it fails.
+            let error = Command::new(program).args(words).exec();
+            let text = format!("cannot run `{}`", Path::new(program).display());
+            Err(Error::new(Kind::Environment, text)
+                .because(error)
+                .hint("name the clang to use, as `backlto cc clang ...`"))
+        }
+    }
+}
+
+/// Compiles `job`, with the cache if there is one.
 ///
 /// # Errors
 /// As clang, and where clang is silent about an index or import that it cannot
 /// load.
-pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
-    let named = args.first().is_some_and(|first| is_clang(first));
-    let mut command_line = args;
-    if !named {
-        command_line.insert(0, "clang".to_owned());
-    }
-    if command_line.len() == 1 {
-        return Err(Error::new(Kind::Flags, "no clang arguments were given")
-            .hint("backlto cc -x ir -fthinlto-index=X.o.thinlto.bc -O2 -c -o X.native.o X.o")
-            .into());
-    }
-    let job =
-        backlto::job_from_command_line(&command_line, absolute(Path::new("."))?).map_err(|e| {
-            match lost_response_file(&command_line) {
-                Some(lost) => lost.into(),
-                None => as_clang_would(e.into()),
-            }
-        })?;
+pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
     if settings.verbosity == Verbosity::Verbose {
         eprintln!("{}", shell_words(&job.command_line()));
     }
@@ -39,8 +59,16 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
         jobs: vec![job],
         ..Plan::default()
     };
-    let engine = engine(&settings.options)?;
+    let engine = engine_or_without_cache(
+        &Options {
+            workers: Some(NonZeroUsize::MIN),
+            ..settings.options.clone()
+        },
+        // It is in clang's place, which needs none.
+        true,
+    )?;
     let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;
+    finish_cache(engine);
     say_reproducers(&reports);
     for job in reports {
         eprint!("{}", job.diagnostics);
@@ -56,6 +84,110 @@ pub(crate) fn run(args: Vec<String>, settings: &Settings) -> Outcome {
     Ok(())
 }
 
+/// Words, or starts of words, that clang's driver answers at once or that ask for more
+/// than a compile in this process can give.
+const FOR_CLANG: [&str; 19] = [
+    "-###",
+    "-cc1",
+    "-dump",
+    "--dump",
+    "-print",
+    "--print",
+    "--version",
+    "--help",
+    "-help",
+    "--autocomplete",
+    "-save-temps",
+    "--save-temps",
+    "-ftime-report",
+    "-fdriver-only",
+    "--verbose",
+    "-ast-",
+    "-emit-llvm-only",
+    "-emit-codegen-only",
+    "-load",
+];
+
+/// Variables by which clang's main, before any driver, changes what it does.
+const OF_CLANGS_MAIN: [&str; 6] = [
+    "CCC_OVERRIDE_OPTIONS",
+    "CC_PRINT_OPTIONS",
+    "CC_PRINT_HEADERS",
+    "CC_LOG_DIAGNOSTICS",
+    "CC_PRINT_PROC_STAT",
+    "CC_PRINT_INTERNAL_STAT",
+];
+
+/// The one backend compile that `program` would do when given `words`, or why it is left
+/// to that.
+///
+/// # Errors
+/// When there is no working directory.
+fn backend(program: &OsStr, words: &[OsString]) -> Result<std::result::Result<Job, String>> {
+    let expanded = response::expand(words);
+    let expanded: Vec<&str> = expanded.iter().filter_map(|word| word.to_str()).collect();
+    let has = |holds: &dyn Fn(&str) -> bool| expanded.iter().find(|word| holds(word));
+    // Most calls of a compiler are none of ours: they should not wait.
+    if has(&|word| word.starts_with("-fthinlto-index=") || word == "ir" || word == "-xir").is_none()
+    {
+        return Ok(Err("it is no backend compile".to_owned()));
+    }
+    // What LLVM is told has names of its own.
+    let told = |at: usize| {
+        at.checked_sub(1)
+            .is_some_and(|before| expanded[before] == "-mllvm")
+    };
+    let is_for_clang = |word: &str| word == "-v" || FOR_CLANG.iter().any(|w| word.starts_with(w));
+    let mut words_for_clang = (0..expanded.len()).filter(|at| is_for_clang(expanded[*at]));
+    if let Some(word) = words_for_clang.find(|at| !told(*at)).map(|at| expanded[at]) {
+        return Ok(Err(format!("`{word}` is for it")));
+    }
+    let is_set = |name: &&&str| std::env::var_os(name).is_some();
+    if let Some(variable) = OF_CLANGS_MAIN.iter().find(is_set) {
+        return Ok(Err(format!("{variable} is set")));
+    }
+    let all = std::iter::once(program).chain(words.iter().map(OsString::as_os_str));
+    let Some(line) = all.map(|word| word.to_str().map(str::to_owned)).collect() else {
+        return Ok(Err("its command line is not UTF-8".to_owned()));
+    };
+    let line: Vec<String> = line;
+    let directory = absolute(Path::new("."))?;
+    Ok(is_of_our_llvm(program).and_then(|()| {
+        let job = backlto::job_from_command_line(&line, directory);
+        job.map_err(|e| e.to_string().trim_end().to_owned())
+    }))
+}
+
+/// Whether `word`, the first one, names the compiler. It need not be called clang: build
+/// systems have wrappers.
+fn is_program(word: &OsStr) -> bool {
+    let name = Path::new(word).file_name().unwrap_or_default();
+    let is_flag = word.as_encoded_bytes().starts_with(b"-");
+    !is_flag && (name.to_string_lossy().contains("clang") || which::which(word).is_ok())
+}
+
+/// Checks that `program` would write what this LLVM writes. One that is nowhere to be
+/// found is taken at its word.
+///
+/// # Errors
+/// With what is the matter, when it is another clang or none.
+fn is_of_our_llvm(program: &OsStr) -> std::result::Result<(), String> {
+    let Ok(found) = which::which(program) else {
+        return Ok(());
+    };
+    let ours = Path::new(CLANG).canonicalize();
+    if ours.is_ok_and(|ours| found.canonicalize().is_ok_and(|found| found == ours)) {
+        return Ok(());
+    }
+    let output = Command::new(&found).arg("--version").output();
+    let output = output.map_err(|e| format!("it cannot be asked for its version: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.contains(&format!("clang version {BUILT_VERSION}")) {
+        true => Ok(()),
+        false => Err(format!("it is not of LLVM {BUILT_VERSION}")),
+    }
+}
+
 /// Prints `errors` in clang's own way when they are all of clang's driver; others
 /// are left to the caller.
 fn as_clang_would(errors: Errors) -> Failure {
@@ -67,22 +199,4 @@ fn as_clang_would(errors: Errors) -> Failure {
         }
         None => Failure::Errors(errors),
     }
-}
-
-/// What to say of the first response file (`@file`) of `args` that cannot be read:
-/// clang takes its name for an input then.
-fn lost_response_file(args: &[String]) -> Option<Error> {
-    args.iter().find_map(|arg| {
-        let name = arg.strip_prefix('@')?;
-        let reason = backlto::files::read(name.as_ref()).err()?;
-        Some(Error::new(Kind::Input, format!("cannot read response file `{name}`")).because(reason))
-    })
-}
-
-/// Whether `word` names clang: a command line printed by `-v` can be pasted whole.
-fn is_clang(word: &str) -> bool {
-    !word.starts_with('-')
-        && Path::new(word)
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().contains("clang"))
 }

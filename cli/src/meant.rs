@@ -1,0 +1,72 @@
+//! What a command line means that others have put together.
+
+use std::ffi::OsString;
+
+use clap::Command;
+
+/// The command line `args` of `program`, as it is meant. LLD calls a distributor with
+/// options that the user has for it and, last, the file that describes the jobs; its name
+/// is made of that of the link's output, and may look like an option.
+pub(crate) fn as_meant(program: &Command, mut args: Vec<OsString>) -> Vec<OsString> {
+    let Some((last, before)) = args.split_last() else {
+        return args;
+    };
+    if !last.as_encoded_bytes().ends_with(b".dist-file.json") {
+        return args;
+    }
+    let door = before
+        .iter()
+        .skip(1)
+        .filter_map(|arg| arg.to_str())
+        .find(|arg| program.find_subcommand(arg).is_some());
+    let is_option = last.as_encoded_bytes().starts_with(b"-");
+    let missing: &[&str] = match door {
+        None if is_option => &["distribute", "--"],
+        None => &["distribute"],
+        Some("distribute" | "kbuild-distribute") if is_option => &["--"],
+        Some(_) => &[],
+    };
+    let at = args.len() - 1;
+    args.splice(at..at, missing.iter().map(OsString::from));
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(line: &str) -> String {
+        let doors = ["distribute", "kbuild-distribute", "cc"];
+        let program = Command::new("b").subcommands(doors.map(Command::new));
+        let args = line.split(' ').map(OsString::from).collect();
+        let meant: Vec<_> = as_meant(&program, args)
+            .into_iter()
+            .map(|arg| arg.into_string().expect("text"))
+            .collect();
+        meant.join(" ")
+    }
+
+    #[test]
+    fn the_jobs_of_a_link_are_a_file_whatever_its_name() {
+        for (line, expected) in [
+            ("b a.1.dist-file.json", "b distribute a.1.dist-file.json"),
+            (
+                "b -j1 a.dist-file.json",
+                "b -j1 distribute a.dist-file.json",
+            ),
+            ("b -.dist-file.json", "b distribute -- -.dist-file.json"),
+            (
+                "b kbuild-distribute -x.dist-file.json",
+                "b kbuild-distribute -- -x.dist-file.json",
+            ),
+            (
+                "b distribute -v -x.1.dist-file.json",
+                "b distribute -v -- -x.1.dist-file.json",
+            ),
+            ("b cc -x.dist-file.json", "b cc -x.dist-file.json"),
+            ("b --version", "b --version"),
+        ] {
+            assert_eq!(meant(line), expected);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! `backlto cc` in front of a compiler: it refuses nothing that the compiler accepts,
+//! answers as it, and caches what it does itself.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::*;
+use crate::common::stderr;
+
+/// A tree with what compilers are called for beside backends.
+fn sources() -> Tree {
+    let tree = Tree::demo(&["-O2"]);
+    tree.write("hello.c", "int main(void) { return 0; }\n");
+    tree.write("wrong.c", "int main(void) { return x; }\n");
+    tree
+}
+
+#[test]
+fn what_is_no_backend_is_as_by_clang() {
+    let tree = sources();
+    for line in [
+        "--version",
+        "-v",
+        "-###",
+        "-print-search-dirs",
+        "-print-target-triple",
+        "-dumpmachine",
+        "--help",
+        "-c hello.c",
+        "-c wrong.c",
+        "-S -o - hello.c",
+        "-E -dM -x c /dev/null",
+        "-flto=thin -c hello.c -o front.o",
+        "hello.c -fuse-ld=lld -o hello",
+        "-c hello.c -MD -MF hello.d",
+        "-c missing.c",
+        "-fnonsense -c hello.c",
+        "-cc1 -triple x86_64-linux-gnu -emit-obj -o hello.o hello.c",
+        "@missing.rsp",
+    ] {
+        same_effect(&tree, &words(line));
+    }
+}
+
+/// Backends of which something cannot be done in a process that does others.
+#[test]
+fn what_cannot_be_done_in_process_is_done_by_clang() {
+    let tree = sources();
+    for flags in [
+        "-v",
+        "-###",
+        "--version",
+        "-save-temps",
+        "-save-temps=obj",
+        "-fno-integrated-as",
+        "-fsyntax-only",
+        "-E",
+        "-fnonsense",
+        "-fpass-plugin=missing.so",
+        "-Xclang -emit-llvm-only",
+        "--target=fnord-linux-gnu",
+        "-mllvm -exec-on-ir-change=/bin/true",
+    ] {
+        let flags = [vec!["-O2".to_owned()], words(flags)].concat();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        same_backend(&tree, "deck", &flags);
+    }
+    for line in [
+        // Standard output, and two inputs.
+        "-O2 -x ir -fthinlto-index=deck.o.thinlto.bc -c -emit-llvm -o - deck.o",
+        "-O2 -x ir -fthinlto-index=deck.o.thinlto.bc -S -o - deck.o",
+        "-O2 -x ir -c deck.o sort.o",
+    ] {
+        same_effect(&tree, &words(line));
+    }
+    // What is measured differs.
+    let args = Tree::backend_args("deck", "native.o", &["-O2", "-ftime-report"]);
+    let ours = tree.observe(BACKLTO, &[vec!["cc".to_owned()], args].concat());
+    assert!(ours.stderr.contains("Total Execution Time"), "{ours:?}");
+}
+
+#[test]
+fn names_need_not_be_text() {
+    let tree = sources();
+    let name = OsStr::from_bytes(b"caf\xE9.c");
+    std::fs::copy(tree.file("hello.c"), tree.file("x").with_file_name(name)).expect("a copy");
+    let args = ["cc", CLANG, "-c", "-o", "hello.o"].map(OsStr::new);
+    succeed(&tree.run(BACKLTO, &[&args[..], &[name]].concat()));
+    assert!(tree.file("hello.o").exists());
+}
+
+/// Writes a compiler `name` that says `version`, and otherwise leaves the file `ran` and
+/// compiles.
+fn write_compiler(tree: &Tree, name: &str, version: &str) {
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo '{version}'; exit; }}\ntouch ran\nexec {CLANG} \"$@\"\n"
+    );
+    tree.write(name, text);
+    succeed(&tree.run("chmod", &["+x", name]));
+}
+
+/// What another LLVM would write is not ours to write.
+#[test]
+fn the_compiler_is_the_one_that_is_named() {
+    let version = Tree::new().run("llvm-config-22", &["--version"]);
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    for (name, says, runs) in [
+        (
+            "./wrapper",
+            &*format!("Some clang version {version} (x)"),
+            false,
+        ),
+        ("./clang-19", "clang version 19.1.7", true),
+        ("./cc", "gcc (Debian) 12.2.0", true),
+    ] {
+        let tree = sources();
+        write_compiler(&tree, name, says);
+        let line = Tree::backend_args("deck", "native.o", &["-O2"]);
+        let args = [vec!["cc".to_owned(), name.to_owned()], line.clone()].concat();
+        let output = tree.run(BACKLTO, &args);
+        succeed(&output);
+        assert_eq!(
+            (tree.file("ran").exists(), &*stderr(&output)),
+            (runs, ""),
+            "{name}"
+        );
+        let ours = tree.read("native.o");
+        succeed(&tree.run(CLANG, &line));
+        assert!(ours == tree.read("native.o"), "{name}");
+        // What it says of itself is what it says.
+        let output = tree.run(BACKLTO, &["cc", name, "--version"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{says}\n"));
+    }
+    let tree = sources();
+    write_compiler(&tree, "clang-19", "clang version 19.1.7");
+    let line = Tree::backend_args("deck", "native.o", &["-O2"]);
+    let args = [&["-v", "cc", "./clang-19"].map(str::to_owned)[..], &line].concat();
+    let said = stderr(&tree.run(BACKLTO, &args));
+    assert!(
+        said.contains(&format!("does it itself: it is not of LLVM {version}")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_compiler_that_cannot_be_run_is_named() {
+    let tree = sources();
+    let output = tree.run(BACKLTO, &["cc", "./clang-of-nowhere", "-c", "hello.c"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains("error: cannot run `./clang-of-nowhere`: No such file"),
+        "{said}"
+    );
+    let output = tree.run(BACKLTO, &["cc"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+/// Compiles `module` in `tree` with the cache in `cache`.
+fn compile(tree: &Tree, cache: &Path, module: &str, output: &str) -> Output {
+    let args = Tree::backend_args(module, output, &["-O2"]);
+    let mut command = Command::new(BACKLTO);
+    command
+        .args(["cc", CLANG])
+        .args(args)
+        .current_dir(tree.path());
+    command
+        .env("BACKLTO_CACHE_DIR", cache)
+        .output()
+        .expect("backlto runs")
+}
+
+#[test]
+fn it_caches_and_counts() {
+    let main = "int twice(int); int main(void) { return twice(3); }\n";
+    let util = "int twice(int x) { return x * 2; }\nint never(int x) { return x * 5; }\n";
+    let tree = Tree::thin_linked(&[("main", main), ("util", util)], &["-O2"]);
+    let cache = tree.file("cache");
+    let compile_well = |module, output| {
+        let said = compile(&tree, &cache, module, output);
+        succeed(&said);
+        assert_eq!((said.stdout.len(), said.stderr.len()), (0, 0));
+        succeed(&tree.clang_backend(module, "clang.o", &["-O2"]));
+        assert!(tree.read(output) == tree.read("clang.o"), "{output}");
+    };
+    for (module, output) in [
+        ("main", "1.o"),
+        ("main", "2.o"),
+        ("util", "3.o"),
+        ("main", "1.o"),
+    ] {
+        compile_well(module, output);
+    }
+    // Index and module change, and not what is imported.
+    tree.compile("util", &util.replace("5", "7"), &["-O2"]);
+    tree.thin_link(&["main.o", "util.o"].map(str::to_owned));
+    compile_well("main", "4.o");
+    let name = cache.display().to_string();
+    let stats = tree.run(BACKLTO, &["--json", "--cache-dir", &name, "cache", "stats"]);
+    let stats: serde_json::Value = serde_json::from_slice(&stats.stdout).expect("JSON");
+    let count = &stats["counters"];
+    assert_eq!(
+        (&count["builds"], &count["misses"]),
+        (&5.into(), &2.into()),
+        "{stats}"
+    );
+    assert_eq!(
+        (&count["hits_primary"], &count["hits_after_import"]),
+        (&2.into(), &1.into())
+    );
+}
+
+/// What rules_cc (feature `thin_lto`) has Bazel run: the thin link reads modules that have
+/// only summaries, the index has the names of the others, and what is not part of the link
+/// gets an empty index.
+#[test]
+fn bazels_command_lines_are_the_same() {
+    let tree = Tree::new();
+    let out = "bazel-out/k8-opt/bin/app/_objs/app";
+    let main = "int twice(int); int main(void) { return twice(3); }\n";
+    for (name, text) in [
+        ("main", main),
+        ("util", "int twice(int x) { return x * 2; }\n"),
+    ] {
+        tree.write(&format!("app/{name}.c"), text);
+        tree.write(&format!("{out}/keep"), "");
+        let line = format!(
+            "-U_FORTIFY_SOURCE -fstack-protector -Wall -fno-omit-frame-pointer -g0 -O2 -DNDEBUG \
+             -ffunction-sections -fdata-sections -flto=thin -Xclang \
+             -fthin-link-bitcode={out}/{name}.pic.indexing.o -fPIC -c app/{name}.c -o {out}/{name}.pic.o"
+        );
+        succeed(&tree.run(CLANG, &words(&line)));
+    }
+    let line = format!(
+        "-fuse-ld=lld -flto=thin -Wl,-plugin-opt,thinlto-index-only=app.params \
+         -Wl,-plugin-opt,thinlto-emit-imports-files \
+         -Wl,-plugin-opt,thinlto-prefix-replace=;app.lto/ \
+         -Wl,-plugin-opt,thinlto-object-suffix-replace=.indexing.o;.o \
+         -Wl,--start-lib {out}/main.pic.indexing.o {out}/util.pic.indexing.o -Wl,--end-lib -o app.merged"
+    );
+    succeed(&tree.run(CLANG, &words(&line)));
+    for name in ["main", "util"] {
+        let index = format!("app.lto/{out}/{name}.pic.o.thinlto.bc");
+        assert!(!tree.read(&index).is_empty());
+        for index in [&*index, "/dev/null"] {
+            let line = format!(
+                "-U_FORTIFY_SOURCE -fstack-protector -Wall -fno-omit-frame-pointer -g0 -O2 -DNDEBUG \
+                 -ffunction-sections -fdata-sections -c -fthinlto-index={index} -o native.o -x ir \
+                 {out}/{name}.pic.o -Wno-unused-command-line-argument"
+            );
+            let effect = same_effect(&tree, &words(&line));
+            assert!(
+                effect.success && effect.files.contains_key("native.o"),
+                "{effect:?}"
+            );
+        }
+    }
+}
+
+/// A compiler needs no cache.
+#[test]
+fn a_cache_that_cannot_be_had_is_done_without() {
+    let tree = sources();
+    tree.write("file", "");
+    let output = compile(&tree, &tree.file("file/cache"), "deck", "native.o");
+    succeed(&output);
+    assert!(stderr(&output).starts_with("backlto: warning: cannot create the cache"));
+    assert!(tree.file("native.o").exists());
+}
