@@ -179,6 +179,12 @@ bench-linker: ## What ld.backlto costs where it has nothing to do
 	@$(MAKE) --no-print-directory build
 	benches/linker.py $(LINKER) $(WORK)
 
+.PHONY: bench-launcher
+bench-launcher: ## What backlto cc costs in front of clang
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	benches/launcher.py $(RELEASE) $(WORK)
+
 .PHONY: install
 install: build ## Install to PREFIX (/usr/local)
 	install -D $(RELEASE) $(DESTDIR)$(PREFIX)/bin/backlto-$(BACKLTO_LLVM)

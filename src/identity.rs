@@ -31,6 +31,12 @@ pub(crate) fn of_process() -> &'static Digest {
     })
 }
 
+/// Gives the digest of all code in this process, LLVM's too: it is in every key of the
+/// cache, so objects of two processes with another one are not taken from each other.
+pub fn of_this_process() -> Digest {
+    *of_process()
+}
+
 /// What tells the program at `path` from its other builds: its build ID, else its
 /// content.
 ///

@@ -148,6 +148,9 @@ pub struct Options {
     /// as the machine and the process's control group have, when not given or when
     /// that is less. Those that do not fit wait. One job alone may always run.
     pub memory_limit: Option<u64>,
+    /// The load of the machine (as `uptime` has it, over a minute) from which on one job
+    /// runs at a time; no limit when not given.
+    pub load_limit: Option<f64>,
     /// What to write reproducers of: compiles in one file that can be repeated
     /// anywhere. None are written when not given.
     pub reproducers: Option<ReproducerOptions>,
@@ -252,7 +255,7 @@ impl Engine {
         };
         let memory = memory::Memory::new(options.memory_limit);
         Ok(Engine {
-            pool: schedule::Pool::new(workers, memory, Box::new(hire)),
+            pool: schedule::Pool::new(workers, memory, options.load_limit, Box::new(hire)),
             readers: readers(workers)?,
             canceller,
             cache: cache.map(Arc::new),
@@ -373,6 +376,7 @@ impl Engine {
         let mut run = Run::begin(plan, verdicts, observer);
         files.take(tasks.iter().map(|task| task.job.output_path()));
         let count = tasks.len();
+        observer.planned(&prepare::work_of(&tasks));
         let (events, happened) = crossbeam::channel::unbounded();
         let stop = schedule::Stop::new(self.canceller.flag(), self.keep_going);
         self.pool.submit(tasks, &events, stop);

@@ -21,6 +21,11 @@ use crate::report::JobReport;
 /// }
 /// ```
 pub trait Observer {
+    /// Is told, before any of them starts, which jobs are to be run, and how much work
+    /// each is by an estimate, in a unit of this run.
+    fn planned(&self, work: &[(usize, u64)]) {
+        let _ = work;
+    }
     /// Is told that job `number` was given to worker `worker`.
     fn started(&self, number: usize, worker: usize, job: &Job) {
         let _ = (number, worker, job);

@@ -57,6 +57,11 @@ pub(crate) struct Task {
     pub(crate) is_to_be_saved: bool,
 }
 
+/// The number of each of `tasks`, and its estimated work.
+pub(crate) fn work_of(tasks: &[Task]) -> Vec<(usize, u64)> {
+    tasks.iter().map(|task| (task.number, task.cost)).collect()
+}
+
 /// How far a task uses its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CacheUse {

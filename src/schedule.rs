@@ -24,6 +24,20 @@ use crate::sys;
 /// How soon to ask a jobserver again that had nothing to give.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
+/// How soon to look again whether the machine's load has gone down.
+const ASK_FOR_LOAD: Duration = Duration::from_millis(200);
+
+/// Whether the load of the machine is `limit` or more; not where that cannot be told
+/// (`proc_loadavg(5)`).
+fn is_loaded(limit: f64) -> bool {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = text
+        .split_whitespace()
+        .next()
+        .and_then(|load| load.parse().ok());
+    load.is_some_and(|load: f64| load >= limit)
+}
+
 /// What becomes of a task, told to the run that it belongs to.
 pub(crate) enum Event {
     Started {
@@ -126,6 +140,8 @@ struct Shared {
     /// Workers that have a task.
     busy: AtomicUsize,
     memory: Memory,
+    /// The load of the machine from which on only the first worker starts tasks.
+    load_limit: Option<f64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,7 +151,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pool {
     /// A pool of at most `workers`, which start when there are tasks for them, and
     /// run tasks as far as `memory` has room.
-    pub(crate) fn new(workers: NonZeroUsize, memory: Memory, hire: Hire) -> Pool {
+    /// From the load `load_limit` on, one runs at a time.
+    pub(crate) fn new(
+        workers: NonZeroUsize,
+        memory: Memory,
+        load_limit: Option<f64>,
+        hire: Hire,
+    ) -> Pool {
         Pool {
             shared: Arc::new(Shared {
                 workers,
@@ -147,6 +169,7 @@ impl Pool {
                 closed: AtomicBool::new(false),
                 busy: AtomicUsize::new(0),
                 memory,
+                load_limit,
             }),
             hire,
             threads: Mutex::default(),
@@ -303,6 +326,14 @@ impl Shared {
         drop(room);
     }
 
+    /// Waits for as long as `time`, unless the pool closes.
+    fn wait_a_while(&self, time: Duration) {
+        let queue = lock(&self.queue);
+        if !self.closed.load(Ordering::Relaxed) {
+            drop(self.changed.wait_timeout(queue, time));
+        }
+    }
+
     /// Waits until there is more than there was at version `seen`.
     fn wait(&self, seen: usize) {
         let mut queue = lock(&self.queue);
@@ -320,6 +351,10 @@ impl Shared {
     /// Leave to run one task: `Some(None)` for a worker that needs none, `None`
     /// when there is nothing left to ask for, or something new to look at.
     fn leave(&self, worker: usize, queue: &Queue, seen: usize) -> Option<Option<Acquired>> {
+        if worker > 0 && self.load_limit.is_some_and(is_loaded) {
+            self.wait_a_while(ASK_FOR_LOAD);
+            return None;
+        }
         // The process itself was started with leave for one.
         let Some(client) = self.jobserver.as_ref().filter(|_| worker > 0) else {
             return Some(None);

@@ -5,6 +5,8 @@
 #[path = "linker_door/archives.rs"]
 mod archives;
 mod common;
+#[path = "linker_door/contact.rs"]
+mod contact;
 #[path = "linker_door/forms.rs"]
 mod forms;
 #[path = "linker_door/jobs.rs"]

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
+use serde_json::json;
 
 use backlto::error::{Error, Kind};
 
@@ -12,6 +13,25 @@ use backlto::error::{Error, Kind};
 pub(crate) fn error(error: &Error) {
     message("error", AnsiColor::Red, &error.to_string());
     error.advice().into_iter().for_each(note);
+}
+
+/// Whether what ends a run is to be printed as JSON too.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on what ends a run is an event on standard output too.
+pub(crate) fn speak_json() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
+/// Prints `error`, by which a run or a door ends.
+pub(crate) fn ending(error: &Error) {
+    self::error(error);
+    if JSON.load(Ordering::Relaxed) {
+        let event = json!({
+            "event": "error", "error": error.to_string(), "advice": error.advice(),
+        });
+        line(&event.to_string());
+    }
 }
 
 /// Prints the warning `text`.
@@ -28,6 +48,17 @@ pub(crate) fn done_without(error: &Error) {
 /// Prints `text`, which is neither an error nor a warning.
 pub(crate) fn note(text: &str) {
     message("note", AnsiColor::Cyan, text);
+}
+
+/// Prints what clang says, as it would: it has decided on colours when it wrote that,
+/// unless the user wants none.
+pub(crate) fn compiler_messages(text: &str) {
+    let mut stderr = std::io::stderr();
+    // Nobody is left to tell when standard error is gone.
+    let _ = match anstream::ColorChoice::global() {
+        anstream::ColorChoice::Never => write!(stderr, "{}", anstream::adapter::strip_str(text)),
+        _ => stderr.write_all(text.as_bytes()),
+    };
 }
 
 /// Whether output that was asked for is not all there.

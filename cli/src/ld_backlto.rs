@@ -21,6 +21,8 @@ use fitting::Fitting;
 use options::Carried;
 use tools::{CLANG, LLD_NAMES, LLD_VARIABLE, STARTED_BY, STARTED_BY_BACKLTO};
 
+/// The major version of the LLVM that compiles, which LLD's must be.
+const LLVM_MAJOR: &str = env!("BACKLTO_LLVM_MAJOR");
 /// The value of [`STARTED_BY`] for what this program takes for ld.lld: another
 /// `ld.backlto` would go on like this for ever.
 const STARTED_BY_LINKER: &str = "ld.backlto";
@@ -44,23 +46,39 @@ fn main() -> ExitCode {
     let mut command = Command::new(&lld);
     command.args(&args).env(STARTED_BY, STARTED_BY_LINKER);
     let expanded = response::expand(&args);
-    let asked = match std::env::var_os(STARTED_BY) {
+    let mut asked = match std::env::var_os(STARTED_BY) {
         Some(by) if by == STARTED_BY_BACKLTO => Ask::Other,
         _ => asked_of(&expanded),
     };
+    if expanded == ["--version"] && std::env::var_os(STARTED_BY).is_none() {
+        return print_version(command);
+    }
+    let is_for_us = match asked {
+        Ask::Link => may_have_bitcode(&expanded),
+        Ask::KernelIndex => true,
+        Ask::Other => false,
+    };
+    if matches!(asked, Ask::Link)
+        && is_for_us
+        && let Some(ended) = leave_to_fitting(&expanded, &lld, &args)
+    {
+        return ended;
+    }
+    if is_for_us && let Some(version) = other_llvm(&lld) {
+        // For libraries that may have some, it is not worth a word.
+        let is_sure = matches!(asked, Ask::KernelIndex) || names_bitcode(&expanded);
+        asked = Ask::Other;
+        if is_sure {
+            eprintln!(
+                "ld.backlto: warning: `{}` is LLD {version}, and backlto compiles with LLVM \
+                 {LLVM_MAJOR}: ld.lld runs the backends itself; name another one with \
+                 {LLD_VARIABLE}",
+                lld.display()
+            );
+        }
+    }
     match asked {
-        Ask::Link if may_have_bitcode(&expanded) => {
-            let named = tools::chosen_lld().is_some();
-            match fitting::find(&expanded, &lld, named) {
-                Ok(Fitting::Ours) => {}
-                Ok(Fitting::Other(program)) => {
-                    return become_program(Command::new(program).args(&args));
-                }
-                Err(message) => {
-                    eprintln!("ld.backlto: error: {message}");
-                    return ExitCode::FAILURE;
-                }
-            }
+        Ask::Link if is_for_us => {
             let Some(backlto) = find_backlto() else {
                 return no_backlto();
             };
@@ -89,11 +107,74 @@ fn main() -> ExitCode {
 /// Becomes the program of `command`; returns only when that fails.
 fn become_program(command: &mut Command) -> ExitCode {
     let reason = command.exec();
+    cannot_run(command, &reason)
+}
+
+/// Becomes the `ld.backlto` that fits a link of `inputs` by `lld` better, with `args`.
+/// Returns nothing if that is this one, else how it failed.
+fn leave_to_fitting(inputs: &[OsString], lld: &Path, args: &[OsString]) -> Option<ExitCode> {
+    let named = tools::chosen_lld().is_some();
+    match fitting::find(inputs, lld, named) {
+        Ok(Fitting::Ours) => None,
+        Ok(Fitting::Other(program)) => Some(become_program(Command::new(program).args(args))),
+        Err(message) => {
+            eprintln!("ld.backlto: error: {message}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Prints what `command`, which asks ld.lld for its version, says, since build systems
+/// read that; then what this program is.
+fn print_version(mut command: Command) -> ExitCode {
+    match command.status() {
+        Ok(status) if status.success() => {
+            println!(
+                "ld.backlto {} (LLVM {}) in front of it: ThinLTO backends run in backlto",
+                env!("CARGO_PKG_VERSION"),
+                env!("BACKLTO_LLVM_VERSION")
+            );
+            ExitCode::SUCCESS
+        }
+        Ok(_) => ExitCode::FAILURE,
+        Err(reason) => cannot_run(&command, &reason),
+    }
+}
+
+/// Says that `command` cannot be run.
+fn cannot_run(command: &Command, reason: &std::io::Error) -> ExitCode {
     eprintln!(
         "ld.backlto: error: cannot run `{}`: {reason}",
         Path::new(command.get_program()).display()
     );
     ExitCode::FAILURE
+}
+
+/// The version of `lld` if it is not of the LLVM that compiles: the summary indexes would
+/// not fit. It is asked for, which takes as long as a small link, unless its name or its
+/// place says it.
+fn other_llvm(lld: &Path) -> Option<String> {
+    let ours = Path::new(CLANG)
+        .parent()
+        .and_then(|directory| directory.canonicalize().ok());
+    let place = lld.canonicalize().ok();
+    let is_beside = place
+        .as_deref()
+        .and_then(Path::parent)
+        .is_some_and(|p| Some(p) == ours.as_deref());
+    if is_beside || lld.ends_with(LLD_NAMES[0]) {
+        return None;
+    }
+    let mut command = Command::new(lld);
+    let output = command
+        .arg("--version")
+        .env(STARTED_BY, STARTED_BY_LINKER)
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = tools::lld_version(&text)?;
+    let is_ours = version.split('.').next() == Some(LLVM_MAJOR);
+    (!is_ours).then(|| version.to_owned())
 }
 
 /// The command for the link of `args` by `lld` with backends run by `backlto`, which
@@ -246,6 +327,12 @@ fn may_have_bitcode(args: &[OsString]) -> bool {
             _ => starts_as_bitcode_or_archive(arg),
         }
     })
+}
+
+/// Whether an input is named that is bitcode, or an archive of which that is likely.
+fn names_bitcode(args: &[OsString]) -> bool {
+    let mut inputs = args.iter().filter(|arg| !arg.as_bytes().starts_with(b"-"));
+    inputs.any(|arg| starts_as_bitcode_or_archive(arg))
 }
 
 /// Whether the file at `path` begins as bitcode, or as an archive. From a pipe LLD

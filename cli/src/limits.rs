@@ -1,5 +1,6 @@
 //! Limits as the command line and the environment give them.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// A limit, or none where one was given as nothing or zero: so an empty variable of
@@ -69,6 +70,31 @@ pub(crate) fn percent(text: &str) -> Result<Limit<f64>, String> {
         .filter(|share| (0.0..=100.0).contains(share))
         .ok_or("expected a share from 0% to 100%, as 5% or 0.5%")?;
     Ok(Limit((share > 0.0).then_some(share)))
+}
+
+/// Reads a load of the machine: how many processes want to run.
+///
+/// # Errors
+/// With what is expected, when `text` is none.
+pub(crate) fn load(text: &str) -> Result<Limit<f64>, String> {
+    if text.is_empty() {
+        return Ok(Limit(None));
+    }
+    let load: f64 = text
+        .parse()
+        .ok()
+        .filter(|load: &f64| load.is_finite() && *load >= 0.0)
+        .ok_or("expected a load, as 4 or 3.5")?;
+    Ok(Limit((load > 0.0).then_some(load)))
+}
+
+/// Reads how many jobs there may be at a time.
+///
+/// # Errors
+/// With what is expected, when `text` is no such number.
+pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    let expected = "expected a number of jobs, 1 or more (without -j: all cores)";
+    text.parse().map_err(|_| expected.to_owned())
 }
 
 /// Reads a whole number; 0 is one.

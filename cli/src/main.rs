@@ -21,8 +21,10 @@ mod interrupt;
 mod kbuild;
 mod limits;
 mod linker;
+mod manners;
 mod meant;
 mod processes;
+mod progress;
 mod report;
 mod response;
 mod session;
@@ -87,7 +89,7 @@ Exit status: 0 when all is done, 1 when something failed (standard error says wh
 #[derive(Args)]
 struct Common {
     /// Backends at a time [default: all cores]
-    #[arg(short, long, global = true, value_name = "N")]
+    #[arg(short, long, global = true, value_name = "N", value_parser = limits::jobs)]
     jobs: Option<NonZeroUsize>,
     /// Start the other backends of a build too once one has failed
     #[arg(short, long, global = true)]
@@ -180,6 +182,8 @@ struct Common {
     )]
     save_repro: Option<PathBuf>,
     #[command(flatten)]
+    manners: manners::Manners,
+    #[command(flatten)]
     audit: audit::AuditArgs,
     /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
     #[arg(long, global = true, value_name = "PATH")]
@@ -243,11 +247,15 @@ enum Door {
     },
     /// Why an object was built, and what would happen to it now
     Explain {
-        /// The object, or the module that it is made of
+        /// The object, the module that it is made of, or the source of that
         object: PathBuf,
     },
     /// Check that everything that builds need is there and fits
-    Doctor,
+    Doctor {
+        /// A kernel's object tree to check too, if it is one
+        #[arg(value_name = "OBJTREE", default_value = ".")]
+        tree: PathBuf,
+    },
     /// Compile for another backlto, which must not do it itself
     #[command(hide = true)]
     Worker,
@@ -263,6 +271,9 @@ enum Door {
     Cache {
         /// What to do
         task: doors::cache::Task,
+        /// With stats: count from zero again, once it has been said
+        #[arg(long)]
+        zero: bool,
     },
     /// Repeat the compile of a reproducer, by backlto or by clang
     Repro {
@@ -323,8 +334,9 @@ impl Door {
 
 #[derive(Args)]
 struct Kbuild {
-    /// The kernels' object trees, each as given to make with O=
-    #[arg(value_name = "OBJTREE", required_unless_present_any = ["directory", "arches"])]
+    /// The kernels' object trees, each as given to make with O= [default: the current
+    /// directory]
+    #[arg(value_name = "OBJTREE")]
     objtrees: Vec<PathBuf>,
     /// One more object tree, as make takes it
     #[arg(short = 'C', value_name = "OBJTREE", id = "directory")]
@@ -388,10 +400,17 @@ fn manual(directory: &Path) -> std::io::Result<()> {
 }
 
 fn main() {
-    let cli = Cli::parse_from(meant::as_meant(
-        &Cli::command(),
-        std::env::args_os().collect(),
-    ));
+    let program = Cli::command();
+    let args = meant::as_meant(&program, std::env::args_os().collect());
+    if meant::asks_for_all_versions(&args) {
+        doors::doctor::print_versions(VERSION);
+        return;
+    }
+    let cli = Cli::try_parse_from(args).unwrap_or_else(|e| meant::refuse(program, e));
+    manners::set_colours(cli.common.manners.color);
+    if cli.common.json {
+        console::speak_json();
+    }
     let cache_is_optional = cli.common.cache_dir.is_none();
     let settings = Settings {
         options: Options {
@@ -403,6 +422,7 @@ fn main() {
             keep_going: cli.common.keep_going,
             timeout_per_object: cli.common.timeout_per_object.and_then(Limit::into_inner),
             memory_limit: cli.common.memory_limit.and_then(Limit::into_inner),
+            load_limit: cli.common.manners.load(),
             reproducers: reproducers(&cli.common),
             audit: cli
                 .common
@@ -411,6 +431,7 @@ fn main() {
         },
         cache_is_optional,
         saves: cli.common.save_repro.clone(),
+        one_line: false,
         json: cli.common.json,
         trace: cli.common.trace.clone(),
         verbosity: match (cli.common.quiet, cli.common.verbose) {
@@ -461,17 +482,18 @@ fn main() {
             ),
             Door::LinkApart(request) => apart::run(&request, &settings),
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
-            Door::Explain { object } => doors::explain::run(&object),
+            Door::Explain { object } => doors::explain::run(&object, settings.json),
             Door::Simulate { record, workers } => doors::simulate::run(&record, &workers),
             Door::InstallLinker => doors::install_linker::run(),
-            Door::Doctor => doors::doctor::run(&settings),
+            Door::Doctor { tree } => doors::doctor::run(&tree, &settings),
             Door::Worker => backlto::worker::serve().map_err(Failure::from),
             Door::Manual { directory } => manual(&directory).map_err(|e| {
                 let text = format!("cannot write to `{}`", directory.display());
                 Error::new(error::Kind::Output, text).because(e).into()
             }),
-            Door::Cache { task } => doors::cache::run(&doors::cache::Request {
+            Door::Cache { task, zero } => doors::cache::run(&doors::cache::Request {
                 task,
+                zero,
                 directory: cli
                     .common
                     .cache_dir
@@ -495,7 +517,7 @@ fn main() {
         Ok(()) => i32::from(console::has_lost_output()),
         Err(failure) => {
             if let Failure::Errors(errors) = failure {
-                errors.iter().for_each(console::error);
+                errors.iter().for_each(console::ending);
             }
             1
         }

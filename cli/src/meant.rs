@@ -1,8 +1,10 @@
 //! What a command line means that others have put together.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
 use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// The command line `args` of `program`, as it is meant. LLD calls a distributor with
 /// options that the user has for it and, last, the file that describes the jobs; its name
@@ -29,6 +31,48 @@ pub(crate) fn as_meant(program: &Command, mut args: Vec<OsString>) -> Vec<OsStri
     let at = args.len() - 1;
     args.splice(at..at, missing.iter().map(OsString::from));
     args
+}
+
+/// Ends the process with `error`, which is about the command line of `program`. Without
+/// any door, the answer is what doors there are.
+pub(crate) fn refuse(mut program: Command, error: clap::Error) -> ! {
+    if error.kind() == ErrorKind::MissingSubcommand {
+        // Nobody is left to tell when standard error is gone.
+        let _ = write!(std::io::stderr(), "{}", program.render_help());
+        std::process::exit(error.exit_code());
+    }
+    without_hidden_doors(&program, error).exit()
+}
+
+/// Leaves doors that are not for people out of what `error` suggests, an error about
+/// `program`.
+fn without_hidden_doors(program: &Command, mut error: clap::Error) -> clap::Error {
+    let kind = ContextKind::SuggestedSubcommand;
+    let is_shown = |name: &String| {
+        let door = program.find_subcommand(name);
+        door.is_none_or(|door| !door.is_hide_set())
+    };
+    let shown = match error.get(kind) {
+        Some(ContextValue::Strings(names)) => names.iter().filter(|name| is_shown(name)).cloned(),
+        _ => return error,
+    };
+    let shown: Vec<String> = shown.collect();
+    match shown.is_empty() {
+        true => error.remove(kind),
+        false => error.insert(kind, ContextValue::Strings(shown)),
+    };
+    error
+}
+
+/// Whether `args` ask for the version and all that belongs to it: `--version --verbose`.
+pub(crate) fn asks_for_all_versions(args: &[OsString]) -> bool {
+    let words = args.get(1..).unwrap_or_default();
+    let one_of = |names: [&str; 2]| {
+        words
+            .iter()
+            .any(|word| names.iter().any(|name| word == name))
+    };
+    words.len() == 2 && one_of(["-V", "--version"]) && one_of(["-v", "--verbose"])
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! What the user sees of a run: progress, messages in plan order, a summary.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::console;
+use crate::progress::Progress;
 use crate::summary::Summary;
 use crate::text::shell_words;
 use crate::trace::Trace;
 use backlto::cache::Summary as CacheSummary;
 use backlto::error::Error;
-use backlto::{Job, JobReport, Observer, Origin};
+use backlto::{AuditOptions, BUILT_VERSION, Job, JobReport, Observer, Origin};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,20 +32,23 @@ pub(crate) enum Verbosity {
     Verbose,
 }
 
+/// The version of what `--json` prints (docs/json.schema.json): another one when a
+/// program that reads it must be changed.
+pub(crate) const JSON_VERSION: u32 = 1;
+
 /// Follows runs for a person or a log file.
 pub(crate) struct Reporter {
     verbosity: Verbosity,
     /// Events go to standard output as JSON, in place of lines for people.
     json: bool,
     trace: Option<(PathBuf, Mutex<Trace>)>,
-    bar: Option<ProgressBar>,
+    progress: Option<Progress>,
+    runs: AtomicUsize,
     state: Mutex<State>,
 }
 
 /// What changes while runs are followed.
 struct State {
-    /// What the progress line names.
-    running: Vec<String>,
     summary: Summary,
 }
 
@@ -60,9 +64,9 @@ impl Reporter {
             verbosity,
             json,
             trace: trace.map(|path| (path, Mutex::default())),
-            bar: interactive.then(progress_bar),
+            progress: interactive.then(Progress::new),
+            runs: AtomicUsize::new(0),
             state: Mutex::new(State {
-                running: Vec::new(),
                 summary: Summary::new(),
             }),
         }
@@ -79,14 +83,26 @@ impl Reporter {
         group: Option<&'a str>,
         label: &'a dyn Fn(&Job) -> String,
     ) -> impl Observer + 'a {
-        if let Some(bar) = &self.bar {
-            bar.inc_length(jobs as u64);
+        if let Some(progress) = &self.progress {
+            progress.expect(jobs);
         }
         Follower {
             reporter: self,
+            run: self.runs.fetch_add(1, Ordering::Relaxed),
             group,
             label,
             turns: Mutex::default(),
+        }
+    }
+
+    /// Says to programs that a run begins, with `audit` if there is one.
+    pub(crate) fn begin(&self, audit: Option<&AuditOptions>) {
+        if self.json {
+            let audit = audit.map(|audit| json!({"percent": audit.percent, "seed": audit.seed}));
+            self.event(json!({
+                "event": "start", "version": JSON_VERSION, "backlto": env!("CARGO_PKG_VERSION"),
+                "llvm": BUILT_VERSION, "audit": audit,
+            }));
         }
     }
 
@@ -124,8 +140,8 @@ impl Reporter {
 
     /// Runs `print` while the progress line is away.
     fn print(&self, print: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
+        match &self.progress {
+            Some(progress) => progress.suspend(print),
             None => print(),
         }
     }
@@ -135,8 +151,7 @@ impl Reporter {
             if let Some(line) = &output.line {
                 console::line(line);
             }
-            // clang decided on colours when it wrote these.
-            let _ = std::io::stderr().write_all(output.diagnostics.as_bytes());
+            console::compiler_messages(&output.diagnostics);
             if let Some(e) = &output.error {
                 console::error(e);
             }
@@ -145,8 +160,8 @@ impl Reporter {
 
     /// Ends the progress line and writes the trace.
     pub(crate) fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(progress) = &self.progress {
+            progress.finish();
         }
         if let Some((path, trace)) = &self.trace {
             let trace = std::mem::take(&mut *trace.lock().unwrap_or_else(PoisonError::into_inner));
@@ -172,9 +187,19 @@ impl Reporter {
     }
 }
 
+impl Reporter {
+    /// Says in one line on standard error what the run came to, for a link: standard
+    /// output is the linker's.
+    pub(crate) fn say_in_one_line(&self, cache: Option<&CacheSummary>) {
+        console::note(&self.state().summary.line(cache));
+    }
+}
+
 /// Follows one run.
 struct Follower<'a> {
     reporter: &'a Reporter,
+    /// Which of the program's runs it is.
+    run: usize,
     group: Option<&'a str>,
     label: &'a dyn Fn(&Job) -> String,
     turns: Mutex<Turns>,
@@ -207,7 +232,7 @@ impl Follower<'_> {
             _ if report.origin == Origin::UpToDate || report.is_cancelled() => None,
             Verbosity::Verbose => Some(shell_words(&job.command_line())),
             // On a terminal the progress line has named it.
-            Verbosity::Normal if reporter.bar.is_some() => None,
+            Verbosity::Normal if reporter.progress.is_some() => None,
             Verbosity::Normal => Some(format!("  BE      {}", (self.label)(job))),
         }
     }
@@ -226,6 +251,12 @@ impl Follower<'_> {
 }
 
 impl Observer for Follower<'_> {
+    fn planned(&self, work: &[(usize, u64)]) {
+        if let Some(progress) = &self.reporter.progress {
+            progress.plan(self.run, work);
+        }
+    }
+
     fn started(&self, number: usize, worker: usize, job: &Job) {
         if self.reporter.json {
             self.reporter.event(json!({
@@ -233,10 +264,8 @@ impl Observer for Follower<'_> {
                 "module": job.module, "output": job.output,
             }));
         }
-        if let Some(bar) = &self.reporter.bar {
-            let mut state = self.reporter.state();
-            state.running.push((self.label)(job));
-            bar.set_message(state.running.join(" "));
+        if let Some(progress) = &self.reporter.progress {
+            progress.start((self.run, number), (self.label)(job));
         }
     }
 
@@ -252,7 +281,8 @@ impl Observer for Follower<'_> {
         if reporter.json {
             reporter.event(json!({
                 "event": "finished", "job": number, "worker": worker, "group": self.group,
-                "module": job.module, "output": job.output, "how": report.origin.as_str(),
+                "module": job.module, "output": job.output,
+                "how": report.result.is_ok().then(|| report.origin.as_str()),
                 "why": report.why, "audited": report.audited, "job_seconds": report.duration.as_secs_f64(),
                 "bytes": report.result.as_ref().ok(), "diagnostics": report.diagnostics,
                 "error": report.result.as_ref().err().map(ToString::to_string),
@@ -261,12 +291,10 @@ impl Observer for Follower<'_> {
         }
         let mut state = reporter.state();
         state.summary.add(report, self.group, &label);
-        if let Some(bar) = &reporter.bar {
-            state.running.retain(|running| *running != label);
-            bar.set_message(state.running.join(" "));
-            bar.inc(1);
-        }
         drop(state);
+        if let Some(progress) = &reporter.progress {
+            progress.end((self.run, number), &label);
+        }
         let output = JobOutput {
             line: self.line(job, report),
             diagnostics: report.diagnostics.clone(),
@@ -278,15 +306,4 @@ impl Observer for Follower<'_> {
         };
         self.take_turn(number, output);
     }
-}
-
-/// The line that shows what runs, on a terminal.
-fn progress_bar() -> ProgressBar {
-    let template = "[{pos}/{len}] {eta} left  {wide_msg}";
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    bar.set_style(style);
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) cache_is_optional: bool,
     /// The object of which there must be a reproducer in the end.
     pub(crate) saves: Option<PathBuf>,
+    /// Say in one line what the backends of a link came to.
+    pub(crate) one_line: bool,
 }
 
 impl Settings {
@@ -61,12 +64,22 @@ impl Settings {
     #[must_use]
     pub(crate) fn within_link(mut self) -> Settings {
         self.cache_is_optional = true;
+        self.one_line = self.verbosity == Verbosity::Normal && !self.json && wants_line();
         // It may be made in another link.
         self.saves = None;
         if self.verbosity == Verbosity::Normal {
             self.verbosity = Verbosity::Progress;
         }
         self
+    }
+}
+
+/// Whether the backends of a link are to end with a line that says what they came to:
+/// as BACKLTO_SUMMARY says, else where somebody looks on.
+fn wants_line() -> bool {
+    match std::env::var_os("BACKLTO_SUMMARY").filter(|value| !value.is_empty()) {
+        Some(value) => value != "0",
+        None => std::io::stderr().is_terminal(),
     }
 }
 
@@ -78,6 +91,7 @@ pub(crate) struct Session {
     /// See [`Settings::saves`].
     saves: Option<PathBuf>,
     is_saved: AtomicBool,
+    one_line: bool,
 }
 
 impl Session {
@@ -97,11 +111,14 @@ impl Session {
         {
             console::note(&audit::announcement(audit));
         }
+        let reporter = Reporter::new(settings.verbosity, settings.json, settings.trace.clone());
+        reporter.begin(settings.options.audit.as_ref());
         Ok(Session {
             engine,
             saves: settings.saves.clone(),
             is_saved: AtomicBool::new(false),
-            reporter: Reporter::new(settings.verbosity, settings.json, settings.trace.clone()),
+            one_line: settings.one_line,
+            reporter,
         })
     }
 
@@ -156,13 +173,19 @@ impl Session {
         }
         let cache = finish_cache(self.engine);
         self.reporter.finish(cache.as_ref());
+        if self.one_line {
+            self.reporter.say_in_one_line(cache.as_ref());
+        }
     }
 
     /// Ends the use of the cache without a summary, for a step of somebody else's
     /// build.
     pub(crate) fn finish_quietly(self) {
-        finish_cache(self.engine);
+        let cache = finish_cache(self.engine);
         self.reporter.end();
+        if self.one_line {
+            self.reporter.say_in_one_line(cache.as_ref());
+        }
     }
 }
 

@@ -29,6 +29,7 @@ const SLOWEST: usize = 5;
 struct Count {
     objects: usize,
     compiled: usize,
+    cached: usize,
     up_to_date: usize,
     failed: usize,
     not_run: usize,
@@ -118,6 +119,29 @@ impl Summary {
             for (duration, name) in &self.slowest {
                 let _ = write!(text, "\n  {:7.2} s  {name}", duration.as_secs_f64());
             }
+        }
+        text
+    }
+
+    /// The run in one line; `cache` is what it had from it.
+    pub(crate) fn line(&self, cache: Option<&CacheSummary>) -> String {
+        let count = &self.count;
+        let mut text = format!("{} backends: {} compiled", count.objects, count.compiled);
+        let hits = cache.map_or(0, |cache| cache.totals.hits());
+        for (number, what) in [
+            (count.up_to_date as u64, "up to date"),
+            (hits, "from the cache"),
+            (count.failed as u64, "FAILED"),
+            (count.not_run as u64, "not run"),
+        ] {
+            if number > 0 {
+                let _ = write!(text, ", {number} {what}");
+            }
+        }
+        let _ = write!(text, ", in {:.2} s", self.seconds());
+        let groups: Vec<&str> = self.groups.keys().map(String::as_str).collect();
+        if !groups.is_empty() {
+            let _ = write!(text, " ({})", groups.join(", "));
         }
         text
     }
@@ -216,6 +240,7 @@ impl Count {
                 match report.origin {
                     Origin::Compiled => self.compiled += 1,
                     Origin::UpToDate => self.up_to_date += 1,
+                    Origin::Cached | Origin::CachedAfterImport => self.cached += 1,
                     _ => {}
                 }
             }
@@ -231,7 +256,7 @@ impl Count {
 
     fn json(&self) -> serde_json::Value {
         json!({
-            "objects": self.objects, "compiled": self.compiled, "up_to_date": self.up_to_date,
+            "objects": self.objects, "compiled": self.compiled, "cached": self.cached, "up_to_date": self.up_to_date,
             "failed": self.failed, "not_run": self.not_run, "bytes": self.bytes,
             "audited": self.audited, "differ": self.differ,
             "backend_seconds": self.duration.as_secs_f64(),

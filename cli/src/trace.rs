@@ -71,6 +71,9 @@ impl Trace {
             self.events.push(name(worker, format!("worker {worker}")));
         }
         self.events.push(name(STEPS, "links".to_owned()));
+        self.events
+            .push(json!({"name": "process_name", "ph": "M", "pid": PROCESS,
+                                "args": {"name": "backlto"}}));
         let text = json!({"traceEvents": self.events, "displayTimeUnit": "ms"}).to_string();
         backlto::emit::write(path, text.as_bytes())
     }

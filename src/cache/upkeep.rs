@@ -106,6 +106,14 @@ impl Store {
         look().map_err(|e| self.cannot("read", e))
     }
 
+    /// Forgets what builds have counted. Objects stay.
+    ///
+    /// # Errors
+    /// [`Kind::Environment`] when the counts cannot be removed.
+    pub fn zero(&self) -> Result<()> {
+        store::remove(&self.part(counters::FILE)).map_err(|e| self.cannot("count anew in", e))
+    }
+
     /// Reads every file and removes those that are damaged.
     ///
     /// # Errors

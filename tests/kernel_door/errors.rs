@@ -1,7 +1,7 @@
 //! Trees that are not right: one error that names the file, exit status 1, and
 //! nothing written that make could take for its own work.
 
-use crate::common::{AR, BACKLTO, CLANG, Tree, stderr, succeed};
+use crate::common::{AR, BACKLTO, CLANG, LLD, LLVM_OF_MAKE, MAJOR, Tree, stderr, succeed};
 use crate::tree::Kernel::{Distributed, Thin};
 use crate::tree::{BITCODE, KERNELS, KernelTree, cmd_file, native};
 
@@ -92,7 +92,12 @@ fn a_directory_that_is_no_object_tree_is_an_error() {
         );
         assert!(said.contains("auto.conf"), "{said}");
     }
-    assert_eq!(tree.run(BACKLTO, &["kbuild"]).status.code(), Some(2));
+    // Without a name, it is the tree where one stands.
+    let here = stderr(&tree.run(BACKLTO, &["kbuild"]));
+    assert!(
+        here.contains("is not a configured kernel object tree"),
+        "{here}"
+    );
     let twice = tree.run(BACKLTO, &["kbuild", "-C", ".", "../", "."]);
     assert_eq!(twice.status.code(), Some(1));
     let said = stderr(&twice);
@@ -130,6 +135,76 @@ fn a_tree_that_was_not_built_is_an_error() {
             tree.shell(&format!("echo 'int x;' | {CLANG} -x c -c -o {object} -"));
         }
     });
+}
+
+/// Adds `config` to the configuration of a tree and returns that.
+fn configured_with(config: &str) -> KernelTree {
+    let tree = KernelTree::new(Thin);
+    let name = "include/config/auto.conf";
+    let text = String::from_utf8(tree.tree.read(name)).expect("text");
+    tree.tree.write(name, text + config);
+    tree
+}
+
+/// What `doctor` says of `tree`, and whether all is well.
+fn doctor(tree: &KernelTree) -> (bool, String) {
+    let output = tree.tree.run(BACKLTO, &["--ld", LLD, "doctor", "."]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), said)
+}
+
+#[test]
+fn doctor_looks_at_a_tree_and_says_what_to_do_next() {
+    let (well, said) = doctor(&configured_with("CONFIG_CLANG_VERSION=220108\n"));
+    assert!(said.contains("CONFIG_LTO_CLANG_THIN\n"), "{said}");
+    assert!(said.contains("front end    done: `"), "{said}");
+    assert!(
+        well && said.contains("record       of no earlier build"),
+        "{said}"
+    );
+
+    let tree = configured_with("CONFIG_CLANG_VERSION=190107\n");
+    let (well, said) = doctor(&tree);
+    assert!(
+        !well && said.contains("is configured for clang 19, but"),
+        "{said}"
+    );
+    assert!(
+        said.contains("`make LLVM=-22 O=. olddefconfig all` builds it"),
+        "{said}"
+    );
+    // Its bitcode may do, so that is no error of a build.
+    let output = tree.kbuild(&["."]);
+    succeed(&output);
+    assert!(stderr(&output).contains("warning: `"), "{output:?}");
+    assert!(
+        stderr(&output).contains("is configured for clang 19, but"),
+        "{output:?}"
+    );
+
+    let tree = KernelTree::new(Thin);
+    remove(&tree, "built-in.a");
+    let (well, said) = doctor(&tree);
+    assert!(!well && said.contains("FAILED  front end"), "{said}");
+    assert!(
+        said.contains("the front end is not done (`make LLVM=-22 O=.`)"),
+        "{said}"
+    );
+    tree.tree
+        .write("include/config/auto.conf", "CONFIG_LTO_NONE=y\n");
+    let (well, said) = doctor(&tree);
+    assert!(
+        !well && said.contains("is configured with no LTO"),
+        "{said}"
+    );
+    assert!(
+        said.contains("-d LTO_NONE -d LTO_CLANG_FULL -e LTO_CLANG_THIN"),
+        "{said}"
+    );
+    // What is no tree at all is nobody's business.
+    let output = Tree::new().run(BACKLTO, &["--ld", LLD, "doctor"]);
+    succeed(&output);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("front end"));
 }
 
 // --- objects and archives --------------------------------------------------------

@@ -1,5 +1,10 @@
 //! `backlto run`, and what every door prints.
 
+#[path = "contact.rs"]
+mod contact;
+#[path = "json.rs"]
+mod json;
+
 use std::process::{Command, Output};
 
 use crate::common::{BACKLTO, CLANG, LLD, Tree, stderr, succeed, tool};

@@ -27,6 +27,8 @@ pub(crate) enum Task {
 pub(crate) struct Request {
     /// What to do.
     pub(crate) task: Task,
+    /// Count from zero again, once the counts are printed.
+    pub(crate) zero: bool,
     /// The cache; where caches are kept when not given.
     pub(crate) directory: Option<PathBuf>,
     /// In ld.lld's syntax; ld.lld's own when not given.
@@ -40,6 +42,9 @@ pub(crate) struct Request {
 /// # Errors
 /// When it could not be done, and when damaged files were found.
 pub(crate) fn run(request: &Request) -> Outcome {
+    if request.zero && request.task != Task::Stats {
+        return Err(Error::new(Kind::Plan, "only `stats` counts: --zero goes with it").into());
+    }
     let directory = request
         .directory
         .clone()
@@ -60,6 +65,9 @@ pub(crate) fn run(request: &Request) -> Outcome {
                 survey: &survey,
             };
             print(stats_text(&stats), json(&stats))?;
+            if request.zero {
+                store.zero()?;
+            }
         }
         Task::Prune => {
             let pruned = store.prune(&policy)?;
@@ -109,8 +117,15 @@ fn stats_text(stats: &Stats<'_>) -> String {
     let counters = &survey.counters;
     let hits = counters.hits();
     let asked = hits.saturating_add(counters.misses).max(1);
+    let missing = match survey.directory.is_dir() {
+        true => "",
+        false => " (not there)",
+    };
     let lines = [
-        ("directory", survey.directory.display().to_string()),
+        (
+            "directory",
+            format!("{}{missing}", survey.directory.display()),
+        ),
         ("policy", stats.policy.clone()),
         ("entries", survey.entries.to_string()),
         ("objects", survey.objects.to_string()),
@@ -214,6 +229,7 @@ mod tests {
     fn request(task: Task, directory: &std::path::Path) -> Request {
         Request {
             task,
+            zero: false,
             directory: Some(directory.to_owned()),
             policy: None,
             json: false,
@@ -276,6 +292,28 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(run(&request(Task::Verify, directory.path())).is_ok());
+    }
+
+    #[test]
+    fn counts_start_from_zero_when_asked_to() {
+        let directory = tempfile::tempdir().unwrap();
+        one_build(directory.path());
+        let builds = || {
+            let survey = Store::at(directory.path()).unwrap().survey().unwrap();
+            survey.counters.builds
+        };
+        assert_eq!(builds(), 1);
+        let mut request = request(Task::Stats, directory.path());
+        request.zero = true;
+        assert!(run(&request).is_ok());
+        assert_eq!(builds(), 0);
+        one_build(directory.path());
+        assert_eq!(builds(), 1);
+        request.task = Task::Clear;
+        assert!(run(&request).is_err());
+        request.task = Task::Stats;
+        request.directory = Some(directory.path().join("missing"));
+        assert!(run(&request).is_ok());
     }
 
     #[test]

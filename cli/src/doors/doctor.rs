@@ -6,6 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::json;
+
+use crate::kbuild;
 use crate::linker::{Linker, index_name, native_name};
 use crate::session::{Failure, Outcome, Settings};
 use crate::tools::CLANG;
@@ -20,58 +24,128 @@ const TARGETS: [&str; 4] = [
     "loongarch64-linux-gnu",
 ];
 
-/// Checks everything, a line each.
+/// What a check has found.
+#[derive(Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    /// What there is, or what is wrong.
+    text: String,
+    advice: Option<String>,
+}
+
+/// Says what is found, and remembers it.
+struct Findings {
+    json: bool,
+    checks: Vec<Check>,
+}
+
+impl Findings {
+    fn say(&mut self, name: &str, outcome: Result<String>) {
+        let check = Check {
+            name: name.to_owned(),
+            ok: outcome.is_ok(),
+            advice: outcome
+                .as_ref()
+                .err()
+                .and_then(Error::advice)
+                .map(str::to_owned),
+            text: outcome.unwrap_or_else(|e| e.to_string()),
+        };
+        if !self.json {
+            let word = if check.ok { "ok" } else { "FAILED" };
+            let advice = check.advice.as_ref();
+            let advice = advice.map(|advice| format!("\n        {:12} {advice}", ""));
+            let advice = advice.unwrap_or_default();
+            // Nobody is left to tell when standard output is gone.
+            let _ = writeln!(
+                std::io::stdout(),
+                "{word:<7} {name:<12} {}{advice}",
+                check.text
+            );
+        }
+        self.checks.push(check);
+    }
+
+    /// # Errors
+    /// When something has failed.
+    fn end(self) -> Outcome {
+        let all_well = self.checks.iter().all(|check| check.ok);
+        if self.json {
+            let text = json!({ "ok": all_well, "checks": self.checks });
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+        match all_well {
+            true => Ok(()),
+            false => Err(Failure::Reported),
+        }
+    }
+}
+
+/// Checks everything, a line each; the kernel's tree at `here` too, if there is one.
 ///
 /// # Errors
 /// When something is missing or does not fit.
-pub(crate) fn run(settings: &Settings) -> Outcome {
-    let mut all_well = true;
-    let mut say = |what: &str, outcome: Result<String>| {
-        let line = match &outcome {
-            Ok(text) => format!("ok      {what:<12} {text}"),
-            Err(e) => {
-                all_well = false;
-                let advice = e.advice().map(|a| format!("\n        {:12} {a}", ""));
-                format!("FAILED  {what:<12} {e}{}", advice.unwrap_or_default())
-            }
-        };
-        // Nobody is left to tell when standard output is gone.
-        let _ = writeln!(std::io::stdout(), "{line}");
+pub(crate) fn run(here: &Path, settings: &Settings) -> Outcome {
+    let mut findings = Findings {
+        json: settings.json,
+        checks: Vec::new(),
     };
-    say(
+    findings.say(
         "LLVM",
         Engine::new(&Options::default()).map(|_| format!("{BUILT_VERSION}, as built for")),
     );
-    say(
-        "inputs",
-        match backlto::shares_inputs() {
-            true => Ok("mapped once and shared by all jobs".to_owned()),
-            false => Ok("opened by each job, since the program exports no symbols".to_owned()),
-        },
-    );
+    let inputs = match backlto::shares_inputs() {
+        true => "mapped once and shared by all jobs",
+        false => "opened by each job, since the program exports no symbols",
+    };
+    findings.say("inputs", Ok(inputs.to_owned()));
     let linker = Linker::find(settings.linker.as_deref());
-    say(
+    findings.say(
         "linker",
         linker.as_ref().map_err(Clone::clone).and_then(fits),
     );
-    say("compiler", clang_version());
+    findings.say("compiler", clang_version());
     for target in TARGETS {
         let arch = target.split('-').next().unwrap_or(target);
-        let outcome = linker
-            .as_ref()
-            .map_err(Clone::clone)
-            .and_then(|linker| end_to_end(target, linker));
-        say(arch, outcome);
+        let outcome = match &linker {
+            Ok(linker) => end_to_end(target, linker),
+            // What is wrong has been said.
+            Err(_) => Ok("not tried, for want of a linker".to_owned()),
+        };
+        findings.say(arch, outcome);
     }
-    say("cache", cache(settings));
+    findings.say("cache", cache(settings));
     let jobserver = match backlto::has_jobserver() {
         true => "its tokens are waited for",
         false => "none; all cores are used unless -j says otherwise",
     };
-    say("jobserver", Ok(jobserver.to_owned()));
-    match all_well {
-        true => Ok(()),
-        false => Err(Failure::Reported),
+    findings.say("jobserver", Ok(jobserver.to_owned()));
+    for (what, outcome) in kbuild::examine(here) {
+        findings.say(what, outcome);
+    }
+    findings.end()
+}
+
+/// Prints `version`, that of backlto, and what belongs to it.
+pub(crate) fn print_versions(version: &str) {
+    let linker = Linker::find(None).map_or_else(|e| format!("none ({e})"), |ld| ld.to_string());
+    let cache = backlto::default_cache_directory();
+    let cache = cache.map_or("none".to_owned(), |directory| {
+        directory.display().to_string()
+    });
+    let lines = [
+        ("LLVM", BUILT_VERSION.to_owned()),
+        ("clang", CLANG.to_owned()),
+        ("ld.lld", linker),
+        ("cache", cache),
+        ("build", backlto::identity::of_this_process().to_string()),
+    ];
+    // Nobody is left to tell when standard output is gone.
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "backlto {version}");
+    for (name, value) in lines {
+        let _ = writeln!(stdout, "{name:<8} {value}");
     }
 }
 

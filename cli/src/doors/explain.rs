@@ -4,52 +4,65 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::kbuild::{RECORD, job_of};
+use serde_json::json;
+
+use super::records;
 use crate::linker::native_name;
 use crate::session::{Outcome, absolute};
 use crate::text::shell_words;
 use backlto::dependency::{Dependency, Part};
 use backlto::error::{Error, Kind};
-use backlto::incremental::{ObjectRecord, Record};
+use backlto::incremental::ObjectRecord;
 use backlto::{Job, incremental};
 
-/// Prints what is known of `object`: an object, or the module that it is made
-/// of.
+/// Prints what is known of `object`: an object, the module that it is made of, or the
+/// source of that; with `json`, as JSON.
 ///
 /// # Errors
 /// When no record knows it.
-pub(crate) fn run(object: &Path) -> Outcome {
+pub(crate) fn run(object: &Path, json: bool) -> Outcome {
     let object = absolute(object)?;
-    let found = object.parent().and_then(find_record);
-    let (base, record) = found.ok_or_else(|| no_record(&object))?;
-    let (name, known) = [
-        object.clone(),
-        PathBuf::from(native_name(&object.to_string_lossy())),
-    ]
-    .iter()
-    .find_map(|path| Some((path.clone(), record.object(path)?)))
-    .ok_or_else(|| {
-        Error::new(
-            Kind::Input,
-            format!("nothing is known of `{}`", object.display()),
-        )
-        .because(format!("it was not built in `{}`", base.display()))
-        .hint("objects are recorded once backlto has built them there")
-    })?;
-    let shown = name.strip_prefix(&base).unwrap_or(&name);
-    let job = job_of(&base, shown)?;
-    let text = describe(shown, known, job.as_ref());
-    // Nobody is left to tell when standard output is gone.
-    let _ = write!(std::io::stdout(), "{text}");
-    Ok(())
+    let names = names_of(&object);
+    let mut nearest = None;
+    for found in object.parent().into_iter().flat_map(records::above) {
+        let known = names
+            .iter()
+            .find_map(|name| Some((name, found.record.object(name)?)));
+        let Some((name, known)) = known else {
+            nearest.get_or_insert(found.base);
+            continue;
+        };
+        let job = found.job_of(name)?;
+        let shown = name.strip_prefix(&found.base).unwrap_or(name);
+        let text = match json {
+            true => format!("{}\n", as_json(shown, known, job.as_ref())),
+            false => describe(shown, known, job.as_ref()),
+        };
+        // Nobody is left to tell when standard output is gone.
+        let _ = write!(std::io::stdout(), "{text}");
+        return Ok(());
+    }
+    let Some(nearest) = nearest else {
+        return Err(no_record(&object).into());
+    };
+    Err(Error::new(
+        Kind::Input,
+        format!("nothing is known of `{}`", object.display()),
+    )
+    .because(format!("it was not built in `{}`", nearest.display()))
+    .hint("objects are recorded once backlto has built them there")
+    .into())
 }
 
-/// The record of the tree that `directory` is in, and where that tree is.
-pub(super) fn find_record(directory: &Path) -> Option<(PathBuf, Record)> {
-    directory
-        .ancestors()
-        .find(|directory| directory.join(RECORD).is_file())
-        .map(|base| (base.to_owned(), Record::read(&base.join(RECORD))))
+/// The objects that somebody may mean by `object`: itself, that of a module, or that of
+/// the module of a source.
+fn names_of(object: &Path) -> [PathBuf; 3] {
+    let native = |module: &Path| PathBuf::from(native_name(&module.to_string_lossy()));
+    [
+        object.to_owned(),
+        native(object),
+        native(&object.with_extension("o")),
+    ]
 }
 
 /// An error that says that no directory above `object` has a record.
@@ -58,7 +71,7 @@ fn no_record(object: &Path) -> Error {
         Kind::Input,
         format!("nothing is known of `{}`", object.display()),
     )
-    .because(format!("no directory above it has a `{RECORD}`"))
+    .because("no directory above it has a record of a build")
     .hint("builds leave one in the directory that they work in")
 }
 
@@ -103,6 +116,19 @@ fn describe(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> String {
         line("flags now", &shell_words(now));
     }
     text
+}
+
+/// What [`describe`] prints, as JSON.
+fn as_json(name: &Path, known: &ObjectRecord, job: Option<&Job>) -> serde_json::Value {
+    let now = job.map(|job| match incremental::why_stale(job, known) {
+        Ok(reasons) => json!({"stale": reasons, "error": null}),
+        Err(e) => json!({"stale": null, "error": e.to_string()}),
+    });
+    json!({
+        "object": name.to_string_lossy(), "digest": known.object, "how": known.how.as_str(),
+        "job_seconds": known.duration.as_secs_f64(), "why": known.why,
+        "made_of": known.made_of, "flags": known.flags, "now": now,
+    })
 }
 
 /// The name of `dependency`, if it has one, and enough of the digest of its content

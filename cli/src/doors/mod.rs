@@ -8,5 +8,6 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod install_linker;
 pub(crate) mod programs;
+mod records;
 pub(crate) mod repro;
 pub(crate) mod simulate;

@@ -15,6 +15,9 @@ use backlto::files::{self, Files};
 use backlto::incremental::Record;
 use backlto::{CompilerCommand, Job, Plan};
 
+/// Ends the name of the record of a plan, which starts with a dot and the plan's.
+pub(crate) const RECORD_SUFFIX: &str = ".backlto";
+
 /// What `PLAN.json` holds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,28 +54,35 @@ pub(crate) struct Program {
 /// When a stage fails. Programs are only linked when all backends succeeded.
 pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcome {
     let programs = select(read(path)?, arches)?;
+    if programs.is_empty() {
+        let text = format!("`{}` describes no program", path.display());
+        return Err(Error::new(Kind::Plan, text)
+            .hint("name at least one below `programs`")
+            .into());
+    }
     let linker = settings.find_linker()?;
     let session = Session::new(settings)?;
     let _alone = lock(programs.iter().map(|program| program.directory.as_path()))?;
+    let outcome = build(path, &programs, &linker, &session);
+    session.finish();
+    outcome
+}
+
+/// Does all stages of `programs`, which the plan at `path` describes.
+///
+/// # Errors
+/// When a stage fails.
+fn build(path: &Path, programs: &[Program], linker: &Linker, session: &Session) -> Outcome {
     let mut plan = Plan::default();
     let mut native_inputs = Vec::new();
-    for program in &programs {
+    for program in programs {
         session.reporter.step("INDEX", &program.name);
-        let bitcode = thin_link(program, &linker, &session)?;
-        let flags: Arc<[String]> = std::iter::once(CLANG.to_owned())
-            .chain(program.flags.iter().cloned())
-            .collect();
+        let bitcode = thin_link(program, linker, session)?;
+        let flags = program.compiler_and_flags();
         let mut objects = Vec::new();
         for input in &program.inputs {
             if bitcode.contains(input) {
-                plan.jobs.push(Job {
-                    directory: program.directory.clone(),
-                    module: input.clone(),
-                    index: Some(index_name(input)),
-                    output: native_name(input),
-                    command: CompilerCommand::Flags(Arc::clone(&flags)),
-                    post: None,
-                });
+                plan.jobs.push(program.job(input, &flags));
                 objects.push(native_name(input));
             } else {
                 objects.push(input.clone());
@@ -88,10 +98,7 @@ pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcom
     };
     let backends = session.run_backends(&plan, &mut record, &Files::default(), None, &label);
     keep_record(&record, &record_path);
-    if backends.is_err() {
-        session.finish();
-        return backends;
-    }
+    backends?;
     for (program, objects) in programs.iter().zip(native_inputs) {
         session
             .reporter
@@ -99,9 +106,8 @@ pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcom
         let mut args = program.link.clone();
         args.extend(["-o".to_owned(), program.output.clone()]);
         args.extend(objects);
-        session.link(&linker, &program.directory, &args, "the final link")?;
+        session.link(linker, &program.directory, &args, "the final link")?;
     }
-    session.finish();
     Ok(())
 }
 
@@ -110,7 +116,44 @@ pub(crate) fn run(path: &Path, arches: &[String], settings: &Settings) -> Outcom
 fn record_path(path: &Path) -> Result<PathBuf> {
     let path = absolute(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(path.with_file_name(format!(".{name}.backlto")))
+    Ok(path.with_file_name(format!(".{name}{RECORD_SUFFIX}")))
+}
+
+/// The job that makes `object`, an absolute path, by the plan at `path`; `None` when none
+/// does.
+///
+/// # Errors
+/// When the plan cannot be read.
+pub(crate) fn job_of(path: &Path, object: &Path) -> Result<Option<Job>> {
+    let jobs = read(path)?.into_iter().flat_map(|program| {
+        let flags = program.compiler_and_flags();
+        let job = |input: &String| program.job(input, &flags);
+        program.inputs.iter().map(job).collect::<Vec<_>>()
+    });
+    let same = |job: &Job| std::path::absolute(job.output_path()).is_ok_and(|path| path == object);
+    let mut jobs = jobs.filter(|job| same(job) || job.output_path() == object);
+    Ok(jobs.next())
+}
+
+impl Program {
+    /// What each backend is called with: the compiler's name, then the flags.
+    fn compiler_and_flags(&self) -> Arc<[String]> {
+        let compiler = std::iter::once(CLANG.to_owned());
+        compiler.chain(self.flags.iter().cloned()).collect()
+    }
+
+    /// The backend of `input`, with `flags` that are those of
+    /// [`Program::compiler_and_flags`].
+    fn job(&self, input: &str, flags: &Arc<[String]>) -> Job {
+        Job {
+            directory: self.directory.clone(),
+            module: input.to_owned(),
+            index: Some(index_name(input)),
+            output: native_name(input),
+            command: CompilerCommand::Flags(Arc::clone(flags)),
+            post: None,
+        }
+    }
 }
 
 /// Reads the programs of the plan at `path`.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use super::explain::find_record;
+use super::records;
 use crate::session::{Outcome, absolute};
 use backlto::error::{Error, Kind};
 use backlto::incremental::{ObjectRecord, Record};
@@ -17,7 +17,9 @@ use backlto::incremental::{ObjectRecord, Record};
 /// When nothing is recorded there that was compiled.
 pub(crate) fn run(record: &Path, workers: &[NonZeroUsize]) -> Outcome {
     let known = match record.is_dir() {
-        true => find_record(&absolute(record)?).map(|(_, known)| known),
+        true => records::above(&absolute(record)?)
+            .next()
+            .map(|found| found.record),
         false => Some(Record::read(record)),
     };
     let known = known.unwrap_or_default();

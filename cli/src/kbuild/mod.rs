@@ -10,6 +10,7 @@ mod archive;
 mod backends;
 mod cmdfile;
 pub(crate) mod distribute;
+mod examine;
 mod flags;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
@@ -35,6 +36,7 @@ use crate::session::{Failure, Outcome, Session, Settings, absolute, lock};
 use backlto::Job;
 use backlto::error::Result;
 
+pub(crate) use self::examine::examine;
 pub(crate) use self::request::{Request, Stage};
 pub(crate) use self::state::RECORD;
 
@@ -66,7 +68,7 @@ pub(crate) fn run(request: &Request, settings: &Settings) -> Outcome {
                 scope.spawn(move || {
                     let outcome = build(tree, request.to, several);
                     if let Err(Failure::Errors(errors)) = &outcome {
-                        errors.iter().for_each(console::error);
+                        errors.iter().for_each(console::ending);
                     }
                     outcome.is_err()
                 })

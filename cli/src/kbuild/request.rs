@@ -77,7 +77,12 @@ impl Request {
         let (pairs, names): (Vec<&String>, Vec<&String>) =
             self.arches.iter().partition(|arch| arch.contains('='));
         let mut trees = Vec::new();
-        for objtree in &self.objtrees {
+        let here = [PathBuf::from(".")];
+        let named: &[PathBuf] = match self.objtrees.is_empty() && pairs.is_empty() {
+            true => &here,
+            false => &self.objtrees,
+        };
+        for objtree in named {
             if names.is_empty() || is_of_any(objtree, &names)? {
                 trees.push(objtree.clone());
             }

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive;
+use crate::console;
 use crate::linker::Linker;
 use crate::session::{Session, absolute};
+use backlto::BUILT_VERSION;
 use backlto::error::{Error, Kind, Result};
 use backlto::files;
 
@@ -46,6 +48,9 @@ impl<'a> Tree<'a> {
         session: &'a Session,
     ) -> Result<Tree<'a>> {
         let path = absolute(objtree)?;
+        if let Some((text, advice)) = other_llvm(&path) {
+            console::warning(&format!("{text}: {advice}"));
+        }
         Ok(Tree {
             distributed: is_distributed(&path)?,
             object: any_bitcode(&path)?,
@@ -95,21 +100,37 @@ pub(crate) fn source_architecture(arch: &str) -> &str {
     }
 }
 
+/// The options that the tree at `objtree` is configured with, a line each.
+///
+/// # Errors
+/// When it is no configured object tree.
+pub(super) fn configured(objtree: &Path) -> Result<String> {
+    let config = objtree.join("include/config/auto.conf");
+    files::read_text(&config).map_err(|e| {
+        let is_directory = objtree.is_dir();
+        let objtree = objtree.display();
+        let what = match is_directory {
+            true => "is not a configured kernel object tree",
+            false => "is not a directory",
+        };
+        Error::new(Kind::Input, format!("`{objtree}` {what}"))
+            .because(format!("cannot read `{}`: {e}", config.display()))
+            .hint(format!(
+                "name the directory that make was given as O=, else the source tree; if it is that, \
+                 `make LLVM={LLVM} O={objtree}` configures and builds it"
+            ))
+    })
+}
+
+/// What `LLVM=` is for the LLVM that compiles.
+const LLVM: &str = concat!("-", env!("BACKLTO_LLVM_MAJOR"));
+
 /// Whether the tree at `objtree` is of a THIN_DIST kernel.
 ///
 /// # Errors
 /// When it is no configured object tree, or has no ThinLTO.
 pub(crate) fn is_distributed(objtree: &Path) -> Result<bool> {
-    let config = objtree.join("include/config/auto.conf");
-    let text = files::read_text(&config).map_err(|e| {
-        let what = match objtree.is_dir() {
-            true => "is not a configured kernel object tree",
-            false => "is not a directory",
-        };
-        Error::new(Kind::Input, format!("`{}` {what}", objtree.display()))
-            .because(format!("cannot read `{}`: {e}", config.display()))
-            .hint("name the directory that make was given as O=, else the source tree")
-    })?;
+    let text = configured(objtree)?;
     let has = |option: &str| {
         text.lines()
             .any(|line| line.strip_suffix("=y") == Some(option))
@@ -124,17 +145,45 @@ pub(crate) fn is_distributed(objtree: &Path) -> Result<bool> {
         true => "full LTO, which has no backends to run apart",
         false => "no LTO",
     };
-    Err(Error::new(
-        Kind::Input,
-        format!("`{}` is configured with {what}", objtree.display()),
-    )
-    .hint("choose CONFIG_LTO_CLANG_THIN, or CONFIG_LTO_CLANG_THIN_DIST where there is one"))
+    let objtree = objtree.display();
+    let text = format!("`{objtree}` is configured with {what}");
+    Err(Error::new(Kind::Input, text).hint(format!(
+        "choose CONFIG_LTO_CLANG_THIN, or CONFIG_LTO_CLANG_THIN_DIST where there is one: \
+         `scripts/config --file {objtree}/.config -d LTO_NONE -d LTO_CLANG_FULL -e LTO_CLANG_THIN` \
+         in the source tree, then `make LLVM={LLVM} O={objtree} olddefconfig all`"
+    )))
+}
+
+/// What to say, and to do, where the tree at `objtree` is configured for clang of another
+/// LLVM than the one that compiles.
+pub(super) fn other_llvm(objtree: &Path) -> Option<(String, String)> {
+    let text = configured(objtree).ok()?;
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("CONFIG_CLANG_VERSION="))?;
+    // 220108 is 22.1.8.
+    let major = version.parse::<u32>().ok()? / 10_000;
+    let is_ours = major == 0 || LLVM.strip_prefix('-') == Some(&*major.to_string());
+    (!is_ours).then(|| {
+        let objtree = objtree.display();
+        (
+            format!(
+                "`{objtree}` is configured for clang {major}, but backlto compiles with LLVM \
+                 {BUILT_VERSION}"
+            ),
+            format!("`make LLVM={LLVM} O={objtree} olddefconfig all` builds it with that clang"),
+        )
+    })
 }
 
 /// Some bitcode object of the tree's top archive.
-fn any_bitcode(objtree: &Path) -> Result<String> {
-    let members = archive::members(objtree, "built-in.a")
-        .map_err(|e| e.hint("run make first: the front end is not done"))?;
+pub(super) fn any_bitcode(objtree: &Path) -> Result<String> {
+    let members = archive::members(objtree, "built-in.a").map_err(|e| {
+        let next = format!("`make LLVM={LLVM} O={}`", objtree.display());
+        e.hint(format!(
+            "run make first: the front end is not done ({next})"
+        ))
+    })?;
     let starts_as_bitcode =
         |object: &String| files::starts_with(&objtree.join(object), b"BC\xC0\xDE");
     members.into_iter().find(starts_as_bitcode).ok_or_else(|| {

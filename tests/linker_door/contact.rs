@@ -1,0 +1,80 @@
+//! What `ld.backlto` says of itself.
+
+use super::*;
+use crate::common::stderr;
+
+/// Links with `LINKER` and `variables`; it must succeed. Returns what it said.
+#[track_caller]
+fn link_with(tree: &Tree, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(CLANG);
+    command
+        .args(["-flto=thin", "-O2", "main.o", "scale.o", "-o", "program"])
+        .arg(linked_by(LINKER))
+        .current_dir(tree.path())
+        .env("BACKLTO_CACHE_DIR", tree.file("cache"))
+        .envs(variables.iter().copied());
+    let output = command.output().expect("clang runs");
+    succeed(&output);
+    assert_eq!(says(tree, "program"), SAYS);
+    stderr(&output)
+}
+
+#[test]
+fn a_link_says_in_a_line_what_it_did_if_asked_to() {
+    let tree = two_modules(&[]);
+    assert_eq!(link_with(&tree, &[("BACKLTO_SUMMARY", "")]), "");
+    assert_eq!(link_with(&tree, &[("BACKLTO_SUMMARY", "0")]), "");
+    let said = link_with(&tree, &[("BACKLTO_SUMMARY", "1")]);
+    let line = "backlto: note: 2 backends: 0 compiled, 2 from the cache, in 0.";
+    assert!(
+        said.starts_with(line) && said.ends_with(" s (program)\n"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn its_version_is_that_of_lld_and_its_own() {
+    let tree = Tree::new();
+    let lld = tree.run(LLD, &["--version"]);
+    let ours = tree.run(LINKER, &["--version"]);
+    succeed(&ours);
+    let [lld, ours] = [lld, ours].map(|output| String::from_utf8(output.stdout).expect("text"));
+    let own = ours.strip_prefix(&lld).expect("LLD's comes first");
+    assert!(
+        own.starts_with("ld.backlto ") && own.lines().count() == 1,
+        "{own}"
+    );
+}
+
+/// What it would be told, or would make of the bitcode, is nobody's business then.
+#[test]
+fn an_lld_of_another_llvm_links_alone_and_that_is_said() {
+    let tree = two_modules(&[]);
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo 'LLD 19.1.7' && exit\nexec {LLD} \"$@\"\n"
+    );
+    tree.write("lld-of-old", script);
+    succeed(&tree.run("chmod", &["+x", "lld-of-old"]));
+    let lld = tree.file("lld-of-old").display().to_string();
+    let said = link_with(&tree, &[("BACKLTO_LD", &lld), ("BACKLTO_SUMMARY", "1")]);
+    let words = "lld-of-old` is LLD 19.1.7, and backlto compiles with LLVM 22: ld.lld runs the \
+                 backends itself; name another one with BACKLTO_LD";
+    assert!(
+        said.contains(words) && !said.contains("2 backends"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    // A link without bitcode is none of its business.
+    tree.write("native.c", "int main(void) { return 0; }\n");
+    let args = ["native.c", "-o", "native", &linked_by(LINKER)];
+    let mut command = Command::new(CLANG);
+    let output = command
+        .args(args)
+        .current_dir(tree.path())
+        .env("BACKLTO_LD", &lld)
+        .output();
+    let output = output.expect("clang runs");
+    succeed(&output);
+    assert_eq!(stderr(&output), "");
+}
