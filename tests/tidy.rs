@@ -88,13 +88,15 @@ fn only_its_own_door_knows_the_kernel() {
     let problems = lines_where(&["src"], |_| true, knows);
     report(&problems, "the engine does not know the kernel");
 
-    // The command line names every door, and so do the linker before them and the fuzz targets.
+    // The command line names every door, and so do the linker before them and the fuzz targets;
+    // two doors ask the kernel's for what it knows of a tree.
     let may = [
         "cli/src/main.rs",
         "cli/src/ld_backlto.rs",
         "cli/src/meant.rs",
         "cli/src/fuzz.rs",
-        "cli/src/doors/explain.rs",
+        "cli/src/doors/doctor.rs",
+        "cli/src/doors/records.rs",
     ];
     let problems = lines_where(
         &["cli/src"],
@@ -163,6 +165,41 @@ fn nothing_is_left_to_do_without_a_reason() {
         }
     }
     report(&problems, "do it, or write down in DESIGN.md why not");
+}
+
+/// The text within quotes in `line` that starts with `start`.
+fn quoted<'a>(line: &'a str, start: &str) -> Option<&'a str> {
+    let mut parts = line.split('"').skip(1).step_by(2);
+    parts.find(|part| part.starts_with(start))
+}
+
+#[test]
+fn every_variable_is_on_the_page_of_variables() {
+    let page = std::fs::read_to_string(root().join("docs/environment.md")).expect("the page");
+    let mut problems = Vec::new();
+    let mut count = 0;
+    for (path, text) in ["src", "cli/src"]
+        .iter()
+        .flat_map(|folder| files(folder, &["rs"]))
+    {
+        // The fuzz targets are no program of anybody's.
+        if path.ends_with("fuzz.rs") {
+            continue;
+        }
+        let lines = code(&text).filter(|(_, line)| !line.contains("env!(\"BACKLTO_"));
+        for (number, line) in lines {
+            let Some(name) = quoted(line, "BACKLTO_") else {
+                continue;
+            };
+            count += 1;
+            let is_name = name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+            if is_name && !page.contains(&format!("`{name}`")) {
+                problems.push(format!("{}:{number}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(count > 12, "this check sees no variables");
+    report(&problems, "write down in docs/environment.md what it does");
 }
 
 #[test]

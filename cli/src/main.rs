@@ -41,7 +41,6 @@ use backlto::error::{self, Error};
 use backlto::{CacheOptions, Options, ReproducerOptions};
 use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
 
 /// After a crash of LLVM, the thread it came in may hold the lock of a heap of
 /// glibc's for ever, which others would wait for. This allocator is LLVM's in no
@@ -51,7 +50,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every ThinLTO back end of a build, in one process.
 #[derive(Parser)]
-#[command(name = "backlto", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "backlto", version = VERSION, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     door: Door,
@@ -66,25 +65,15 @@ const VERSION: &str = concat!(
     ")"
 );
 
-const EXAMPLES: &str = "\
-Examples:
-  make LLVM=-22 LD=ld.backlto          a kernel with CONFIG_LTO_CLANG_THIN, all of it
-  clang -flto=thin -fuse-ld=/usr/local/bin/ld.backlto ...
-                                       a program
-  backlto kbuild OBJTREE               stages 2 to 4 of a kernel whose front end is done
-  backlto kbuild --arch x86_64=OBJ1 --arch arm64=OBJ2
-                                       of two, on one pool
-  backlto explain OBJTREE/init/main.thinlto-native.o
-                                       why that object was built
-  backlto cc -x ir -fthinlto-index=a.o.thinlto.bc -O2 -c -o a.native.o a.o
-                                       one backend, with clang's command line
-  backlto run plan.json                thin link, backends and link of programs
-  backlto repro backlto-repro-x.tar.zst
-                                       the compile that crashed, once more
-  backlto doctor                       whether all that is needed is there
+const EXAMPLES: &str = include_str!("examples.txt");
 
-Exit status: 0 when all is done, 1 when something failed (standard error says what),
-2 for a command line that makes no sense.";
+/// What the help ends with.
+const AFTER_HELP: &str = concat!(
+    "Examples:\n",
+    include_str!("examples.txt"),
+    "\nExit status: 0 when all is done, 1 when something failed (standard error says what),\n\
+     2 for a command line that makes no sense."
+);
 
 #[derive(Args)]
 struct Common {
@@ -389,16 +378,6 @@ fn reproducers(common: &Common) -> Option<ReproducerOptions> {
     })
 }
 
-/// Writes man pages and completions, which `make install` installs, to `directory`.
-fn manual(directory: &Path) -> std::io::Result<()> {
-    let mut cli = Cli::command();
-    clap_mangen::generate_to(cli.clone(), directory)?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut cli, "backlto", directory)?;
-    }
-    Ok(())
-}
-
 fn main() {
     let program = Cli::command();
     let args = meant::as_meant(&program, std::env::args_os().collect());
@@ -487,10 +466,12 @@ fn main() {
             Door::InstallLinker => doors::install_linker::run(),
             Door::Doctor { tree } => doors::doctor::run(&tree, &settings),
             Door::Worker => backlto::worker::serve().map_err(Failure::from),
-            Door::Manual { directory } => manual(&directory).map_err(|e| {
-                let text = format!("cannot write to `{}`", directory.display());
-                Error::new(error::Kind::Output, text).because(e).into()
-            }),
+            Door::Manual { directory } => {
+                doors::manual::write(&Cli::command(), EXAMPLES, &directory).map_err(|e| {
+                    let text = format!("cannot write to `{}`", directory.display());
+                    Error::new(error::Kind::Output, text).because(e).into()
+                })
+            }
             Door::Cache { task, zero } => doors::cache::run(&doors::cache::Request {
                 task,
                 zero,

@@ -7,6 +7,7 @@ pub(crate) mod distribute;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod install_linker;
+pub(crate) mod manual;
 pub(crate) mod programs;
 mod records;
 pub(crate) mod repro;
