@@ -23,6 +23,7 @@ mod limits;
 mod linker;
 mod manners;
 mod meant;
+mod parts;
 mod processes;
 mod progress;
 mod report;
@@ -238,6 +239,18 @@ enum Door {
     Explain {
         /// The object, the module that it is made of, or the source of that
         object: PathBuf,
+    },
+    /// In what two objects, archives or trees differ, and why; status 1 when they do
+    Diff {
+        /// The first
+        #[arg(value_name = "A")]
+        one: PathBuf,
+        /// The second
+        #[arg(value_name = "B")]
+        other: PathBuf,
+        /// Show how the code of functions differs, by LLVM's disassembler
+        #[arg(short, long)]
+        disassemble: bool,
     },
     /// Check that everything that builds need is there and fits
     Doctor {
@@ -462,6 +475,11 @@ fn main() {
             Door::LinkApart(request) => apart::run(&request, &settings),
             Door::KbuildIndex { args } => kbuild::index(&args, &settings),
             Door::Explain { object } => doors::explain::run(&object, settings.json),
+            Door::Diff {
+                one,
+                other,
+                disassemble,
+            } => doors::diff::run(&one, &other, disassemble, &settings),
             Door::Simulate { record, workers } => doors::simulate::run(&record, &workers),
             Door::InstallLinker => doors::install_linker::run(),
             Door::Doctor { tree } => doors::doctor::run(&tree, &settings),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::dependency::Dependency;
+use crate::dependency::{self, Dependency};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::origin::Origin;
@@ -35,6 +35,25 @@ pub struct ObjectRecord {
 }
 
 impl ObjectRecord {
+    /// Says what the object was made of that `other` was not, and the other way round, a
+    /// text for each; nothing when both were made of the same.
+    pub fn differences(&self, other: &ObjectRecord) -> Vec<String> {
+        let mut texts = dependency::differences(&self.made_of, &other.made_of);
+        let words = |one: &ObjectRecord, other: &ObjectRecord| {
+            let only = one.flags.iter().filter(|word| !other.flags.contains(word));
+            only.cloned().collect::<Vec<_>>().join(" ")
+        };
+        for (words, which) in [
+            (words(self, other), "first"),
+            (words(other, self), "second"),
+        ] {
+            if !words.is_empty() {
+                texts.push(format!("flags of the {which} alone: {words}"));
+            }
+        }
+        texts
+    }
+
     /// How long LLVM took to compile the object; `None` when it came from the cache.
     pub fn compile_time(&self) -> Option<Duration> {
         (self.how == Origin::Compiled).then_some(self.duration)

@@ -2,6 +2,8 @@
 
 #[path = "contact.rs"]
 mod contact;
+#[path = "diff.rs"]
+mod diff;
 #[path = "json.rs"]
 mod json;
 

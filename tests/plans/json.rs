@@ -7,10 +7,10 @@ use super::*;
 use crate::common::root;
 
 /// A schema of the project.
-struct Schema(Schemas, SchemaIndex);
+pub(super) struct Schema(Schemas, SchemaIndex);
 
 impl Schema {
-    fn read(name: &str) -> Schema {
+    pub(super) fn read(name: &str) -> Schema {
         let path = root().join("docs").join(name);
         let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
         let path = path.to_str().expect("a path as text");
@@ -21,7 +21,7 @@ impl Schema {
 
     /// Checks each line of `text`; returns them.
     #[track_caller]
-    fn check(&self, text: &[u8]) -> Vec<Value> {
+    pub(super) fn check(&self, text: &[u8]) -> Vec<Value> {
         let text = String::from_utf8_lossy(text);
         let lines = text.lines().map(|line| {
             let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -3,6 +3,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod cc;
+pub(crate) mod diff;
 pub(crate) mod distribute;
 pub(crate) mod doctor;
 pub(crate) mod explain;
