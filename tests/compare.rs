@@ -229,10 +229,13 @@ fn split<'a>(texts: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Whether clang compiles with `flags` at all: that of LLVM 19 and 20 crashes where it
-/// has remarks in binary form for an ELF section.
-fn clang_survives(flags: &str) -> bool {
-    !(flags.ends_with("=bitstream") && ["19", "20"].contains(&MAJOR))
+/// Whether clang can compile with `flags` for `target` at all. Those of LLVM 19 and 20
+/// crash where they have remarks in binary form for an ELF section, and want no
+/// relocations in the split debug information that they make for RISC-V.
+fn clang_can(target: &str, flags: &str) -> bool {
+    let remarks = flags.ends_with("=bitstream");
+    let split = flags.starts_with("-gsplit-dwarf") && target.contains("riscv");
+    !(["19", "20"].contains(&MAJOR) && (remarks || split))
 }
 
 fn same_on(target: &Target) {
@@ -241,7 +244,8 @@ fn same_on(target: &Target) {
         let tree = Tree::demo(&flags);
         same_object(&tree, "deck", &flags);
         same_object(&tree, "sort", &flags);
-        for back in family.back.iter().filter(|flags| clang_survives(flags)) {
+        let possible = |flags: &&&str| clang_can(target.flags, flags);
+        for back in family.back.iter().filter(possible) {
             same_object(&tree, "deck", &split(&[target.flags, family.flags, back]));
         }
     }
@@ -319,7 +323,7 @@ fn files_beside_the_object_are_written() {
         ("--serialize-diagnostics said", "said"),
     ];
     for (flag, file) in cases {
-        if !clang_survives(flag) {
+        if !clang_can("", flag) {
             continue;
         }
         let flags: Vec<&str> = ["-O2"].into_iter().chain(flag.split(' ')).collect();

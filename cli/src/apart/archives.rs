@@ -55,7 +55,14 @@ impl Archives {
         let mut unpacked = Vec::with_capacity(words.len());
         let mut states = Vec::new();
         let mut state = State::default();
-        for word in words {
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if ["-o", "--output"].contains(&word.as_str()) {
+                // What is there may be of any kind.
+                unpacked.push(word.clone());
+                unpacked.extend(words.next().cloned());
+                continue;
+            }
             match word.trim_start_matches('-') {
                 "push-state" => states.push(state),
                 "pop-state" => state.whole = states.pop().unwrap_or_default().whole,
@@ -176,8 +183,8 @@ mod tests {
                 "m.o --start-lib /x/1 --end-lib /x/3 --start-lib --end-lib",
             ),
             (
-                "--push-state --whole-archive a.a --pop-state -o a.a.x n.o",
-                "--push-state --whole-archive /x/1 /x/3 --pop-state -o a.a.x n.o",
+                "--push-state --whole-archive a.a --pop-state -o a.a n.o",
+                "--push-state --whole-archive /x/1 /x/3 --pop-state -o a.a n.o",
             ),
             (
                 "--start-lib a.a n.o m.o --end-lib",
