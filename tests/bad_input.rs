@@ -9,7 +9,7 @@ use std::process::Output;
 
 use common::spoil::{
     Dice, Door, FLAGS, MODULES, OLD, PATIENCE, assert_failed, assert_refused, assert_untouched,
-    backlto, backlto_as_nobody, command, flip, output, program, run_for, set_mode,
+    backlto, backlto_as_nobody, command, flip, output, program, replace_char6, run_for, set_mode,
 };
 use common::{AR, CLANG, LLD, MAJOR, NM, Tree, stderr, succeed};
 
@@ -125,32 +125,6 @@ fn bitcode_of_a_newer_llvm_is_an_error() {
         replace_char6(&mut bytes, &format!("LLVM{MAJOR}"), "LLVM99");
         tree.write("main.o", bytes);
     });
-}
-
-/// Replaces the first `from` that `bytes` has as six-bit characters, at any bit
-/// (LLVM's Bitstream Container Format, "char6").
-fn replace_char6(bytes: &mut [u8], from: &str, to: &str) {
-    const CHARS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._";
-    let code = |c| CHARS.find(c).expect("a char6");
-    let bits = |text: &str| -> Vec<bool> {
-        text.chars()
-            .flat_map(|c| (0..6).map(move |i| code(c) >> i & 1 == 1))
-            .collect()
-    };
-    let (from, to) = (bits(from), bits(to));
-    let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (at % 8) & 1 == 1;
-    let at = (0..bytes.len() * 8 - from.len())
-        .find(|at| {
-            from.iter()
-                .enumerate()
-                .all(|(i, want)| bit(bytes, at + i) == *want)
-        })
-        .expect("the text is there");
-    for (i, want) in to.into_iter().enumerate() {
-        if bit(bytes, at + i) != want {
-            flip(bytes, at + i);
-        }
-    }
 }
 
 /// The thin link's decisions do not hold for what the module has become.

@@ -7,6 +7,8 @@ mod archives;
 mod common;
 #[path = "linker_door/contact.rs"]
 mod contact;
+#[path = "linker_door/fitting.rs"]
+mod fitting;
 #[path = "linker_door/forms.rs"]
 mod forms;
 #[path = "linker_door/jobs.rs"]

@@ -302,3 +302,29 @@ impl Dice {
 pub fn flip(bytes: &mut [u8], bit: usize) {
     bytes[bit / 8] ^= 1 << (bit % 8);
 }
+
+/// Replaces the first `from` that `bytes` has as six-bit characters, at any bit
+/// (LLVM's Bitstream Container Format, "char6").
+pub fn replace_char6(bytes: &mut [u8], from: &str, to: &str) {
+    const CHARS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._";
+    let code = |c| CHARS.find(c).expect("a char6");
+    let bits = |text: &str| -> Vec<bool> {
+        text.chars()
+            .flat_map(|c| (0..6).map(move |i| code(c) >> i & 1 == 1))
+            .collect()
+    };
+    let (from, to) = (bits(from), bits(to));
+    let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (at % 8) & 1 == 1;
+    let at = (0..bytes.len() * 8 - from.len())
+        .find(|at| {
+            from.iter()
+                .enumerate()
+                .all(|(i, want)| bit(bytes, at + i) == *want)
+        })
+        .expect("the text is there");
+    for (i, want) in to.into_iter().enumerate() {
+        if bit(bytes, at + i) != want {
+            flip(bytes, at + i);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Several LLVMs beside each other: `ld.backlto` becomes the one that fits a link.
+
+use std::process::Output;
+
+use super::*;
+use crate::common::spoil::{replace_char6, set_mode};
+use crate::common::stderr;
+
+/// A tree with `ld.backlto` in `bin`, and there another one for each of `majors`, which
+/// says what it is called.
+fn installed(majors: &[&str]) -> Tree {
+    let tree = two_modules(&[]);
+    tree.write("bin/empty", "");
+    std::fs::copy(LINKER, tree.file("bin/ld.backlto")).expect("a copy of the program");
+    for major in majors {
+        let name = format!("bin/ld.backlto-{major}");
+        tree.write(&name, "#!/bin/sh\necho \"${0##*/} $*\"\n");
+        set_mode(&tree.file(&name), 0o755);
+    }
+    tree
+}
+
+/// Has the `ld.backlto` of `tree` link, with `lld` as the ld.lld that the user names.
+fn linked(tree: &Tree, lld: Option<&str>) -> Output {
+    let mut command = Command::new(tree.file("bin/ld.backlto"));
+    command.args(["-r", "main.o", "scale.o", "-o", "program"]);
+    command.env_remove("BACKLTO_LD").current_dir(tree.path());
+    if let Some(lld) = lld {
+        command.env("BACKLTO_LD", lld);
+    }
+    command.output().expect("it runs")
+}
+
+/// Has `main.o` written by LLVM `major`.
+fn written_by(tree: &Tree, major: &str) {
+    let mut bytes = tree.read("main.o");
+    replace_char6(&mut bytes, &format!("LLVM{MAJOR}"), &format!("LLVM{major}"));
+    tree.write("main.o", bytes);
+}
+
+fn stdout(output: &Output) -> String {
+    succeed(output);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_one_for_the_named_linker_is_taken() {
+    let tree = installed(&["18"]);
+    for lld in ["/opt/ld.lld-18", "/opt/llvm-18/bin/ld.lld"] {
+        let said = stdout(&linked(&tree, Some(lld)));
+        assert_eq!(said, "ld.backlto-18 -r main.o scale.o -o program\n");
+    }
+    let output = linked(&tree, Some("/opt/ld.lld-17"));
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains("`/opt/ld.lld-17` is of LLVM 17"), "{said}");
+    assert!(said.contains("make install LLVM=17"), "{said}");
+}
+
+#[test]
+fn the_one_for_the_bitcode_is_taken() {
+    for major in ["99", "18"] {
+        let tree = installed(&[major]);
+        written_by(&tree, major);
+        let said = stdout(&linked(&tree, None));
+        assert_eq!(
+            said,
+            format!("ld.backlto-{major} -r main.o scale.o -o program\n")
+        );
+        // The user knows better.
+        let lld = lld().display().to_string();
+        assert!(!String::from_utf8_lossy(&linked(&tree, Some(&lld)).stdout).contains("-r main.o"));
+    }
+}
+
+/// LLVM reads what an older one has written, and nothing of a newer one.
+#[test]
+fn without_one_an_older_module_is_linked_and_a_newer_one_refused() {
+    let tree = installed(&[]);
+    written_by(&tree, "18");
+    succeed(&linked(&tree, None));
+    assert!(tree.file("program").exists());
+    std::fs::remove_file(tree.file("program")).expect("removed");
+
+    let tree = installed(&["98"]);
+    written_by(&tree, "99");
+    let output = linked(&tree, None);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains("`main.o` was written by LLVM 99"), "{said}");
+    assert!(
+        said.contains(&format!("LLVM {MAJOR} cannot read")),
+        "{said}"
+    );
+    assert!(!tree.file("program").exists());
+}
+
+/// What is called like the one that fits does not call itself for ever.
+#[test]
+fn a_link_under_another_name_ends() {
+    let tree = installed(&[]);
+    let other = tree.file("bin/ld.backlto-18");
+    std::fs::copy(LINKER, &other).expect("a copy of the program");
+    let mut command = Command::new(&other);
+    command
+        .args(["-r", "main.o", "-o", "program"])
+        .current_dir(tree.path());
+    command.env("BACKLTO_LD", "/opt/ld.lld-18");
+    let said = stderr(&command.output().expect("it runs"));
+    assert!(said.contains("is of LLVM 18"), "{said}");
+}
