@@ -1,6 +1,7 @@
 //! What somebody meets who does not know backlto yet, or has mistyped.
 
 use super::*;
+use crate::common::LLVM_OF_MAKE;
 
 /// What standard error has of `backlto ARGS`, which fails with `status`.
 #[track_caller]
@@ -55,7 +56,7 @@ fn values_that_make_no_sense_are_answered_with_what_does() {
         said.contains("is not a configured kernel object tree"),
         "{said}"
     );
-    assert!(said.contains("`make LLVM=-22 O="), "{said}");
+    assert!(said.contains(&format!("`make {LLVM_OF_MAKE} O=")), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `backlto diff`: in what objects, archives and trees differ, and why.
 
 use super::*;
+use crate::common::AR;
 
 /// Two programs of one module each, in `a` and `b`, built; the second from `text` with
 /// `flags`.
@@ -87,7 +88,7 @@ fn trees_and_archives_are_compared_by_name() {
     for directory in ["a", "b"] {
         let object = format!("{directory}/m.thinlto-native.o");
         let archive = format!("{directory}/lib.a");
-        succeed(&tree.run("llvm-ar-22", &["rc", &archive, &object]));
+        succeed(&tree.run(AR, &["rc", &archive, &object]));
         tree.write(&format!("{directory}/notes"), directory);
     }
     succeed(&tree.run("cp", &["b/linked", "b/more"]));
