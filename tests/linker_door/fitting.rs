@@ -15,7 +15,7 @@ fn installed(majors: &[&str]) -> Tree {
     for major in majors {
         let name = format!("bin/ld.backlto-{major}");
         tree.write(&name, "#!/bin/sh\necho \"${0##*/} $*\"\n");
-        set_mode(&tree.file(&name), 0o755);
+        set_mode(&tree, &name, 0o755);
     }
     tree
 }
