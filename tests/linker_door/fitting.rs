@@ -3,20 +3,21 @@
 use std::process::Output;
 
 use super::*;
-use crate::common::spoil::{replace_char6, set_mode};
+use crate::common::spoil::replace_char6;
 use crate::common::stderr;
 
 /// A tree with `ld.backlto` in `bin`, and there another one for each of `majors`, which
-/// says what it is called.
+/// says what it is called. A shell writes them: a file that this process has open for
+/// writing while another thread starts a program cannot be run.
 fn installed(majors: &[&str]) -> Tree {
     let tree = two_modules(&[]);
-    tree.write("bin/empty", "");
-    std::fs::copy(LINKER, tree.file("bin/ld.backlto")).expect("a copy of the program");
+    let mut script = format!("mkdir bin; cp '{LINKER}' bin/ld.backlto");
     for major in majors {
         let name = format!("bin/ld.backlto-{major}");
-        tree.write(&name, "#!/bin/sh\necho \"${0##*/} $*\"\n");
-        set_mode(&tree, &name, 0o755);
+        let text = r##"#!/bin/sh\necho "${0##*/} $*"\n"##;
+        script += &format!("; printf '{text}' >{name}; chmod +x {name}");
     }
+    succeed(&tree.run("sh", &["-ec", &script]));
     tree
 }
 
@@ -100,7 +101,7 @@ fn without_one_an_older_module_is_linked_and_a_newer_one_refused() {
 fn a_link_under_another_name_ends() {
     let tree = installed(&[]);
     let other = tree.file("bin/ld.backlto-18");
-    std::fs::copy(LINKER, &other).expect("a copy of the program");
+    succeed(&tree.run("cp", &[LINKER, "bin/ld.backlto-18"]));
     let mut command = Command::new(&other);
     command
         .args(["-r", "main.o", "-o", "program"])
