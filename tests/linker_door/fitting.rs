@@ -4,14 +4,15 @@ use std::process::Output;
 
 use super::*;
 use crate::common::spoil::replace_char6;
-use crate::common::stderr;
+use crate::common::{BACKLTO, stderr};
 
 /// A tree with `ld.backlto` in `bin`, and there another one for each of `majors`, which
 /// says what it is called. A shell writes them: a file that this process has open for
 /// writing while another thread starts a program cannot be run.
 fn installed(majors: &[&str]) -> Tree {
     let tree = two_modules(&[]);
-    let mut script = format!("mkdir bin; cp '{LINKER}' bin/ld.backlto");
+    let mut script =
+        format!("mkdir bin; cp '{LINKER}' bin/ld.backlto; ln -s '{BACKLTO}' bin/backlto");
     for major in majors {
         let name = format!("bin/ld.backlto-{major}");
         let text = r##"#!/bin/sh\necho "${0##*/} $*"\n"##;
