@@ -212,10 +212,19 @@ fn read_index(job: &Job, files: &Files) -> Result<Index> {
         )
     };
     let name = job.index.as_deref().unwrap_or_default();
+    // The index of a newer LLVM does not say what it is, its module does.
+    let newer = || {
+        let path = job.module_path();
+        let module = files.get(&path).ok()?;
+        let info = llvm::read_module_info(&job.module, module.bytes()).ok()?;
+        too_new(&path, &info)
+    };
     let index = SummaryIndex::read(name, file.bytes()).map_err(|reason| {
-        describe("is damaged or not a summary index")
-            .because(reason)
-            .hint("run the thin link again")
+        newer().unwrap_or_else(|| {
+            describe("is damaged or not a summary index")
+                .because(reason)
+                .hint("run the thin link again")
+        })
     })?;
     if index.skips_module() {
         return Ok(nothing(0));
@@ -283,20 +292,29 @@ fn read_module(path: &Path, files: &Files) -> Result<ModuleInfo> {
             .because("its content does not have the hash that it carries")
             .hint("compile it again"));
     }
+    match too_new(path, &info) {
+        Some(error) => Err(error),
+        None => Ok(info),
+    }
+}
+
+/// What is wrong with the module at `path` if a newer LLVM has written it.
+fn too_new(path: &Path, info: &ModuleInfo) -> Option<Error> {
     let major = |version: &str| {
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<u32>().ok()
     };
     let written_by = info.producer.strip_prefix("LLVM").and_then(major);
-    if written_by > major(llvm::BUILT_VERSION) {
-        return Err(describe(&format!(
-            "was written by {}, newer than the LLVM {} that backlto is built with",
+    (written_by > major(llvm::BUILT_VERSION)).then(|| {
+        let text = format!(
+            "`{}` was written by {}, newer than the LLVM {} that backlto is built with",
+            path.display(),
             info.producer,
             llvm::BUILT_VERSION
-        ))
-        .hint("use a backlto for that LLVM, or compile with an older one"));
-    }
-    Ok(info)
+        );
+        Error::new(Kind::Input, text)
+            .hint("use a backlto for that LLVM, or compile with an older one")
+    })
 }
 
 /// Raw bitcode and its wrapper start with a magic number (see

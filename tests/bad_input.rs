@@ -120,10 +120,20 @@ fn bitcode_for_another_architecture_is_an_error() {
 
 #[test]
 fn bitcode_of_a_newer_llvm_is_an_error() {
-    refused("newer", "/main.o` was written by LLVM99.1.", |tree| {
+    let newer = |tree: &Tree| {
         let mut bytes = tree.read("main.o");
         replace_char6(&mut bytes, &format!("LLVM{MAJOR}"), "LLVM99");
         tree.write("main.o", bytes);
+    };
+    let expected = "/main.o` was written by LLVM99.1.";
+    refused("newer", expected, newer);
+    // Nor can its index be read, which does not say why.
+    refused("newer index", expected, |tree| {
+        newer(tree);
+        tree.write(
+            "main.o.thinlto.bc",
+            tree.read("main.o.thinlto.bc").split_off(64),
+        );
     });
 }
 
