@@ -28,21 +28,17 @@ pub(crate) enum Fitting {
     Other(PathBuf),
 }
 
-/// Finds the program for a link of `inputs` by `lld`, which the user has named if
-/// `named`: that of LLD's LLVM, else that of the LLVM which has written the first
+/// Finds the program for a link of `inputs` by `lld`. If the user has `named` that, it
+/// is the program of its LLVM, else that of the LLVM which has written the first
 /// bitcode among the inputs.
 ///
 /// # Errors
-/// With what is to be installed, when this program cannot do the link.
+/// With what is to be installed, when no LLVM here can read that bitcode.
 pub(crate) fn find(inputs: &[OsString], lld: &Path, named: bool) -> Result<Fitting, String> {
-    if named && let Some(major) = major_in(lld) {
-        return other(major).ok_or_else(|| {
-            format!(
-                "`{}` is of LLVM {major}, and ld.backlto of LLVM {OURS}; install backlto for LLVM {major} \
-                 (`make install LLVM={major}`), or name another ld.lld",
-                lld.display()
-            )
-        });
+    if named {
+        // Without one, that ld.lld links by itself.
+        let fitting = major_in(lld).and_then(other);
+        return Ok(fitting.unwrap_or(Fitting::Ours));
     }
     let Some((input, major)) = inputs
         .iter()

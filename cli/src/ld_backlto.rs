@@ -71,8 +71,8 @@ fn main() -> ExitCode {
         if is_sure {
             eprintln!(
                 "ld.backlto: warning: `{}` is LLD {version}, and backlto compiles with LLVM \
-                 {LLVM_MAJOR}: ld.lld runs the backends itself; name another one with \
-                 {LLD_VARIABLE}",
+                 {LLVM_MAJOR}: ld.lld runs the backends itself; install backlto for that LLVM, \
+                 or name another one with {LLD_VARIABLE}",
                 lld.display()
             );
         }

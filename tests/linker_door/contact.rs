@@ -60,7 +60,7 @@ fn an_lld_of_another_llvm_links_alone_and_that_is_said() {
     let said = link_with(&tree, &[("BACKLTO_LD", &lld), ("BACKLTO_SUMMARY", "1")]);
     let words = format!(
         "lld-of-old` is LLD 18.1.8, and backlto compiles with LLVM {MAJOR}: ld.lld runs the \
-         backends itself; name another one with BACKLTO_LD"
+         backends itself; install backlto for that LLVM, or name another one with BACKLTO_LD"
     );
     assert!(
         said.contains(&words) && !said.contains("2 backends"),
