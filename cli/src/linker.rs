@@ -136,7 +136,8 @@ impl Linker {
         Err(failed().because(format!("`{}`: {status}", self.program.display())))
     }
 
-    /// The same, where what the linker says is all that there is to say.
+    /// Runs the linker with `args` in `directory`; what it says is all that there is to
+    /// say, whether it succeeds or not.
     ///
     /// # Errors
     /// When it cannot be run.

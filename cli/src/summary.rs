@@ -34,7 +34,7 @@ struct Count {
     failed: usize,
     not_run: usize,
     audited: usize,
-    /// Those of the audited ones that are not what they compile to.
+    /// Audited objects that are not what they compile to.
     differ: usize,
     bytes: u64,
     duration: Duration,

@@ -23,8 +23,8 @@ const BITCODE: [&[u8; 4]; 2] = [b"BC\xC0\xDE", b"\xDE\xC0\x17\x0B"];
 pub(super) struct Archives(HashMap<String, Vec<PathBuf>>);
 
 impl Archives {
-    /// Those of `names` in `directory` that have bitcode. Members that are no files
-    /// become some below `scratch`.
+    /// Finds the archives among `names` in `directory` that have bitcode. Members that
+    /// are no files become some below `scratch`.
     ///
     /// # Errors
     /// When one cannot be read or unpacked.
