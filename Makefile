@@ -71,7 +71,7 @@ test: ## Install what is missing and run everything that CI runs
 	$(MAKE) --no-print-directory test-oldest
 
 # LLVM 19, as far as minutes go; `make LLVM=19 test-version` does the rest.
-OLDEST := --locked --no-default-features --features llvm19 -p backlto-cli
+OLDEST := --locked --no-default-features --features llvm19,remote -p backlto-cli
 .PHONY: test-oldest
 test-oldest: ## The oldest LLVM: objects, links, and one cache for two LLVMs
 	@BACKLTO_LLVM=19 scripts/setup.sh build
@@ -130,6 +130,12 @@ test-incremental: ## Edits of a real kernel, each compared with a clean build by
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory build
 	scripts/test-incremental.py $(RELEASE) $(WORK)
+
+.PHONY: test-remote
+test-remote: ## A kernel with its cache on buildbox-casd: near, far away, killed
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	scripts/test-remote.py $(RELEASE) $(WORK) 6.12/modules-small
 
 .PHONY: test-edits
 test-edits: ## Random edits (EDITS=1000) of random programs: cached objects against fresh ones

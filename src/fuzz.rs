@@ -9,7 +9,7 @@ use crate::execute::wire::{self, Reply, Request};
 use crate::files::Files;
 use crate::incremental::Record;
 use crate::incremental::asm::{AsmFiles, Search};
-use crate::incremental::attempt;
+use crate::incremental::entry;
 
 /// Reads `data` as what comes over a worker's socket, from either side.
 pub fn worker_pipe(data: &[u8]) {
@@ -50,6 +50,6 @@ pub fn block_list(data: &[u8]) {
 
 /// Reads `data` as entries of a cache, and as a cache's policy.
 pub fn cache(data: &[u8]) {
-    attempt::read_entries(data);
+    entry::read_entries(data);
     let _ = String::from_utf8_lossy(data).parse::<Policy>();
 }

@@ -46,6 +46,11 @@ mod codegen;
 mod compile;
 pub mod dependency;
 pub mod digest;
+#[cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "nothing is found elsewhere then")
+)]
+mod elsewhere;
 pub mod embed;
 pub mod emit;
 pub mod error;
@@ -62,10 +67,12 @@ pub mod incremental;
 mod llvm;
 mod memory;
 mod observer;
+mod options;
 mod origin;
 mod plan;
 mod prepare;
 mod recheck;
+pub mod remote;
 mod report;
 pub mod reproducer;
 mod run;
@@ -82,7 +89,7 @@ pub struct Readme;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use audit::Audit;
 #[doc(inline)]
@@ -101,98 +108,19 @@ use files::Files;
 use incremental::record::Record;
 pub use llvm::BUILT_VERSION;
 pub use observer::{Observer, Silent};
+#[doc(inline)]
+pub use options::{CacheOptions, Options};
 pub use origin::Origin;
 pub use plan::{CompilerCommand, Job, Plan};
+use remote::RemoteCache;
+#[doc(inline)]
+pub use remote::RemoteOptions;
 pub use report::JobReport;
 #[doc(inline)]
 pub use reproducer::ReproducerOptions;
 use reproducer::Reproducers;
 use run::Run;
 pub use simulate::{Simulation, simulate};
-
-/// Says how an [`Engine`] runs plans.
-///
-/// More fields may come: write `..Options::default()`.
-///
-/// ```
-/// use backlto::{CacheOptions, Options};
-///
-/// let options = Options {
-///     cache: backlto::default_cache_directory().map(CacheOptions::new),
-///     ..Options::default()
-/// };
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// How many backends run at a time; as many as there are cores when not given.
-    pub workers: Option<NonZeroUsize>,
-    /// The place of objects of earlier builds; none are kept when not given.
-    pub cache: Option<CacheOptions>,
-    /// Whether LLVM traces its time in each compile, for [`JobReport::time_trace`].
-    pub time_trace: bool,
-    /// A program for worker processes, which calls [`worker::serve`] when it is
-    /// started with the argument `worker`, as backlto itself does.
-    ///
-    /// They compile what this process must not: jobs that need other options of
-    /// LLVM (`-mllvm`) than its first ones, and all that is left once LLVM has
-    /// crashed in it. Without a program, such jobs fail.
-    pub helper: Option<PathBuf>,
-    /// Whether jobs of a run still start once one of it has failed. If not, those
-    /// that run are finished, and the others end with [`error::Kind::Cancelled`].
-    pub keep_going: bool,
-    /// After how long a compile is given up, with [`error::Kind::TimedOut`]; never
-    /// when not given. All jobs go to worker processes then, since a thread that
-    /// does not end could not be ended: it needs a [`Options::helper`].
-    pub timeout_per_object: Option<Duration>,
-    /// How much memory, in bytes, jobs may take together, by an estimate; as much
-    /// as the machine and the process's control group have, when not given or when
-    /// that is less. Those that do not fit wait. One job alone may always run.
-    pub memory_limit: Option<u64>,
-    /// The load of the machine (as `uptime` has it, over a minute) from which on one job
-    /// runs at a time; no limit when not given.
-    pub load_limit: Option<f64>,
-    /// What to write reproducers of: compiles in one file that can be repeated
-    /// anywhere. None are written when not given.
-    pub reproducers: Option<ReproducerOptions>,
-    /// How much of what would be taken from the record or the cache is compiled
-    /// anyway and compared; nothing when not given. An object that differs is an error
-    /// of its job, [`error::Kind::Mismatch`], and is not taken again.
-    pub audit: Option<AuditOptions>,
-}
-
-/// Says where objects are cached.
-///
-/// More fields may come: write `..CacheOptions::new(directory)`.
-#[derive(Clone, Debug)]
-pub struct CacheOptions {
-    /// The directory, which is created if need be.
-    pub directory: PathBuf,
-    /// How large and old the cache may get, as [`cache::Policy`] reads it; empty
-    /// for ld.lld's own default.
-    pub policy: String,
-    /// Says that others may write to the directory: they decide what is linked. One
-    /// that somebody else can write to is refused otherwise.
-    pub shared: bool,
-}
-
-impl CacheOptions {
-    /// Chooses `directory`, with ld.lld's default policy, for this user alone.
-    pub fn new(directory: impl Into<PathBuf>) -> CacheOptions {
-        CacheOptions {
-            directory: directory.into(),
-            policy: String::new(),
-            shared: false,
-        }
-    }
-}
-
-impl Options {
-    fn workers(&self) -> NonZeroUsize {
-        self.workers
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
-    }
-}
 
 /// Compiles plans with its workers, several plans at a time if several threads ask.
 ///
@@ -207,6 +135,7 @@ pub struct Engine {
     readers: rayon::ThreadPool,
     canceller: Canceller,
     cache: Option<Arc<Cache>>,
+    remote: Option<RemoteCache>,
     time_trace: bool,
     keep_going: bool,
     reproducers: Option<Arc<Reproducers>>,
@@ -225,8 +154,8 @@ impl Engine {
     /// # Errors
     /// [`error::Kind::Environment`] when the LLVM that is loaded is not the one
     /// built against, the system gives no threads, the cache cannot be used or trusted,
-    /// or time is limited and there is no [`Options::helper`]; [`error::Kind::Flags`]
-    /// when the cache's policy is not one.
+    /// the remote cache is there and cannot be used, or time is limited and there is no
+    /// [`Options::helper`]; [`error::Kind::Flags`] when the cache's policy is not one.
     pub fn new(options: &Options) -> Result<Engine> {
         llvm::start()?;
         let workers = memory::workers_that_fit(options.workers());
@@ -237,6 +166,7 @@ impl Engine {
             }
             None => None,
         };
+        let remote = options.remote.as_ref().map(RemoteCache::open);
         let reproducers = options.reproducers.as_ref().map(Reproducers::new);
         let audit = options.audit.as_ref().map(Audit::new);
         if options.timeout_per_object.is_some() && options.helper.is_none() {
@@ -259,6 +189,7 @@ impl Engine {
             readers: readers(workers)?,
             canceller,
             cache: cache.map(Arc::new),
+            remote: remote.transpose()?,
             time_trace: options.time_trace,
             keep_going: options.keep_going,
             reproducers: reproducers.transpose()?.map(Arc::new),
@@ -322,6 +253,9 @@ impl Engine {
             if let Some(audit) = &self.audit {
                 recheck::draw(audit, task, &verdicts[task.number]);
             }
+        }
+        if let Some(remote) = self.remote.as_ref().filter(|_| !llvm::options_of_host()) {
+            incremental::ahead::ask(&mut tasks, &remote.elsewhere());
         }
         tasks
     }
@@ -387,6 +321,15 @@ impl Engine {
     /// Says why nothing is added to the cache, if nothing is.
     pub fn cache_is_read_only(&self) -> Option<&str> {
         self.cache.as_ref()?.read_only()
+    }
+
+    /// Ends the use of the remote cache: waits for uploads, at most as long as
+    /// [`RemoteOptions::linger`] says (not at all once cancelled), and gives what all
+    /// came to. `None` without a remote cache, and when its use has ended already.
+    pub fn finish_remote(&mut self) -> Option<remote::Summary> {
+        let is_cancelled = self.canceller.flag().load(Ordering::Relaxed);
+        let remote = self.remote.take()?;
+        Some(remote.finish(!is_cancelled))
     }
 
     /// Ends the use of the cache: counts are added up, and what is too old or too

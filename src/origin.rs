@@ -24,18 +24,25 @@ pub enum Origin {
     /// The cache had it, by the content of the module after LLVM had imported
     /// into it.
     CachedAfterImport,
+    /// A cache on another machine had it, by the content of the job's inputs.
+    Remote,
+    /// A cache on another machine had it, by the content of the module after LLVM had
+    /// imported into it.
+    RemoteAfterImport,
     /// It was in its place already.
     UpToDate,
 }
 
 impl Origin {
     /// Gives the word that stands for it in JSON and in records: `compiled`,
-    /// `cached`, `cached-after-import` or `up-to-date`.
+    /// `cached`, `cached-after-import`, `remote`, `remote-after-import` or `up-to-date`.
     pub fn as_str(self) -> &'static str {
         match self {
             Origin::Compiled => "compiled",
             Origin::Cached => "cached",
             Origin::CachedAfterImport => "cached-after-import",
+            Origin::Remote => "remote",
+            Origin::RemoteAfterImport => "remote-after-import",
             Origin::UpToDate => "up-to-date",
         }
     }
@@ -47,6 +54,10 @@ impl fmt::Display for Origin {
             Origin::Compiled => "compiled",
             Origin::Cached => "taken from the cache",
             Origin::CachedAfterImport => "taken from the cache, since the imported code was known",
+            Origin::Remote => "taken from the remote cache",
+            Origin::RemoteAfterImport => {
+                "taken from the remote cache, since the imported code was known"
+            }
             Origin::UpToDate => "up to date",
         })
     }
@@ -58,8 +69,15 @@ mod tests {
 
     #[test]
     fn json_has_the_words_that_programs_read() {
-        use Origin::{Cached, CachedAfterImport, Compiled, UpToDate};
-        for origin in [Compiled, Cached, CachedAfterImport, UpToDate] {
+        use Origin::{Cached, CachedAfterImport, Compiled, Remote, RemoteAfterImport, UpToDate};
+        for origin in [
+            Compiled,
+            Cached,
+            CachedAfterImport,
+            Remote,
+            RemoteAfterImport,
+            UpToDate,
+        ] {
             let json = serde_json::to_string(&origin).unwrap();
             assert_eq!(json, format!("\"{}\"", origin.as_str()));
         }

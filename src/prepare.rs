@@ -4,12 +4,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 
 use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::dependency::Dependency;
+use crate::elsewhere::{Elsewhere, Question};
 use crate::error::{Error, Errors, Kind, Result};
 use crate::files::{Files, InputFile};
 use crate::flags::MappedFlags;
@@ -34,6 +36,8 @@ pub(crate) struct Task {
     /// An estimate of the work: IR instructions, or microseconds for all tasks of a run
     /// of some of which it is known how long they took.
     pub(crate) cost: u64,
+    /// An estimate of how long its compile takes.
+    pub(crate) time: Duration,
     /// An estimate of the memory that it takes, in bytes.
     pub(crate) memory: u64,
     /// Whether jobs wait for memory, so that none is to be held on to.
@@ -45,6 +49,10 @@ pub(crate) struct Task {
     /// What its object, which is up to date, is made of by the record, if it is there
     /// for the audit alone.
     pub(crate) recorded: Option<Vec<Dependency>>,
+    /// A cache on another machine.
+    pub(crate) elsewhere: Option<Arc<dyn Elsewhere>>,
+    /// What that one was asked for.
+    pub(crate) asked: Option<Arc<Question>>,
     /// See [`Plan::transient`].
     pub(crate) transient: bool,
     /// See [`crate::Options::time_trace`].
@@ -379,11 +387,14 @@ fn check_job(
         imports,
         files: files.clone(),
         cost: index.instructions,
+        time: Duration::ZERO,
         memory_is_short: false,
         cache: None,
         cache_use: CacheUse::Full,
         audit: None,
         recorded: None,
+        elsewhere: None,
+        asked: None,
         transient: false,
         time_trace: false,
         in_memory: false,

@@ -20,6 +20,15 @@ impl<T> Limit<T> {
 /// # Errors
 /// With what is expected, when `text` is no time.
 pub(crate) fn seconds(text: &str) -> Result<Limit<Duration>, String> {
+    let time = wait(text)?.0;
+    Ok(Limit(time.filter(|time| !time.is_zero())))
+}
+
+/// Reads a time in seconds to wait for something, which may be none at all.
+///
+/// # Errors
+/// With what is expected, when `text` is no time.
+pub(crate) fn wait(text: &str) -> Result<Limit<Duration>, String> {
     if text.is_empty() {
         return Ok(Limit(None));
     }
@@ -28,7 +37,20 @@ pub(crate) fn seconds(text: &str) -> Result<Limit<Duration>, String> {
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or("expected a number of seconds, as 30 or 0.5")?;
-    Ok(Limit((!time.is_zero()).then_some(time)))
+    Ok(Limit(Some(time)))
+}
+
+/// Reads yes or no, also in other usual words.
+///
+/// # Errors
+/// With what is expected, when `text` is neither.
+pub(crate) fn yes_or_no(text: &str) -> Result<Limit<bool>, String> {
+    match text {
+        "" => Ok(Limit(None)),
+        "yes" | "true" | "on" | "1" => Ok(Limit(Some(true))),
+        "no" | "false" | "off" | "0" => Ok(Limit(Some(false))),
+        _ => Err("expected yes or no".to_owned()),
+    }
 }
 
 /// Reads a size in bytes, or in units of 1024 of them and so on, as `500M`.
@@ -120,6 +142,8 @@ mod tests {
         assert_eq!(of("30"), Ok(Some(Duration::from_secs(30))));
         assert_eq!(of("0.5"), Ok(Some(Duration::from_millis(500))));
         assert_eq!((of("0"), of("")), (Ok(None), Ok(None)));
+        let no_wait = wait("0").map(Limit::into_inner);
+        assert_eq!(no_wait, Ok(Some(Duration::ZERO)));
         for wrong in ["-1", "x", "1s", "nan", "inf", "1e300"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }

@@ -4,14 +4,14 @@
 // libFuzzer has a main of its own.
 #![cfg_attr(fuzzing, no_main, allow(dead_code))]
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 mod apart;
 mod arch;
 mod audit;
+mod common;
 mod console;
 mod doors;
 mod dtlto;
@@ -26,6 +26,7 @@ mod meant;
 mod parts;
 mod processes;
 mod progress;
+mod remote;
 mod report;
 mod response;
 mod session;
@@ -34,13 +35,10 @@ mod text;
 mod tools;
 mod trace;
 
+use crate::common::Common;
 use crate::interrupt::Ending;
-use crate::limits::Limit;
-use crate::report::Verbosity;
 use crate::session::{Failure, Settings};
 use backlto::error::{self, Error};
-use backlto::{CacheOptions, Options, ReproducerOptions};
-use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// After a crash of LLVM, the thread it came in may hold the lock of a heap of
@@ -75,110 +73,6 @@ const AFTER_HELP: &str = concat!(
     "\nExit status: 0 when all is done, 1 when something failed (standard error says what),\n\
      2 for a command line that makes no sense."
 );
-
-#[derive(Args)]
-struct Common {
-    /// Backends at a time [default: all cores]
-    #[arg(short, long, global = true, value_name = "N", value_parser = limits::jobs)]
-    jobs: Option<NonZeroUsize>,
-    /// Start the other backends of a build too once one has failed
-    #[arg(short, long, global = true)]
-    keep_going: bool,
-    /// Give up an object that takes longer; each is compiled in a worker process then
-    #[arg(
-        long,
-        global = true,
-        value_name = "SECONDS",
-        value_parser = limits::seconds,
-        env = "BACKLTO_TIMEOUT_PER_OBJECT",
-        hide_env_values = true
-    )]
-    timeout_per_object: Option<Limit<Duration>>,
-    /// Memory for backends, as 500M or 4G: those that would take more together, by an
-    /// estimate, wait [default: what machine and control group have]
-    #[arg(
-        long,
-        global = true,
-        value_name = "SIZE",
-        value_parser = limits::bytes,
-        env = "BACKLTO_MEMORY_LIMIT",
-        hide_env_values = true
-    )]
-    memory_limit: Option<Limit<u64>>,
-    /// Print the equivalent clang command of every backend
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
-    verbose: bool,
-    /// Print errors and the compiler's messages only
-    #[arg(short, long, global = true)]
-    quiet: bool,
-    /// Where objects of earlier builds are kept [default: backlto in the user's
-    /// cache directory; an empty name keeps none]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "BACKLTO_CACHE_DIR",
-        hide_env_values = true
-    )]
-    cache_dir: Option<OsString>,
-    /// How large and old the cache may get, as for ld.lld --thinlto-cache-policy=
-    #[arg(
-        long,
-        global = true,
-        value_name = "POLICY",
-        env = "BACKLTO_CACHE_POLICY",
-        hide_env_values = true
-    )]
-    cache_policy: Option<String>,
-    /// Use the cache even if others can write to it: they decide what is linked
-    #[arg(
-        long,
-        global = true,
-        env = "BACKLTO_CACHE_SHARED",
-        hide_env_values = true,
-        value_parser = FalseyValueParser::new()
-    )]
-    cache_shared: bool,
-    /// Neither look in the cache nor add to it
-    #[arg(long, global = true)]
-    no_cache: bool,
-    /// Print what happens as JSON, one object a line, in place of text
-    #[arg(long, global = true)]
-    json: bool,
-    /// Write a trace of the run for Chrome's or Perfetto's viewer
-    #[arg(long, global = true, value_name = "FILE")]
-    trace: Option<PathBuf>,
-    /// Have LLVM's own time trace of each compile in it
-    #[arg(long, global = true, requires = "trace")]
-    trace_llvm: bool,
-    /// Where a reproducer of each crash of LLVM goes, as backlto-repro-NAME.tar.zst
-    /// [default: the current directory; an empty name writes none]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "BACKLTO_REPRO_DIR",
-        hide_env_values = true
-    )]
-    repro_dir: Option<OsString>,
-    /// Leave a reproducer of this object (or of the module of this name) in any case;
-    /// it is compiled even if it is up to date
-    #[arg(
-        long,
-        global = true,
-        value_name = "OBJECT",
-        env = "BACKLTO_SAVE_REPRO",
-        hide_env_values = true
-    )]
-    save_repro: Option<PathBuf>,
-    #[command(flatten)]
-    manners: manners::Manners,
-    #[command(flatten)]
-    audit: audit::AuditArgs,
-    /// The ld.lld to use [default: $LD, then ld.lld-22, ld.lld]
-    #[arg(long, global = true, value_name = "PATH")]
-    ld: Option<PathBuf>,
-}
 
 #[derive(Subcommand)]
 enum Door {
@@ -313,6 +207,28 @@ enum Door {
     },
 }
 
+impl Cli {
+    /// What the door is to go by.
+    ///
+    /// # Errors
+    /// When the options about a cache on another machine make no sense, to a door that
+    /// uses it.
+    fn settings(&self) -> error::Result<Settings> {
+        let remote = self.common.remote().or_else(|e| match self.door {
+            // No link fails for it, nor does what is in clang's place.
+            Door::Distribute { .. } | Door::KbuildDistribute { .. } | Door::Cc { .. } => {
+                console::done_without(&e);
+                Ok(None)
+            }
+            Door::Kbuild(_) | Door::KbuildIndex { .. } | Door::Run { .. } | Door::Doctor { .. } => {
+                Err(e)
+            }
+            _ => Ok(None),
+        })?;
+        Ok(self.common.settings(remote))
+    }
+}
+
 impl Door {
     /// Sets up what signals do to it. A worker process leaves them to the one that it
     /// works for; what takes no time and writes nothing ends as any program.
@@ -359,38 +275,6 @@ struct Kbuild {
     post: Option<String>,
 }
 
-/// The cache that `common` asks for, if any.
-fn cache(common: &Common) -> Option<CacheOptions> {
-    let chosen = common.cache_dir.as_ref().map(PathBuf::from);
-    let directory = chosen.or_else(backlto::default_cache_directory)?;
-    let off = common.no_cache || directory.as_os_str().is_empty();
-    (!off).then(|| CacheOptions {
-        directory,
-        policy: common.cache_policy.clone().unwrap_or_default(),
-        shared: common.cache_shared,
-    })
-}
-
-/// `directory`, or the current one where there is no name: nowhere is no place for what
-/// is asked for.
-fn directory_or_here(directory: Option<&OsStr>) -> &Path {
-    let named = directory.filter(|directory| !directory.is_empty());
-    Path::new(named.unwrap_or(OsStr::new(".")))
-}
-
-/// The reproducers that `common` asks for.
-fn reproducers(common: &Common) -> Option<ReproducerOptions> {
-    let directory = common.repro_dir.as_deref().unwrap_or(OsStr::new("."));
-    let of: Vec<PathBuf> = common.save_repro.iter().cloned().collect();
-    if directory.is_empty() && of.is_empty() {
-        return None;
-    }
-    Some(ReproducerOptions {
-        of,
-        ..ReproducerOptions::new(directory_or_here(Some(directory)))
-    })
-}
-
 fn main() {
     let program = Cli::command();
     let args = meant::as_meant(&program, std::env::args_os().collect());
@@ -403,41 +287,15 @@ fn main() {
     if cli.common.json {
         console::speak_json();
     }
-    let cache_is_optional = cli.common.cache_dir.is_none();
-    let settings = Settings {
-        options: Options {
-            workers: cli.common.jobs,
-            cache: cache(&cli.common),
-            time_trace: cli.common.trace_llvm,
-            // This very file, also when another version has taken its name.
-            helper: Some("/proc/self/exe".into()),
-            keep_going: cli.common.keep_going,
-            timeout_per_object: cli.common.timeout_per_object.and_then(Limit::into_inner),
-            memory_limit: cli.common.memory_limit.and_then(Limit::into_inner),
-            load_limit: cli.common.manners.load(),
-            reproducers: reproducers(&cli.common),
-            audit: cli
-                .common
-                .audit
-                .options(directory_or_here(cli.common.repro_dir.as_deref())),
-        },
-        cache_is_optional,
-        saves: cli.common.save_repro.clone(),
-        one_line: false,
-        json: cli.common.json,
-        trace: cli.common.trace.clone(),
-        verbosity: match (cli.common.quiet, cli.common.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            _ => Verbosity::Normal,
-        },
-        linker: cli.common.ld,
-    };
     // What is for clang leaves here, before anything changes in this process.
     let backend = match &cli.door {
-        Door::Cc { args } => Some(doors::cc::backend_or_clang(args, settings.verbosity)),
+        Door::Cc { args } => Some(doors::cc::backend_or_clang(args, cli.common.verbosity())),
         _ => None,
     };
+    let settings = cli.settings().unwrap_or_else(|e| {
+        console::ending(&e);
+        std::process::exit(1)
+    });
     cli.door.heed_signals();
     let outcome = backlto::own_process()
         .map_err(Failure::from)

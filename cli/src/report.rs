@@ -11,10 +11,9 @@ use serde_json::json;
 
 use crate::console;
 use crate::progress::Progress;
-use crate::summary::Summary;
+use crate::summary::{Caches, Summary};
 use crate::text::shell_words;
 use crate::trace::Trace;
-use backlto::cache::Summary as CacheSummary;
 use backlto::error::Error;
 use backlto::{AuditOptions, BUILT_VERSION, Job, JobReport, Observer, Origin};
 
@@ -172,16 +171,16 @@ impl Reporter {
     }
 
     /// Ends the progress line, writes the trace, and prints the summary if one is
-    /// wanted; `cache` is what the run had from it.
-    pub(crate) fn finish(&self, cache: Option<&CacheSummary>) {
+    /// wanted; `caches` are what the run had from them.
+    pub(crate) fn finish(&self, caches: &Caches) {
         self.end();
         if self.json {
-            let event = self.state().summary.event(cache);
+            let event = self.state().summary.event(caches);
             self.event(event);
         } else if self.verbosity > Verbosity::Progress {
             let summary = &self.state().summary;
             if !summary.is_empty() {
-                console::line(&summary.text(cache));
+                console::line(&summary.text(caches));
             }
         }
     }
@@ -190,8 +189,8 @@ impl Reporter {
 impl Reporter {
     /// Says in one line on standard error what the run came to, for a link: standard
     /// output is the linker's.
-    pub(crate) fn say_in_one_line(&self, cache: Option<&CacheSummary>) {
-        console::note(&self.state().summary.line(cache));
+    pub(crate) fn say_in_one_line(&self, caches: &Caches) {
+        console::note(&self.state().summary.line(caches));
     }
 }
 

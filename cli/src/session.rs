@@ -17,7 +17,7 @@ use crate::console;
 use crate::interrupt;
 use crate::linker::Linker;
 use crate::report::{Reporter, Verbosity};
-use backlto::cache::Summary;
+use crate::summary::Caches;
 use backlto::error::{Error, Errors, Kind, Result};
 use backlto::files::Files;
 use backlto::incremental::Record;
@@ -39,6 +39,9 @@ pub(crate) struct Settings {
     /// Without the cache that [`Options::cache`] names, go on: nobody asked for it,
     /// or a link must not fail for it.
     pub(crate) cache_is_optional: bool,
+    /// Without the engine that [`Options::remote`] names, go on: a link must not fail
+    /// for it.
+    pub(crate) remote_is_optional: bool,
     /// The object of which there must be a reproducer in the end.
     pub(crate) saves: Option<PathBuf>,
     /// Say in one line what the backends of a link came to.
@@ -64,6 +67,7 @@ impl Settings {
     #[must_use]
     pub(crate) fn within_link(mut self) -> Settings {
         self.cache_is_optional = true;
+        self.remote_is_optional = true;
         self.one_line = self.verbosity == Verbosity::Normal && !self.json && wants_line();
         // It may be made in another link.
         self.saves = None;
@@ -98,9 +102,9 @@ impl Session {
     /// Starts the engine as `settings` say.
     ///
     /// # Errors
-    /// When the engine cannot start; for want of the cache only if that was asked for.
+    /// When the engine cannot start; for want of a cache only if that was asked for.
     pub(crate) fn new(settings: &Settings) -> Result<Session> {
-        let engine = engine_or_without_cache(&settings.options, settings.cache_is_optional)?;
+        let engine = start(settings)?;
         if let Some(reason) = engine.cache_is_read_only()
             && settings.verbosity == Verbosity::Verbose
         {
@@ -165,57 +169,66 @@ impl Session {
         linked
     }
 
-    /// Ends the use of the cache, and prints the summary if one is wanted.
+    /// Ends the use of the caches, and prints the summary if one is wanted.
     pub(crate) fn finish(self) {
         if let Some(object) = self.saves.filter(|_| !self.is_saved.into_inner()) {
             let text = format!("there is no reproducer of `{}`", object.display());
             console::lost_output(&Error::new(Kind::Plan, text).because("no job makes it"));
         }
-        let cache = finish_cache(self.engine);
-        self.reporter.finish(cache.as_ref());
+        let caches = finish_caches(self.engine);
+        self.reporter.finish(&caches);
         if self.one_line {
-            self.reporter.say_in_one_line(cache.as_ref());
+            self.reporter.say_in_one_line(&caches);
         }
     }
 
-    /// Ends the use of the cache without a summary, for a step of somebody else's
+    /// Ends the use of the caches without a summary, for a step of somebody else's
     /// build.
     pub(crate) fn finish_quietly(self) {
-        let cache = finish_cache(self.engine);
+        let caches = finish_caches(self.engine);
         self.reporter.end();
         if self.one_line {
-            self.reporter.say_in_one_line(cache.as_ref());
+            self.reporter.say_in_one_line(&caches);
         }
     }
+}
+
+/// Starts an engine as `settings` say, without the caches that it can do without if
+/// those cannot be used: without a place to keep objects, they are compiled.
+///
+/// # Errors
+/// As [`Engine::new`].
+pub(crate) fn start(settings: &Settings) -> Result<Engine> {
+    let options = &settings.options;
+    let error = match engine(options) {
+        Ok(engine) => return Ok(engine),
+        Err(e) => e,
+    };
+    let fewer = [(true, false), (false, true), (true, true)];
+    for (no_remote, no_cache) in fewer {
+        let is_allowed = (!no_remote || settings.remote_is_optional && options.remote.is_some())
+            && (!no_cache || settings.cache_is_optional && options.cache.is_some());
+        let less = Options {
+            remote: options.remote.clone().filter(|_| !no_remote),
+            cache: options.cache.clone().filter(|_| !no_cache),
+            ..options.clone()
+        };
+        if is_allowed && let Ok(engine) = engine(&less) {
+            console::done_without(&error);
+            return Ok(engine);
+        }
+    }
+    Err(error)
 }
 
 /// Starts an engine whose runs end when a signal asks for it.
 ///
 /// # Errors
 /// As [`Engine::new`].
-pub(crate) fn engine(options: &Options) -> Result<Engine> {
+fn engine(options: &Options) -> Result<Engine> {
     let engine = Engine::new(options)?;
     interrupt::cancels(engine.canceller());
     Ok(engine)
-}
-
-/// Starts an engine as [`engine`] does; where it is the cache that keeps it from
-/// starting, and that is `optional`, one without.
-///
-/// # Errors
-/// As [`Engine::new`].
-pub(crate) fn engine_or_without_cache(options: &Options, optional: bool) -> Result<Engine> {
-    engine(options).or_else(|e| {
-        // Without a place to keep objects, they are compiled.
-        if !optional || options.cache.is_none() {
-            return Err(e);
-        }
-        console::done_without(&e);
-        engine(&Options {
-            cache: None,
-            ..options.clone()
-        })
-    })
 }
 
 /// Says where the reproducers are that were asked for, and whether there are any. The
@@ -242,16 +255,26 @@ pub(crate) fn keep_record(record: &Record, path: &Path) {
     }
 }
 
-/// Ends the use of the cache of `engine`, and warns of what went wrong with it.
-/// Returns what was counted, when there is a cache.
-pub(crate) fn finish_cache(engine: Engine) -> Option<Summary> {
-    let summary = engine.finish()?;
-    if let Some(reason) = &summary.first_error {
-        console::warning(&format!(
-            "the cache could not be used as it should: {reason}"
-        ));
+/// Ends the use of the caches of `engine`, and warns of what went wrong with them.
+/// Returns what was counted.
+pub(crate) fn finish_caches(mut engine: Engine) -> Caches {
+    let remote = engine.finish_remote();
+    let cache = engine.finish();
+    let troubles = [
+        ("cache", cache.as_ref().and_then(|c| c.first_error.as_ref())),
+        (
+            "remote cache",
+            remote.as_ref().and_then(|r| r.first_trouble.as_ref()),
+        ),
+    ];
+    for (what, reason) in troubles {
+        if let Some(reason) = reason {
+            console::warning(&format!(
+                "the {what} could not be used as it should: {reason}"
+            ));
+        }
     }
-    Some(summary)
+    Caches { cache, remote }
 }
 
 /// Waits until no other backlto works in any of `directories`, and keeps others

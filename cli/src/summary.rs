@@ -8,6 +8,7 @@ use serde_json::json;
 
 use backlto::cache::Summary as CacheSummary;
 use backlto::error::Kind;
+use backlto::remote::Summary as RemoteSummary;
 use backlto::{JobReport, Origin};
 
 /// The counts of a run so far.
@@ -21,6 +22,14 @@ pub(crate) struct Summary {
     slowest: Vec<(Duration, String)>,
 }
 
+/// What a run had from caches, of those that it used.
+pub(crate) struct Caches {
+    /// The one of this machine.
+    pub(crate) cache: Option<CacheSummary>,
+    /// The one of another machine.
+    pub(crate) remote: Option<RemoteSummary>,
+}
+
 /// How many compiles the summary names.
 const SLOWEST: usize = 5;
 
@@ -31,6 +40,8 @@ struct Count {
     compiled: usize,
     cached: usize,
     up_to_date: usize,
+    /// Out of the cache of another machine.
+    remote: usize,
     failed: usize,
     not_run: usize,
     audited: usize,
@@ -77,8 +88,8 @@ impl Summary {
         self.count.objects + self.count.failed + self.count.not_run == 0
     }
 
-    /// The JSON event that closes a run; `cache` is what the run had from it.
-    pub(crate) fn event(&self, cache: Option<&CacheSummary>) -> serde_json::Value {
+    /// The JSON event that closes a run; `caches` are what the run had from them.
+    pub(crate) fn event(&self, caches: &Caches) -> serde_json::Value {
         let groups: serde_json::Map<_, _> = self
             .groups
             .iter()
@@ -90,12 +101,13 @@ impl Summary {
             "groups": groups,
             "cpu_seconds": self.cpu_seconds(),
             "peak_memory_bytes": peak_memory(),
-            "cache": cache.map(|cache| &cache.totals),
+            "cache": caches.cache.as_ref().map(|cache| &cache.totals),
+            "remote": caches.remote.as_ref().map(|remote| &remote.totals),
         })
     }
 
-    /// The lines that close a run; `cache` is what the run had from it.
-    pub(crate) fn text(&self, cache: Option<&CacheSummary>) -> String {
+    /// The lines that close a run; `caches` are what the run had from them.
+    pub(crate) fn text(&self, caches: &Caches) -> String {
         let mut text = self.first_line();
         for (name, group) in &self.groups {
             let _ = write!(
@@ -112,7 +124,10 @@ impl Summary {
                 let _ = write!(text, ", {} not run", group.not_run);
             }
         }
-        self.add_origins(&mut text, cache);
+        self.add_origins(&mut text, caches.cache.as_ref());
+        if let Some(remote) = &caches.remote {
+            add_remote(&mut text, remote);
+        }
         self.add_audit(&mut text);
         if self.count.compiled > 1 {
             text.push_str("\nslowest:");
@@ -123,14 +138,16 @@ impl Summary {
         text
     }
 
-    /// The run in one line; `cache` is what it had from it.
-    pub(crate) fn line(&self, cache: Option<&CacheSummary>) -> String {
+    /// The run in one line; `caches` are what it had from them.
+    pub(crate) fn line(&self, caches: &Caches) -> String {
         let count = &self.count;
         let mut text = format!("{} backends: {} compiled", count.objects, count.compiled);
-        let hits = cache.map_or(0, |cache| cache.totals.hits());
+        let hits = caches.cache.as_ref();
+        let hits = hits.map_or(0, |cache| cache.totals.hits());
         for (number, what) in [
             (count.up_to_date as u64, "up to date"),
             (hits, "from the cache"),
+            (count.remote as u64, "from the remote cache"),
             (count.failed as u64, "FAILED"),
             (count.not_run as u64, "not run"),
         ] {
@@ -184,7 +201,7 @@ impl Summary {
         let hits = cache
             .map(|cache| &cache.totals)
             .filter(|totals| totals.hits() > 0);
-        if self.count.up_to_date > 0 || hits.is_some() {
+        if self.count.up_to_date + self.count.remote > 0 || hits.is_some() {
             let _ = write!(
                 text,
                 "\n{} compiled, {} up to date",
@@ -199,6 +216,9 @@ impl Summary {
                 totals.hits_after_import,
                 totals.seconds_saved,
             );
+        }
+        if self.count.remote > 0 {
+            let _ = write!(text, ", {} from the remote cache", self.count.remote);
         }
         if let Some(pruned) = cache.and_then(|cache| cache.pruned.as_ref())
             && pruned.removed_objects > 0
@@ -241,6 +261,7 @@ impl Count {
                     Origin::Compiled => self.compiled += 1,
                     Origin::UpToDate => self.up_to_date += 1,
                     Origin::Cached | Origin::CachedAfterImport => self.cached += 1,
+                    Origin::Remote | Origin::RemoteAfterImport => self.remote += 1,
                     _ => {}
                 }
             }
@@ -256,12 +277,37 @@ impl Count {
 
     fn json(&self) -> serde_json::Value {
         json!({
-            "objects": self.objects, "compiled": self.compiled, "cached": self.cached, "up_to_date": self.up_to_date,
+            "objects": self.objects, "compiled": self.compiled, "cached": self.cached,
+            "remote": self.remote, "up_to_date": self.up_to_date,
             "failed": self.failed, "not_run": self.not_run, "bytes": self.bytes,
             "audited": self.audited, "differ": self.differ,
             "backend_seconds": self.duration.as_secs_f64(),
             "backend_cpu_seconds": self.backend_cpu.as_secs_f64(),
         })
+    }
+}
+
+/// Adds what was had from another machine and given to it, if anything was.
+fn add_remote(text: &mut String, remote: &RemoteSummary) {
+    let totals = &remote.totals;
+    if totals.asked + totals.uploaded + totals.not_uploaded == 0 {
+        return;
+    }
+    let _ = write!(
+        text,
+        "\nremote cache: {} of {} found ({:.1} MB), {:.2} s saved; {} uploaded ({:.1} MB)",
+        totals.found,
+        totals.asked,
+        megabytes(totals.bytes_received),
+        totals.seconds_saved,
+        totals.uploaded,
+        megabytes(totals.bytes_sent),
+    );
+    if totals.not_uploaded > 0 {
+        let _ = write!(text, ", {} not", totals.not_uploaded);
+        if let Some(reason) = &remote.read_only {
+            let _ = write!(text, " ({reason})");
+        }
     }
 }
 

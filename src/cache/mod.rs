@@ -154,6 +154,11 @@ impl Cache {
         self.settle(Shelf::Actions, key, found)
     }
 
+    /// Whether there is an entry `key`, whatever it says.
+    pub(crate) fn has(&self, key: &Digest) -> bool {
+        self.store.path(Shelf::Actions, key).exists()
+    }
+
     /// Makes `entry` the content of the entry `key`, if it can.
     pub(crate) fn store(&self, key: &Digest, entry: &[u8]) {
         if self.read_only.is_some() {

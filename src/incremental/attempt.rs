@@ -3,73 +3,23 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::ahead;
 use super::asm::{AsmFiles, Search};
+use super::entry::{Entry, ListedBlocks, store_first};
+use super::keys::{self, InputKeys};
 use super::record::ObjectRecord;
 use crate::block_list::BlockList;
 use crate::cache::{Cache, Hit, Placement};
 use crate::compile::{Imported, Watch};
 use crate::dependency::{self, Dependency};
 use crate::digest::Digest;
+use crate::elsewhere::{Answer, Elsewhere};
 use crate::emit;
 use crate::error::Result;
 use crate::flag_key::FlagsKey;
 use crate::origin::Origin;
 use crate::plan::CompilerCommand;
 use crate::prepare::{CacheUse, Task};
-
-/// What the cache holds under a key: an object, and what clang said of it.
-#[derive(Clone, Serialize, Deserialize)]
-struct Entry {
-    /// Files that assembly pulled in: the entry is for these alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    files: Vec<Dependency>,
-    object: Digest,
-    size: u64,
-    /// The module's name, and what clang said of it.
-    module: String,
-    diagnostics: String,
-    /// How that looks, see [`FlagsKey::rendering`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    rendering: Vec<String>,
-    /// The places in the sources that messages may name, see [`Imported::places`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    places: Option<Digest>,
-    /// What of the list of basic blocks is in the object, under a key without the list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    blocks: Option<ListedBlocks>,
-    /// How long the compile took.
-    microseconds: u64,
-}
-
-/// What of a list of basic blocks an object depends on.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-struct ListedBlocks {
-    /// The functions that the module defines when code is generated, some of which the
-    /// optimiser may have made.
-    functions: Vec<String>,
-    /// What the list says of them.
-    said: Digest,
-}
-
-impl ListedBlocks {
-    fn of(functions: Vec<String>, list: &BlockList) -> ListedBlocks {
-        ListedBlocks {
-            said: list.part_for(functions.iter().map(String::as_str)),
-            functions,
-        }
-    }
-
-    /// Whether `list` says of the functions what it said.
-    fn are_as_in(&self, list: &BlockList) -> bool {
-        list.part_for(self.functions.iter().map(String::as_str)) == self.said
-    }
-}
-
-/// Modules of which only a file behind their assembly changes, or what is listed of
-/// their basic blocks, keep this many objects.
-const VARIANTS: usize = 8;
 
 /// An object that came from the cache and is where it belongs.
 pub(crate) struct Found {
@@ -83,6 +33,7 @@ pub(crate) struct Found {
 pub(crate) struct Attempt<'a> {
     task: &'a Task,
     cache: Option<&'a Cache>,
+    elsewhere: Option<&'a dyn Elsewhere>,
     /// What the object depends on, but for files that assembly names; `None` when
     /// its flags ask for more than an object.
     made_of: Option<Vec<Dependency>>,
@@ -93,66 +44,33 @@ pub(crate) struct Attempt<'a> {
     asm: AsmFiles,
     /// Whether LLVM came as far as to show its assembly.
     shown: bool,
-    /// What the cache has by the imported module.
+    /// What was found after LLVM had started.
     waiting: Option<Waiting>,
 }
 
-/// Keys by everything that a job reads.
-struct InputKeys {
-    /// With the names of modules.
-    named: Digest,
-    /// Without, for a compile that says nothing: LLD gives members of archives another
-    /// name in each link, and only messages tell names. None when names stay.
-    nameless: Option<Digest>,
-}
-
-impl InputKeys {
-    fn of(task: &Task, flags: &FlagsKey, made_of: &[Dependency]) -> InputKeys {
-        let nameless = task
-            .transient
-            .then(|| super::dependencies_without_names(task, flags))
-            .flatten();
-        InputKeys {
-            named: dependency::key(made_of),
-            nameless: nameless.as_ref().map(dependency::key),
-        }
-    }
-
-    /// The key for a compile that has said `diagnostics`.
-    fn for_one_that_said(&self, diagnostics: &str) -> &Digest {
-        match &self.nameless {
-            Some(nameless) if diagnostics.is_empty() => nameless,
-            _ => &self.named,
-        }
-    }
-}
-
-/// An object out of the cache that has no place yet: LLVM has not stopped, and what it
+/// An object out of a cache that has no place yet: LLVM has not stopped, and what it
 /// has shown counts only if it does so well.
 struct Waiting {
     entry: Entry,
     object: Vec<u8>,
+    how: Origin,
 }
 
 impl<'a> Attempt<'a> {
     pub(crate) fn new(task: &'a Task) -> Attempt<'a> {
         // What a program makes of an object is not in any key.
         let cache = task.cache.as_deref().filter(|_| task.job.post.is_none());
-        // Before anything is compiled: what is hashed here is what LLVM gets.
-        let made_of = task.flags.key.as_ref().map(|flags| {
-            let mut imports: Vec<&str> = task.imports.iter().map(|(name, _)| &**name).collect();
-            imports.sort_unstable();
-            super::dependencies(&task.job, flags, &imports, &task.files)
-        });
-        let primary = match (&task.flags.key, &made_of, cache, &task.index) {
-            (Some(flags), Some(made_of), Some(_), Some(_)) => {
-                Some(InputKeys::of(task, flags, made_of))
-            }
-            _ => None,
-        };
+        let elsewhere = task.elsewhere.as_deref();
+        let elsewhere = elsewhere.filter(|_| task.job.post.is_none());
+        let made_of = keys::made_of(task);
+        let primary = made_of
+            .as_ref()
+            .filter(|_| cache.is_some() || elsewhere.is_some())
+            .and_then(|made_of| InputKeys::of(task, made_of));
         Attempt {
             task,
             cache,
+            elsewhere,
             made_of,
             primary,
             imported: None,
@@ -162,16 +80,13 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The keys by which the cache may have the object, first the one by which `how`
-    /// says that it was found. That by the imported module is known once LLVM has
-    /// imported.
+    /// The keys by which a cache may have the object, first the one by which `how` says
+    /// that it was found. That by the imported module is known once LLVM has imported.
     pub(crate) fn keys(&self, how: Origin) -> Vec<Digest> {
-        let inputs = self.primary.iter();
-        let inputs = inputs.flat_map(|keys| keys.nameless.into_iter().chain([keys.named]));
-        let mut all: Vec<Digest> = inputs.collect();
+        let mut all = self.primary.as_ref().map_or(Vec::new(), InputKeys::all);
         if let Some((imported, _)) = self.imported {
             let at = match how {
-                Origin::CachedAfterImport => 0,
+                Origin::CachedAfterImport | Origin::RemoteAfterImport => 0,
                 _ => all.len(),
             };
             all.insert(at, imported);
@@ -179,21 +94,103 @@ impl<'a> Attempt<'a> {
         all
     }
 
-    /// The object, if the cache has it for these inputs.
+    /// The object, if a cache has it for these inputs.
     pub(crate) fn look_up(&mut self) -> Option<Found> {
         if self.task.cache_use == CacheUse::KeysOnly {
             return None;
         }
+        self.look_up_here().or_else(|| self.look_up_elsewhere())
+    }
+
+    fn look_up_here(&mut self) -> Option<Found> {
         let keys = self.primary.as_ref()?;
         // The list of basic blocks is in these keys as a whole.
         let nameless = keys.nameless.as_ref().and_then(|key| self.entry(key, None));
         let entry = nameless.or_else(|| self.entry(&keys.named, None))?;
+        self.with_files_of(&entry, |attempt| attempt.place(&entry))
+    }
+
+    /// The object, if another machine has it by now.
+    fn look_up_elsewhere(&mut self) -> Option<Found> {
+        let (entry, object) = self.answer_to_inputs(ahead::patience(self.task))?;
+        self.with_files_of(&entry, |attempt| {
+            attempt
+                .put(&object)
+                .ok()
+                .map(|()| attempt.found_elsewhere(entry.clone(), &object, Origin::Remote))
+        })
+    }
+
+    /// Has `place` put the object of `entry` in its place, whose files are those that
+    /// the module's assembly names if that works.
+    fn with_files_of(
+        &mut self,
+        entry: &Entry,
+        place: impl FnOnce(&Attempt<'a>) -> Option<Found>,
+    ) -> Option<Found> {
         self.asm = AsmFiles::Known(entry.files.clone());
         self.shown = true;
-        let found = self.place(&entry);
+        let found = place(self);
         if found.is_none() {
             self.asm = AsmFiles::none();
             self.shown = false;
+        }
+        found
+    }
+
+    /// What another machine has for the inputs, if it says so within `patience`.
+    fn answer_to_inputs(&self, patience: Duration) -> Option<(Entry, Vec<u8>)> {
+        let _ = self.primary.as_ref()?;
+        let answer = self.task.asked.as_ref()?.take(patience)?;
+        self.checked(answer)
+            .filter(|(entry, _)| self.fits(entry, None))
+    }
+
+    /// What another machine has for the imported module, whose key is `key`.
+    fn answer_to_imported(&self, key: Digest, places: Digest) -> Option<(Entry, Vec<u8>)> {
+        let elsewhere = self.elsewhere?;
+        let patience = ahead::patience(self.task);
+        // An answer that comes too late costs the engine and helps nobody.
+        if !elsewhere.is_likely_within(patience) {
+            return None;
+        }
+        let answer = elsewhere.ask(vec![key]).take(patience)?;
+        self.checked(answer)
+            .filter(|(entry, _)| self.fits(entry, None) && self.is_said_of(entry, places))
+    }
+
+    /// `answer`, if it is what it should be.
+    fn checked(&self, answer: Answer) -> Option<(Entry, Vec<u8>)> {
+        match Entry::unpacked(&answer) {
+            Ok(entry) => Some((entry, answer.object)),
+            Err(reason) => {
+                self.elsewhere?.refuse(reason);
+                None
+            }
+        }
+    }
+
+    /// Puts `object` in its place, if the inputs are still what they were.
+    fn put(&self, object: &[u8]) -> Result<()> {
+        self.task
+            .files()
+            .try_for_each(|file| file.check_unchanged())
+            .and_then(|()| emit::write(&self.task.job.output_path(), object))
+    }
+
+    /// The object of `entry`, which is in its place and came from another machine: the
+    /// cache here learns of it.
+    fn found_elsewhere(&self, entry: Entry, object: &[u8], how: Origin) -> Found {
+        let found = self.found(&entry, how);
+        if let Some(cache) = self.cache
+            && cache.insert(object).is_some()
+        {
+            if how == Origin::RemoteAfterImport
+                && let Some((key, _)) = &self.imported
+            {
+                store_first(cache, key, entry.clone(), Vec::new());
+            }
+            self.keep_primary(cache, entry);
         }
         found
     }
@@ -204,14 +201,12 @@ impl<'a> Attempt<'a> {
     /// # Errors
     /// When it cannot be written, or an input has changed meanwhile.
     pub(crate) fn place_found(&mut self) -> Option<Result<Found>> {
-        let Waiting { entry, object } = self.waiting.take()?;
-        let written = self
-            .task
-            .files()
-            .try_for_each(|file| file.check_unchanged())
-            .and_then(|()| emit::write(&self.task.job.output_path(), &object));
-        Some(written.map(|()| {
-            let found = self.found(&entry, Origin::CachedAfterImport);
+        let Waiting { entry, object, how } = self.waiting.take()?;
+        Some(self.put(&object).map(|()| {
+            if how != Origin::CachedAfterImport {
+                return self.found_elsewhere(entry, &object, how);
+            }
+            let found = self.found(&entry, how);
             if let Some(cache) = self.cache {
                 self.keep_primary(cache, entry);
             }
@@ -257,7 +252,7 @@ impl<'a> Attempt<'a> {
         self.primary.is_some() && self.block_list().is_some()
     }
 
-    /// Gives the cache what was compiled; `functions` are those that the code generator
+    /// Gives the caches what was compiled; `functions` are those that the code generator
     /// got, if that is wanted and known.
     pub(crate) fn keep(
         &self,
@@ -266,12 +261,12 @@ impl<'a> Attempt<'a> {
         functions: Option<Vec<String>>,
         duration: Duration,
     ) {
-        let (Some(cache), Some(files), CacheUse::Full) =
-            (self.cache, self.files(), self.task.cache_use)
-        else {
+        let (Some(files), CacheUse::Full) = (self.files(), self.task.cache_use) else {
             return;
         };
-        cache.count_miss();
+        if let Some(cache) = self.cache {
+            cache.count_miss();
+        }
         // What changed while LLVM ran is in the object, and not in the keys.
         let flags = self.task.flags.key.as_ref();
         let holds = flags.is_some_and(|flags: &FlagsKey| flags.holds(&self.task.files))
@@ -279,12 +274,9 @@ impl<'a> Attempt<'a> {
         if !holds {
             return;
         }
-        let Some(digest) = cache.insert(object) else {
-            return;
-        };
         let entry = Entry {
             files: files.to_vec(),
-            object: digest,
+            object: Digest::of(object),
             size: object.len() as u64,
             module: self.task.job.module.clone(),
             diagnostics: diagnostics.to_owned(),
@@ -293,8 +285,30 @@ impl<'a> Attempt<'a> {
             blocks: None,
             microseconds: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         };
-        self.keep_imported(cache, entry.clone(), functions);
-        self.keep_primary(cache, entry);
+        self.offer(&entry, object);
+        if let Some(cache) = self.cache
+            && cache.insert(object).is_some()
+        {
+            self.keep_imported(cache, entry.clone(), functions);
+            self.keep_primary(cache, entry);
+        }
+    }
+
+    /// Offers `object` to other machines.
+    fn offer(&self, entry: &Entry, object: &[u8]) {
+        let (Some(elsewhere), Some(keys)) = (self.elsewhere, &self.primary) else {
+            return;
+        };
+        let primary = entry.packed(keys.for_one_that_said(&entry.diagnostics));
+        // A key without the list of basic blocks has several objects, which only the
+        // cache here can tell apart.
+        let imported = self.imported.filter(|_| self.block_list().is_none());
+        let imported = imported.and_then(|(key, places)| {
+            let mut entry = entry.clone();
+            entry.places = Some(places);
+            entry.packed(&key)
+        });
+        elsewhere.offer(primary.into_iter().chain(imported).collect(), object);
     }
 
     /// Adds `entry` to those under the key by the imported module; for `functions` see
@@ -337,21 +351,72 @@ impl<'a> Attempt<'a> {
             .unwrap_or_default()
     }
 
-    /// The entry under `key` whose files are as they are now, and whose messages, if
-    /// it has any, look as they are to look now. Where the key is one without the list
-    /// of basic blocks, `list` is to say of the object's functions what it said.
+    /// The entry under `key` that [`Attempt::fits`].
     fn entry(&self, key: &Digest, list: Option<&BlockList>) -> Option<Entry> {
-        let search = self.search()?;
-        let rendering = &self.task.flags.key.as_ref()?.rendering;
-        self.entries(key).into_iter().find(|entry| {
-            let fits = entry.diagnostics.is_empty() || entry.rendering == *rendering;
-            let listed = match (&entry.blocks, list) {
-                (None, None) => true,
-                (Some(blocks), Some(list)) => blocks.are_as_in(list),
-                _ => false,
-            };
-            fits && listed && search.finds(&entry.files)
+        let mut entries = self.entries(key).into_iter();
+        entries.find(|entry| self.fits(entry, list))
+    }
+
+    /// Whether the files of `entry` are as they are now, and its messages, if it has
+    /// any, look as they are to look now. Where its key is one without the list of basic
+    /// blocks, `list` is to say of the object's functions what it said.
+    fn fits(&self, entry: &Entry, list: Option<&BlockList>) -> bool {
+        let (Some(search), Some(flags)) = (self.search(), &self.task.flags.key) else {
+            return false;
+        };
+        let looks_right = entry.diagnostics.is_empty() || entry.rendering == flags.rendering;
+        let listed = match (&entry.blocks, list) {
+            (None, None) => true,
+            (Some(blocks), Some(list)) => blocks.are_as_in(list),
+            _ => false,
+        };
+        looks_right && listed && search.finds(&entry.files)
+    }
+
+    /// Whether what `entry` says can be said of this module, whose places in the sources
+    /// are `places`. The object depends neither on the module's name (LLD gives members
+    /// of archives another one in each link) nor on places; a message might.
+    fn is_said_of(&self, entry: &Entry, places: Digest) -> bool {
+        let same_names = entry.module == self.task.job.module && entry.places == Some(places);
+        same_names || entry.diagnostics.is_empty()
+    }
+
+    /// What the cache here has under `key`, that of the imported module.
+    fn known_here(
+        &self,
+        key: &Digest,
+        list: Option<&BlockList>,
+        places: Digest,
+    ) -> Option<Waiting> {
+        let entry = self.entry(key, list)?;
+        if !self.is_said_of(&entry, places) {
+            return None;
+        }
+        let object = self.cache?.read(&entry.object, entry.size)?;
+        Some(Waiting {
+            entry,
+            object,
+            how: Origin::CachedAfterImport,
         })
+    }
+
+    /// What another machine has under `key`, that of the imported module; or under that
+    /// of the inputs, if it has said so only by now.
+    fn known_elsewhere(
+        &self,
+        key: Digest,
+        list: Option<&BlockList>,
+        places: Digest,
+    ) -> Option<Waiting> {
+        let found = |(entry, object), how| Waiting { entry, object, how };
+        if let Some(answer) = self.answer_to_inputs(Duration::ZERO) {
+            return Some(found(answer, Origin::Remote));
+        }
+        // See `offer`.
+        let imported = list
+            .is_none()
+            .then(|| self.answer_to_imported(key, places))?;
+        imported.map(|answer| found(answer, Origin::RemoteAfterImport))
     }
 
     fn search(&self) -> Option<Search<'a>> {
@@ -381,12 +446,14 @@ impl<'a> Attempt<'a> {
 
     /// The object of `entry`, which is in its place.
     fn found(&self, entry: &Entry, how: Origin) -> Found {
-        let hit = match how {
-            Origin::CachedAfterImport => Hit::AfterImport,
-            _ => Hit::Primary,
-        };
-        if let Some(cache) = self.cache {
-            cache.count_hit(hit, Duration::from_micros(entry.microseconds));
+        let saved = Duration::from_micros(entry.microseconds);
+        let after_import = [Origin::CachedAfterImport, Origin::RemoteAfterImport].contains(&how);
+        let is_elsewhere = [Origin::Remote, Origin::RemoteAfterImport].contains(&how);
+        match (self.cache, self.elsewhere) {
+            (_, Some(elsewhere)) if is_elsewhere => elsewhere.count_used(after_import, saved),
+            (Some(cache), _) if after_import => cache.count_hit(Hit::AfterImport, saved),
+            (Some(cache), _) => cache.count_hit(Hit::Primary, saved),
+            _ => {}
         }
         Found {
             size: entry.size,
@@ -394,22 +461,6 @@ impl<'a> Attempt<'a> {
             how,
             known: self.known(entry.object, how),
         }
-    }
-}
-
-/// Reads `bytes` as the content of an entry.
-#[cfg(fuzzing)]
-pub(crate) fn read_entries(bytes: &[u8]) {
-    let _ = serde_json::from_slice::<Vec<Entry>>(bytes);
-}
-
-/// Stores `entry` under `key`, and as many of `others` as there is place for.
-fn store_first(cache: &Cache, key: &Digest, entry: Entry, others: Vec<Entry>) {
-    let mut entries = others;
-    entries.insert(0, entry);
-    entries.truncate(VARIANTS);
-    if let Ok(bytes) = serde_json::to_vec(&entries) {
-        cache.store(key, &bytes);
     }
 }
 
@@ -439,21 +490,9 @@ impl Watch for Attempt<'_> {
         if self.task.cache_use == CacheUse::KeysOnly {
             return true;
         }
-        let Some(entry) = self.entry(&key, list) else {
-            return true;
-        };
-        // The object depends neither on the module's name (LLD gives members of
-        // archives another one in each link) nor on places in the sources; a message
-        // might.
-        let same_names =
-            entry.module == self.task.job.module && entry.places == Some(imported.places);
-        if !same_names && !entry.diagnostics.is_empty() {
-            return true;
-        }
-        let object = self
-            .cache
-            .and_then(|cache| cache.read(&entry.object, entry.size));
-        self.waiting = object.map(|object| Waiting { entry, object });
+        self.waiting = self
+            .known_here(&key, list, imported.places)
+            .or_else(|| self.known_elsewhere(key, list, imported.places));
         self.waiting.is_none()
     }
 }

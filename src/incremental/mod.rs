@@ -4,9 +4,12 @@
 //! Both decide by content alone: an object is what its [`Dependency`] list makes of
 //! it, so if that is as it was, so is the object.
 
+pub(crate) mod ahead;
 pub(crate) mod asm;
 pub(crate) mod attempt;
 pub(crate) mod costs;
+pub(crate) mod entry;
+mod keys;
 pub(crate) mod record;
 
 use std::path::{Path, PathBuf};

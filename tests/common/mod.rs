@@ -187,6 +187,7 @@ impl Tree {
             .env("TERM", "dumb")
             // Nor do objects that they have built before.
             .env("BACKLTO_CACHE_DIR", "")
+            .env_remove("BACKLTO_REMOTE")
             .output()
             .unwrap_or_else(|e| panic!("cannot run {program}: {e} (`make setup` installs it)"))
     }

@@ -43,6 +43,8 @@ pub struct Built {
     pub cached: BTreeSet<String>,
     /// What was known once LLVM had imported.
     pub imported: BTreeSet<String>,
+    /// What another machine had.
+    pub remote: BTreeSet<String>,
     /// What backlto itself had to say.
     pub warnings: Vec<String>,
     pub stdout: String,
@@ -207,6 +209,7 @@ impl Project {
             .env("TERM", "dumb")
             .env("BACKLTO_CACHE_DIR", &self.cache)
             .env_remove("BACKLTO_CACHE_POLICY")
+            .env_remove("BACKLTO_REMOTE")
             .env("LD", LLD);
         command
     }
@@ -311,6 +314,7 @@ impl Project {
             compiled: BTreeSet::new(),
             cached: BTreeSet::new(),
             imported: BTreeSet::new(),
+            remote: BTreeSet::new(),
             warnings: Vec::new(),
             stdout,
         };
@@ -318,6 +322,7 @@ impl Project {
             match self.how(&name).as_deref() {
                 Some("cached") => built.cached.insert(name),
                 Some("cached-after-import") => built.imported.insert(name),
+                Some("remote" | "remote-after-import") => built.remote.insert(name),
                 Some("compiled") | None => built.compiled.insert(name),
                 other => panic!("{name} was {other:?}, yet written"),
             };
@@ -326,8 +331,9 @@ impl Project {
             built.cached.len() + built.imported.len(),
             built.imported.len(),
         );
-        let here = self.modules.len() - found - built.compiled.len();
-        if found + here > 0 {
+        let remote = built.remote.len();
+        let here = self.modules.len() - found - remote - built.compiled.len();
+        if found + here + remote > 0 {
             let mut summary = format!("\n{} compiled, {here} up to date", built.compiled.len());
             if found > 0 {
                 summary += &format!(

@@ -1,5 +1,5 @@
 //! `backlto cc`: clang's own command line. One backend compile is done here, with the
-//! cache; all else is done by the clang whose name was given, which takes this process.
+//! caches; all else is done by the clang whose name was given, which takes this process.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
@@ -10,9 +10,7 @@ use std::process::Command;
 use crate::console;
 use crate::report::Verbosity;
 use crate::response;
-use crate::session::{
-    Failure, Outcome, Settings, absolute, engine_or_without_cache, finish_cache, say_reproducers,
-};
+use crate::session::{Failure, Outcome, Settings, absolute, finish_caches, say_reproducers, start};
 use crate::text::shell_words;
 use crate::tools::CLANG;
 use backlto::error::{Error, Errors, Kind, Result};
@@ -46,7 +44,7 @@ pub(crate) fn backend_or_clang(args: &[OsString], verbosity: Verbosity) -> Resul
     }
 }
 
-/// Compiles `job`, with the cache if there is one.
+/// Compiles `job`, with the caches that there are.
 ///
 /// # Errors
 /// As clang, and where clang is silent about an index or import that it cannot
@@ -59,16 +57,18 @@ pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
         jobs: vec![job],
         ..Plan::default()
     };
-    let engine = engine_or_without_cache(
-        &Options {
+    let engine = start(&Settings {
+        options: Options {
             workers: Some(NonZeroUsize::MIN),
             ..settings.options.clone()
         },
-        // It is in clang's place, which needs none.
-        true,
-    )?;
+        // It is in clang's place, which needs no cache.
+        cache_is_optional: true,
+        remote_is_optional: true,
+        ..settings.clone()
+    })?;
     let reports = engine.run(&plan, &Silent).map_err(as_clang_would)?;
-    finish_cache(engine);
+    finish_caches(engine);
     say_reproducers(&reports);
     for job in reports {
         eprint!("{}", job.diagnostics);

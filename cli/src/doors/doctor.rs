@@ -116,6 +116,10 @@ pub(crate) fn run(here: &Path, settings: &Settings) -> Outcome {
         findings.say(arch, outcome);
     }
     findings.say("cache", cache(settings));
+    if let Some(options) = &settings.options.remote {
+        let works = |probed| format!("`{}`: {probed}", options.url);
+        findings.say("remote", backlto::remote::probe(options).map(works));
+    }
     let jobserver = match backlto::has_jobserver() {
         true => "its tokens are waited for",
         false => "none; all cores are used unless -j says otherwise",
@@ -178,7 +182,10 @@ fn cache(settings: &Settings) -> Result<String> {
     let Some(options) = &settings.options.cache else {
         return Ok("not used".to_owned());
     };
-    let engine = Engine::new(&settings.options)?;
+    let engine = Engine::new(&Options {
+        remote: None,
+        ..settings.options.clone()
+    })?;
     let directory = options.directory.display();
     match engine.cache_is_read_only() {
         None => Ok(format!("`{directory}` can be written to")),

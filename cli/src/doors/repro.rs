@@ -61,6 +61,7 @@ fn by_backlto(reproducer: &Reproducer, settings: &Settings) -> Outcome {
     let engine = Engine::new(&Options {
         // Only a compile shows what happens, and this is the reproducer.
         cache: None,
+        remote: None,
         reproducers: None,
         ..settings.options.clone()
     })?;

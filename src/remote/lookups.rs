@@ -1,0 +1,117 @@
+//! From a key to an answer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Semaphore;
+
+use super::action::{self, LONGEST_ENTRY, Part};
+use super::blobs::Reader;
+use super::connection::Connection;
+use super::content::BlobName;
+use super::trouble::{Ailment, Trouble};
+use crate::digest::Digest;
+use crate::elsewhere::{Answer, Question};
+
+/// How many questions are worked on at a time.
+const AT_A_TIME: usize = 64;
+/// The bytes of objects that have come and wait for their jobs, at most.
+const ROOM: u32 = 256 << 20;
+
+/// Looks for keys, many at a time.
+pub(super) struct Lookups {
+    connection: Arc<Connection>,
+    reader: Reader,
+    slots: Semaphore,
+    room: Arc<Semaphore>,
+    found: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Lookups {
+    /// Starts looking, in the context of a runtime.
+    pub(super) fn start(connection: &Arc<Connection>) -> Lookups {
+        Lookups {
+            connection: Arc::clone(connection),
+            reader: Reader::start(connection),
+            slots: Semaphore::new(AT_A_TIME),
+            room: Arc::new(Semaphore::new(ROOM as usize)),
+            found: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+
+    /// How many questions had an object for an answer, of how many that had one at all.
+    pub(super) fn found_of_ended(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.found), read(&self.ended))
+    }
+
+    /// Answers `question` with what stands under one of `keys`, unless nobody wants to
+    /// know any more.
+    pub(super) async fn answer(&self, keys: Vec<Digest>, question: Weak<Question>) {
+        let health = &self.connection.health;
+        let mut answer = None;
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await;
+        for key in keys {
+            if question.strong_count() == 0 || !health.is_well() {
+                break;
+            }
+            match self.find(&key).await {
+                Ok(None) => {}
+                Ok(found) => {
+                    health.count(|totals| totals.found += 1);
+                    answer = found;
+                    break;
+                }
+                Err(trouble) => {
+                    health.suffered(&trouble);
+                    break;
+                }
+            }
+        }
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        let found = u64::from(answer.is_some());
+        self.found.fetch_add(found, Ordering::Relaxed);
+        if let Some(question) = question.upgrade() {
+            question.answer(answer);
+        }
+    }
+
+    /// What stands under `key`, if anything does.
+    async fn find(&self, key: &Digest) -> Result<Option<Answer>, Trouble> {
+        let name = BlobName::of(&action::of_key(key));
+        match self.fetch(key, &name).await {
+            Ok(answer) => Ok(Some(answer)),
+            // A result without its blobs, too: an engine may drop them.
+            Err(trouble) if trouble.kind == Ailment::Absent => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn fetch(&self, key: &Digest, action: &BlobName) -> Result<Answer, Trouble> {
+        let result = self.connection.action_result(action).await?;
+        let (entry, object, name) = action::read(result)?;
+        if matches!(&entry, Part::Blob(name) if name.size > LONGEST_ENTRY) {
+            return Err(Trouble::wrong("an entry is longer than any of ours"));
+        }
+        let entry = self.part(entry).await?;
+        let size = u32::try_from(name.size).unwrap_or(ROOM).min(ROOM);
+        let room = Arc::clone(&self.room).acquire_many_owned(size).await;
+        let object = self.part(object).await?;
+        Ok(Answer {
+            key: *key,
+            entry,
+            object,
+            room: room.ok().map(|room| Box::new(room) as Box<_>),
+        })
+    }
+
+    async fn part(&self, part: Part) -> Result<Vec<u8>, Trouble> {
+        match part {
+            Part::Here(bytes) => Ok(bytes),
+            Part::Blob(name) => self.reader.read(&name).await,
+        }
+    }
+}
