@@ -10,7 +10,7 @@ endif
 # kbuild would take it for its own.
 unexport LLVM
 MAKEOVERRIDES := $(filter-out LLVM=%,$(MAKEOVERRIDES))
-FEATURES := --no-default-features --features llvm$(BACKLTO_LLVM)
+FEATURES := --no-default-features --features llvm$(BACKLTO_LLVM),remote
 # Kernel sources and trees of the tests and benchmarks: a few gigabytes.
 WORK ?= target/kernel
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release/backlto
