@@ -91,7 +91,7 @@ class Test:
             [self.backlto, "kbuild", "-q", "--remote", engine.url, self.tree.obj], cwd="/",
             env=dict(os.environ, BACKLTO_CACHE_DIR=str(self.cache)), stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE, encoding="utf-8")
-        while build.poll() is None and not any(self.tree.obj.rglob("*.thinlto-native.o")):
+        while build.poll() is None and not self.has_objects():
             time.sleep(0.005)
         engine.kill()
         _, errors = build.communicate()
@@ -100,6 +100,11 @@ class Test:
         require(len(said) <= 1, f"{said}")
         self.tree.compare()
         say(f"an engine that is killed: {''.join(said) or 'too late to be noticed'}")
+
+    def has_objects(self):
+        """Whether there is an object. Other files come and go meanwhile."""
+        return any(name.endswith(".thinlto-native.o")
+                   for _, _, names in os.walk(self.tree.obj) for name in names)
 
 
 def report(what, summary, seconds):
