@@ -34,7 +34,7 @@ pub(crate) fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
     report
 }
 
-/// A place on disk for an object that is to end up in memory, for the cache and
+/// A place on disk for an object that is to end up in memory, for the caches and
 /// for a program that finishes it.
 struct ScratchObject {
     task: Task,
@@ -43,7 +43,9 @@ struct ScratchObject {
 
 impl ScratchObject {
     fn of(task: &Task) -> Result<Option<ScratchObject>> {
-        if !task.in_memory || (task.cache.is_none() && task.job.post.is_none()) {
+        let needs_place =
+            task.cache.is_some() || task.elsewhere.is_some() || task.job.post.is_some();
+        if !task.in_memory || !needs_place {
             return Ok(None);
         }
         let directory = tempfile::tempdir().map_err(|e| {
@@ -51,8 +53,6 @@ impl ScratchObject {
         })?;
         let mut task = task.clone();
         task.job.output = directory.path().join("object").display().to_string();
-        // It is read once.
-        task.transient = true;
         Ok(Some(ScratchObject {
             task,
             _directory: directory,

@@ -435,7 +435,8 @@ impl<'a> Attempt<'a> {
             .files()
             .try_for_each(|file| file.check_unchanged())
             .ok()?;
-        let placement = match self.task.transient {
+        // What is to end up in memory is read once.
+        let placement = match self.task.transient || self.task.in_memory {
             true => Placement::Transient,
             false => Placement::Own,
         };
