@@ -10,10 +10,12 @@ endif
 # kbuild would take it for its own.
 unexport LLVM
 MAKEOVERRIDES := $(filter-out LLVM=%,$(MAKEOVERRIDES))
-FEATURES := --no-default-features --features llvm$(BACKLTO_LLVM),remote
+FEATURES = --no-default-features --features llvm$(BACKLTO_LLVM),remote
 # Kernel sources and trees of the tests and benchmarks: a few gigabytes.
 WORK ?= target/kernel
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release/backlto
+# The one whose archives build.rs knows how to link.
+dist test-dist: export BACKLTO_LLVM := 22
 # What `make dist` has put into the tarball.
 DIST := $(CURDIR)/target/dist/programs
 LINKER := $(dir $(RELEASE))ld.backlto
@@ -59,6 +61,7 @@ test: ## Install what is missing and run everything that CI runs
 	@$(MAKE) --no-print-directory check build
 	$(CARGO) test --locked --workspace $(FEATURES)
 	examples/demo/run.sh $(RELEASE) target/demo
+	scripts/site.sh target/site
 	scripts/test-buildtools.sh $(RELEASE) target/buildtools
 	scripts/test-programs.sh $(RELEASE) target/programs
 	scripts/test-edits.py --edits 33 --seed 22 $(RELEASE) target/edits
@@ -191,6 +194,11 @@ bench-launcher: ## What backlto cc costs in front of clang
 	@$(MAKE) --no-print-directory build
 	benches/launcher.py $(RELEASE) $(WORK)
 
+.PHONY: site
+site: ## The pages as a site, target/site/html
+	@scripts/setup.sh test
+	scripts/site.sh target/site
+
 .PHONY: install
 install: build ## Install to PREFIX (/usr/local)
 	install -D $(RELEASE) $(DESTDIR)$(PREFIX)/bin/backlto-$(BACKLTO_LLVM)
@@ -208,6 +216,14 @@ install: build ## Install to PREFIX (/usr/local)
 	install -D -m 644 target/manual/backlto.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/backlto
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions target/manual/_backlto
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d target/manual/backlto.fish
+
+.PHONY: uninstall
+uninstall: ## Remove what installs of all LLVMs have left in PREFIX
+	cd $(DESTDIR)$(PREFIX) && rm -f bin/backlto bin/backlto-[0-9][0-9] bin/ld.backlto \
+		bin/ld.backlto-[0-9][0-9] share/man/man1/backlto.1 share/man/man1/backlto-*.1 \
+		share/man/man1/ld.backlto.1 include/backlto.h lib/libbacklto.* lib/pkgconfig/backlto.pc \
+		share/bash-completion/completions/backlto share/zsh/site-functions/_backlto \
+		share/fish/vendor_completions.d/backlto.fish
 
 .PHONY: clean
 clean: ## Remove what was built

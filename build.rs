@@ -7,63 +7,42 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// A release of LLVM that can be linked.
+/// The major versions of LLVM that can be linked, each with a feature `llvmNN`. What they
+/// differ in is told by the shims.
+const RELEASES: [u32; 5] = [19, 20, 21, 22, 23];
+
+/// A release of LLVM.
+#[derive(Clone, Copy)]
 struct Release {
     major: u32,
-    /// What llvm-sys calls it.
-    prefix_variable: &'static str,
 }
-
-/// All of them, each with a feature `llvmNN`. What they differ in is told by the shims.
-const RELEASES: [Release; 5] = [
-    Release {
-        major: 19,
-        prefix_variable: "LLVM_SYS_191_PREFIX",
-    },
-    Release {
-        major: 20,
-        prefix_variable: "LLVM_SYS_201_PREFIX",
-    },
-    Release {
-        major: 21,
-        prefix_variable: "LLVM_SYS_211_PREFIX",
-    },
-    Release {
-        major: 22,
-        prefix_variable: "LLVM_SYS_221_PREFIX",
-    },
-    Release {
-        major: 23,
-        prefix_variable: "LLVM_SYS_231_PREFIX",
-    },
-];
 
 impl Release {
     /// The one whose feature is on.
-    fn chosen() -> &'static Release {
-        let on = |release: &&Release| {
-            std::env::var_os(format!("CARGO_FEATURE_LLVM{}", release.major)).is_some()
-        };
-        let chosen: Vec<&Release> = RELEASES.iter().filter(on).collect();
-        let [release] = *chosen else {
+    fn chosen() -> Release {
+        let on = |major: &u32| std::env::var_os(format!("CARGO_FEATURE_LLVM{major}")).is_some();
+        let chosen: Vec<u32> = RELEASES.into_iter().filter(on).collect();
+        let [major] = *chosen else {
             let count = match chosen.len() {
                 0 => "none",
                 _ => "several",
             };
-            let (first, last) = (RELEASES[0].major, RELEASES[RELEASES.len() - 1].major);
+            let [first, .., last] = RELEASES;
             fail(&format!(
                 "{count} of the features llvm{first} to llvm{last} is on, where exactly one has to be.\n\
                  Beside the default no other can be: --no-default-features --features llvm{first}"
             ))
         };
-        RELEASES
-            .iter()
-            .find(|known| known.major == release.major)
-            .expect("it is from there")
+        Release { major }
+    }
+
+    /// The variable that names the directory where it is installed, as llvm-sys calls it.
+    fn prefix_variable(self) -> String {
+        format!("LLVM_SYS_{}1_PREFIX", self.major)
     }
 
     /// The names of its llvm-config.
-    fn config_names(&self) -> [String; 4] {
+    fn config_names(self) -> [String; 4] {
         let major = self.major;
         [
             format!("llvm-config-{major}"),
@@ -74,7 +53,7 @@ impl Release {
     }
 
     /// Debian's packages of it.
-    fn packages(&self) -> String {
+    fn packages(self) -> String {
         let major = self.major;
         format!(
             "apt-get install llvm-{major}-dev clang-{major} lld-{major} \
@@ -173,7 +152,7 @@ const UNWINDER: &str = "gcc_eh";
 fn main() {
     println!("cargo:rerun-if-changed=llvm-shims");
     let release = Release::chosen();
-    println!("cargo:rerun-if-env-changed={}", release.prefix_variable);
+    println!("cargo:rerun-if-env-changed={}", release.prefix_variable());
     println!("cargo:rerun-if-env-changed=PATH");
 
     println!("cargo:rerun-if-env-changed=DOCS_RS");
@@ -374,15 +353,15 @@ fn directory_of(compiler: &Path, file: &str) -> PathBuf {
 }
 
 struct Llvm {
-    release: &'static Release,
+    release: Release,
     config: PathBuf,
     version: String,
 }
 
 impl Llvm {
-    fn find(release: &'static Release) -> Llvm {
+    fn find(release: Release) -> Llvm {
         let major = release.major;
-        let prefix = std::env::var_os(release.prefix_variable).map(PathBuf::from);
+        let prefix = std::env::var_os(release.prefix_variable()).map(PathBuf::from);
         let mut seen = Vec::new();
         for name in release.config_names() {
             let config = match &prefix {
@@ -402,7 +381,7 @@ impl Llvm {
             seen.push(format!("`{}` is of LLVM {version}", config.display()));
         }
         let place = match &prefix {
-            Some(prefix) => format!("in {}={}", release.prefix_variable, prefix.display()),
+            Some(prefix) => format!("in {}={}", release.prefix_variable(), prefix.display()),
             None => "on PATH".to_owned(),
         };
         let seen = match seen.is_empty() {
@@ -415,20 +394,20 @@ impl Llvm {
              or set {} to the prefix of an LLVM {major}.",
             Llvm::other(major),
             release.packages(),
-            release.prefix_variable,
+            release.prefix_variable(),
         ))
     }
 
     /// How to build with the newest LLVM that is installed, where `major` is not.
     fn other(major: u32) -> String {
-        let installed = |release: &&Release| {
-            release.major != major
-                && run(Path::new(&release.config_names()[0]), &["--version"]).is_some()
+        let installed = |&other: &u32| {
+            let config = format!("llvm-config-{other}");
+            other != major && run(Path::new(&config), &["--version"]).is_some()
         };
         RELEASES
-            .iter()
+            .into_iter()
             .rfind(installed)
-            .map(|Release { major, .. }| {
+            .map(|major| {
                 format!(
                     "LLVM {major} is there: --no-default-features --features llvm{major}, \
                      or `make`, which takes what is installed.\n"

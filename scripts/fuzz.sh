@@ -21,8 +21,9 @@ flags='--cfg fuzzing -Cpasses=sancov-module -Cdebug-assertions -Cllvm-args=-sani
 for kind in inline-8bit-counters pc-table trace-compares; do
     flags+=" -Cllvm-args=-sanitizer-coverage-$kind"
 done
+llvm=$(scripts/llvm.sh)
 RUSTFLAGS=$flags cargo build --locked --release -p backlto-cli --bin backlto \
-    --target "$host" --target-dir target/fuzz
+    --no-default-features --features "llvm$llvm,remote" --target "$host" --target-dir target/fuzz
 program=target/fuzz/$host/release/backlto
 
 run() {

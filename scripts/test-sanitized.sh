@@ -4,7 +4,8 @@
 set -euo pipefail
 cd -- "$(dirname -- "$0")/.."
 
-export CC=clang-22 CXX=clang++-22
+llvm=$(scripts/llvm.sh)
+export CC=clang-$llvm CXX=clang++-$llvm
 # vptr and function need the type information of LLVM, which it is built without.
 export CXXFLAGS='-fsanitize=address,undefined -fno-sanitize=vptr,function
 	-fno-sanitize-recover=undefined -fno-omit-frame-pointer'
@@ -21,5 +22,6 @@ for signal in segv abort sigbus sigfpe sigill; do
 done
 export UBSAN_OPTIONS=print_stacktrace=1
 
-cargo test --locked --no-fail-fast -p backlto --lib --test embedding
-cargo test --locked --no-fail-fast -p backlto-cli --test compare --test plans --test bad_input
+tests=(cargo test --locked --no-fail-fast --no-default-features --features "llvm$llvm,remote")
+"${tests[@]}" -p backlto --lib --test embedding
+"${tests[@]}" -p backlto-cli --test compare --test plans --test bad_input

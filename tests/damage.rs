@@ -155,6 +155,10 @@ fn try_input(number: u64, outcome: &Mutex<Outcome>) {
         command(&tree, CLANG, &Tree::backend_args("main", "clang.o", &FLAGS)),
     );
     let object = std::fs::read(tree.file("clang.o")).ok();
+    // One that was killed, since it hangs, leaves its own.
+    for name in tree.leftovers() {
+        std::fs::remove_file(tree.file(&name)).expect("it is removed");
+    }
     let ours = run_for(PATIENCE, command(&tree, BACKLTO, &Door::Cc.args()));
 
     let clang_said = clang_end(clang.as_ref(), object.as_deref());

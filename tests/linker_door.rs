@@ -28,28 +28,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{CLANG, LINKER, LLD, MAJOR, NM, Tree, lld_distributes, needs_distribution, succeed};
-
-/// What is to be equal in programs by ld.lld and by ld.backlto: all, or where the order
-/// differs, the symbols with their kinds and sizes.
-fn content(tree: &Tree, name: &str) -> Vec<u8> {
-    if lld_distributes() {
-        return tree.read(name);
-    }
-    let symbols = tree.run(NM, &["--format=posix", name]).stdout;
-    let symbols = String::from_utf8(symbols).expect("text");
-    let mut lines: Vec<String> = symbols
-        .lines()
-        .map(|line| {
-            let mut words = line.split(' ');
-            let kind = [words.next(), words.next()].map(Option::unwrap_or_default);
-            // Where it is, then how large.
-            format!("{} {}\n", kind.join(" "), words.nth(1).unwrap_or_default())
-        })
-        .collect();
-    lines.sort();
-    lines.concat().into_bytes()
-}
+use common::{
+    CLANG, LINKER, LLD, MAJOR, Tree, link_content, lld_distributes, needs_distribution, succeed,
+};
 
 /// The path of ld.lld: clang searches its own directories for bare names.
 fn lld() -> PathBuf {

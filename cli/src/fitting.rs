@@ -6,14 +6,19 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::magic::{ARCHIVE, BITCODE};
+use crate::tools::{self, CLANG, LLD_NAMES, STARTED_BY};
 
 /// The LLVM of this program.
 pub(crate) const OURS: u32 = match u32::from_str_radix(env!("BACKLTO_LLVM_MAJOR"), 10) {
     Ok(major) => major,
     Err(_) => panic!("it is a number"),
 };
-/// What bitcode begins with.
-const BITCODE: [u8; 4] = *b"BC\xC0\xDE";
+/// The value of [`STARTED_BY`] for what `ld.backlto` takes for ld.lld: another
+/// `ld.backlto` would go on like this for ever.
+pub(crate) const STARTED_BY_LINKER: &str = "ld.backlto";
 /// Bitcode says at its start who has written it.
 const START: usize = 256;
 /// How far into an archive to look for a member that is bitcode.
@@ -58,6 +63,33 @@ pub(crate) fn find(inputs: &[OsString], lld: &Path, named: bool) -> Result<Fitti
     }
 }
 
+/// The version of `lld` if it is not of the LLVM that compiles: the summary indexes would
+/// not fit. It is asked for, which takes as long as a small link, unless its name or its
+/// place says it.
+pub(crate) fn other_version(lld: &Path) -> Option<String> {
+    let ours = Path::new(CLANG)
+        .parent()
+        .and_then(|directory| directory.canonicalize().ok());
+    let place = lld.canonicalize().ok();
+    let is_beside = place
+        .as_deref()
+        .and_then(Path::parent)
+        .is_some_and(|p| Some(p) == ours.as_deref());
+    if is_beside || lld.ends_with(LLD_NAMES[0]) {
+        return None;
+    }
+    let mut command = Command::new(lld);
+    let output = command
+        .arg("--version")
+        .env(STARTED_BY, STARTED_BY_LINKER)
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = tools::lld_version(&text)?;
+    let is_ours = version.split('.').next() == Some(env!("BACKLTO_LLVM_MAJOR"));
+    (!is_ours).then(|| version.to_owned())
+}
+
 /// The program for LLVM `major`, if there is one.
 fn other(major: u32) -> Option<Fitting> {
     if major == OURS {
@@ -99,13 +131,13 @@ fn producer(input: &OsStr) -> Option<u32> {
     let mut bytes = vec![0; START];
     let count = file.read(&mut bytes).ok()?;
     bytes.truncate(count);
-    if bytes.starts_with(b"!<arch>\n") {
+    if bytes.starts_with(ARCHIVE) {
         file.take(FAR).read_to_end(&mut bytes).ok()?;
-        let at = memchr::memmem::find(&bytes, &BITCODE)?;
+        let at = memchr::memmem::find(&bytes, BITCODE)?;
         bytes.drain(..at);
         bytes.truncate(START);
     }
-    bytes.starts_with(&BITCODE).then(|| producer_in(&bytes))?
+    bytes.starts_with(BITCODE).then(|| producer_in(&bytes))?
 }
 
 /// The number behind `LLVM` in `bytes`, the start of bitcode: text of six, seven or

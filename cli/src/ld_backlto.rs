@@ -6,6 +6,7 @@
 //! for every link of a build, most of which have no bitcode.
 
 mod fitting;
+mod magic;
 mod options;
 mod response;
 mod tools;
@@ -17,17 +18,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use fitting::Fitting;
+use fitting::{Fitting, STARTED_BY_LINKER};
 use options::Carried;
 use tools::{CLANG, LLD_NAMES, LLD_VARIABLE, STARTED_BY, STARTED_BY_BACKLTO};
 
-/// The major version of the LLVM that compiles, which LLD's must be.
-const LLVM_MAJOR: &str = env!("BACKLTO_LLVM_MAJOR");
-/// The value of [`STARTED_BY`] for what this program takes for ld.lld: another
-/// `ld.backlto` would go on like this for ever.
-const STARTED_BY_LINKER: &str = "ld.backlto";
-/// Whether ld.lld can hand backends over (`--thinlto-distributor=`, since 21).
-const LLD_DISTRIBUTES: bool = !matches!(env!("BACKLTO_LLVM_MAJOR").as_bytes(), b"19" | b"20");
+/// Whether ld.lld hands all backends over (`--thinlto-distributor=`). LLD 21 does so too,
+/// but gives members of archives names that nobody can open (`lib.a(x.o at 94)`).
+const LLD_DISTRIBUTES: bool = fitting::OURS >= 22;
 /// What kbuild's make tells all that it starts (`export` in the `Makefile` of Linux).
 const OF_KBUILD: [&str; 3] = ["srctree", "objtree", "KBUILD_LDFLAGS"];
 
@@ -64,16 +61,17 @@ fn main() -> ExitCode {
     {
         return ended;
     }
-    if is_for_us && let Some(version) = other_llvm(&lld) {
+    if is_for_us && let Some(version) = fitting::other_version(&lld) {
         // For libraries that may have some, it is not worth a word.
         let is_sure = matches!(asked, Ask::KernelIndex) || names_bitcode(&expanded);
         asked = Ask::Other;
         if is_sure {
             eprintln!(
                 "ld.backlto: warning: `{}` is LLD {version}, and backlto compiles with LLVM \
-                 {LLVM_MAJOR}: ld.lld runs the backends itself; install backlto for that LLVM, \
+                 {}: ld.lld runs the backends itself; install backlto for that LLVM, \
                  or name another one with {LLD_VARIABLE}",
-                lld.display()
+                lld.display(),
+                fitting::OURS
             );
         }
     }
@@ -150,33 +148,6 @@ fn cannot_run(command: &Command, reason: &std::io::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The version of `lld` if it is not of the LLVM that compiles: the summary indexes would
-/// not fit. It is asked for, which takes as long as a small link, unless its name or its
-/// place says it.
-fn other_llvm(lld: &Path) -> Option<String> {
-    let ours = Path::new(CLANG)
-        .parent()
-        .and_then(|directory| directory.canonicalize().ok());
-    let place = lld.canonicalize().ok();
-    let is_beside = place
-        .as_deref()
-        .and_then(Path::parent)
-        .is_some_and(|p| Some(p) == ours.as_deref());
-    if is_beside || lld.ends_with(LLD_NAMES[0]) {
-        return None;
-    }
-    let mut command = Command::new(lld);
-    let output = command
-        .arg("--version")
-        .env(STARTED_BY, STARTED_BY_LINKER)
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = tools::lld_version(&text)?;
-    let is_ours = version.split('.').next() == Some(LLVM_MAJOR);
-    (!is_ours).then(|| version.to_owned())
-}
-
 /// The command for the link of `args` by `lld` with backends run by `backlto`, which
 /// are told what `carried` has.
 fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) -> Command {
@@ -201,7 +172,7 @@ fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) 
 }
 
 /// The command for the link of `args` by `backlto`, which runs the steps of an `lld`
-/// that cannot hand over its backends. Those are told what LLD 21 and later would tell
+/// that does not hand over its backends. Those are told what LLD 22 would tell
 /// them (`llvm/lib/DTLTO`).
 fn apart(
     lld: &Path,
@@ -341,17 +312,17 @@ fn starts_as_bitcode_or_archive(path: &OsStr) -> bool {
     if !Path::new(path).is_file() {
         return false;
     }
-    let mut magic = [0; 8];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));
-    let is = |expected: &[u8]| magic.starts_with(expected);
-    let bitcode = || is(b"BC\xC0\xDE") || is(b"\xDE\xC0\x17\x0B") || is(b"!<thin>\n");
-    let archive = || is(b"!<arch>\n") && (LLD_DISTRIBUTES || has_bitcode_inside(path));
+    let mut start = [0; 8];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
+    let is = |expected: &[u8]| start.starts_with(expected);
+    let bitcode = || is(magic::BITCODE) || is(magic::WRAPPED_BITCODE) || is(magic::THIN_ARCHIVE);
+    let archive = || is(magic::ARCHIVE) && (LLD_DISTRIBUTES || has_bitcode_inside(path));
     read.is_ok() && (bitcode() || archive())
 }
 
 /// Whether a member of the archive `path` may be bitcode.
 fn has_bitcode_inside(path: &OsStr) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| memchr::memmem::find(&bytes, b"BC\xC0\xDE").is_some())
+    std::fs::read(path).is_ok_and(|bytes| memchr::memmem::find(&bytes, magic::BITCODE).is_some())
 }
 
 /// The path of the `backlto` with the same LLVM, which is installed beside this

@@ -21,6 +21,7 @@ mod interrupt;
 mod kbuild;
 mod limits;
 mod linker;
+mod magic;
 mod manners;
 mod meant;
 mod parts;
@@ -34,12 +35,13 @@ mod summary;
 mod text;
 mod tools;
 mod trace;
+mod usage;
 
 use crate::common::Common;
 use crate::interrupt::Ending;
 use crate::session::{Failure, Settings};
 use backlto::error::{self, Error};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// After a crash of LLVM, the thread it came in may hold the lock of a heap of
 /// glibc's for ever, which others would wait for. This allocator is LLVM's in no
@@ -276,13 +278,20 @@ struct Kbuild {
 }
 
 fn main() {
-    let program = Cli::command();
+    let mut program = Cli::command();
     let args = meant::as_meant(&program, std::env::args_os().collect());
+    // It takes time that a link or a compile would have to wait for.
+    if usage::is_asked_for(&args) {
+        program = usage::trimmed(program);
+    }
     if meant::asks_for_all_versions(&args) {
         doors::doctor::print_versions(VERSION);
         return;
     }
-    let cli = Cli::try_parse_from(args).unwrap_or_else(|e| meant::refuse(program, e));
+    let parsed = program.try_get_matches_from_mut(args);
+    let cli = parsed
+        .and_then(|words| Cli::from_arg_matches(&words))
+        .unwrap_or_else(|e| meant::refuse(program, e));
     manners::set_colours(cli.common.manners.color);
     if cli.common.json {
         console::speak_json();
@@ -343,10 +352,12 @@ fn main() {
             Door::Doctor { tree } => doors::doctor::run(&tree, &settings),
             Door::Worker => backlto::worker::serve().map_err(Failure::from),
             Door::Manual { directory } => {
-                doors::manual::write(&Cli::command(), EXAMPLES, &directory).map_err(|e| {
-                    let text = format!("cannot write to `{}`", directory.display());
-                    Error::new(error::Kind::Output, text).because(e).into()
-                })
+                doors::manual::write(&usage::trimmed(Cli::command()), EXAMPLES, &directory).map_err(
+                    |e| {
+                        let text = format!("cannot write to `{}`", directory.display());
+                        Error::new(error::Kind::Output, text).because(e).into()
+                    },
+                )
             }
             Door::Cache { task, zero } => doors::cache::run(&doors::cache::Request {
                 task,

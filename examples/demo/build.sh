@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/arches.sh"
 codegen_flags "$arch"
 
-clang=${CLANG:-clang-${BACKLTO_LLVM:-22}}
+clang=${CLANG:-clang-$("$here/../../scripts/llvm.sh")}
 if ! command -v "$clang" >/dev/null; then
     echo "demo: no \`$clang\` on PATH; scripts/setup.sh installs it, or set CLANG" >&2
     exit 1

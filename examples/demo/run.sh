@@ -34,7 +34,7 @@ first_of() {
 # Whether the file $2 is a finished ELF program for the architecture $1.
 is_program_for() {
     local readelf machine header
-    if ! readelf=$(first_of "llvm-readelf-${BACKLTO_LLVM:-22}" llvm-readelf readelf); then
+    if ! readelf=$(first_of "llvm-readelf-$("$here/../../scripts/llvm.sh")" llvm-readelf readelf); then
         echo "demo: no llvm-readelf on PATH; scripts/setup.sh installs it" >&2
         return 1
     fi

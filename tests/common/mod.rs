@@ -57,19 +57,40 @@ pub const MAJOR: &str = env!("BACKLTO_LLVM_MAJOR");
 /// What kbuild's make is told of it.
 pub const LLVM_OF_MAKE: &str = concat!("LLVM=-", env!("BACKLTO_LLVM_MAJOR"));
 
-/// Whether ld.lld hands its backends over (since 21). Where it does not, ld.backlto runs
+/// Whether ld.lld hands all backends over (since 22). Where it does not, ld.backlto runs
 /// the steps of a link one by one, and modules stand in a program in the order of the
 /// command line, not behind all else.
 pub fn lld_distributes() -> bool {
-    !["19", "20"].contains(&MAJOR)
+    !["19", "20", "21"].contains(&MAJOR)
 }
 
 /// Says that a test has no meaning where LLD hands no backends over; true there.
 pub fn needs_distribution() -> bool {
     if !lld_distributes() {
-        eprintln!("not tested: ld.lld of LLVM {MAJOR} has no --thinlto-distributor=");
+        eprintln!("not tested: ld.lld of LLVM {MAJOR} does not hand over all of its backends");
     }
     !lld_distributes()
+}
+
+/// What is to be equal in what ld.lld and ld.backlto have linked: all, or where the order
+/// differs, the symbols with their kinds and sizes.
+pub fn link_content(tree: &Tree, name: &str) -> Vec<u8> {
+    if lld_distributes() {
+        return tree.read(name);
+    }
+    let symbols = tree.run(NM, &["--format=posix", name]).stdout;
+    let symbols = String::from_utf8(symbols).expect("text");
+    let mut lines: Vec<String> = symbols
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            let kind = [words.next(), words.next()].map(Option::unwrap_or_default);
+            // Where it is, then how large.
+            format!("{} {}\n", kind.join(" "), words.nth(1).unwrap_or_default())
+        })
+        .collect();
+    lines.sort();
+    lines.concat().into_bytes()
 }
 
 /// Parts of the demo program; the first imports from the others.

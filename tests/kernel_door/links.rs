@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{CLANG, LINKER, LLD, NM, READELF, Tree, stderr, succeed};
+use crate::common::{CLANG, LINKER, LLD, NM, READELF, Tree, link_content, stderr, succeed};
 
 /// How the kernel has its code.
 const KERNEL: [&str; 3] = ["-O2", "-fno-pic", "-mcmodel=kernel"];
@@ -100,7 +100,7 @@ fn a_directory_does_not_make_a_kernel() {
     for variable in ["srctree", "objtree", "KBUILD_LDFLAGS"] {
         run(of_kbuild(&tree, LINKER, "linked.o").env_remove(variable));
         run(&mut of_kbuild(&tree, LLD, "expected.o"));
-        assert!(tree.read("linked.o") == tree.read("expected.o"));
+        assert!(link_content(&tree, "linked.o") == link_content(&tree, "expected.o"));
         assert!(!is_shown(&tree, "linked.o"));
     }
 }
@@ -135,7 +135,10 @@ fn without_a_record_a_module_is_compiled_as_by_ld_lld_and_that_is_said() {
         let said = stderr(&run(&mut of_kbuild(&tree, LINKER, "linked.o")));
         assert!(said.contains("`hooks.o` (and 1 more)"), "{said}");
         run(&mut of_kbuild(&tree, LLD, "expected.o"));
-        assert!(tree.read("linked.o") == tree.read("expected.o"), "{why}");
+        assert!(
+            link_content(&tree, "linked.o") == link_content(&tree, "expected.o"),
+            "{why}"
+        );
     }
 }
 

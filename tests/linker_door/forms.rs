@@ -10,7 +10,7 @@ fn same_program(tree: &Tree, inputs: &[&str], args: &[&str], jobs: usize) {
     let with = |linker: &str, more: &[&str]| {
         let args = [inputs, args, more, &[linker, "-o", "program"]].concat();
         link(tree, &args);
-        content(tree, "program")
+        link_content(tree, "program")
     };
     let expected = with(&linked_by(lld()), &[]);
     forget_jobs(tree);
@@ -162,7 +162,7 @@ fn in_relocatable_objects_each_module_has_the_code_it_was_compiled_for() {
         let mut command = Command::new(linker);
         let command = command.args(["-r", "main.o", "scale.o", "-o", name]);
         succeed(&command.current_dir(tree.path()).output().expect("it runs"));
-        content(&tree, name)
+        link_content(&tree, name)
     };
     let expected = linked(&lld(), "expected");
     assert!(linked(Path::new(LINKER), "program") == expected);

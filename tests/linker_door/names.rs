@@ -36,7 +36,7 @@ fn programs_are_those_of_lld() {
         for linker in [linked_by(lld()), linked_by(LINKER)] {
             link(&tree, &[&main, &scale, &linker, "-o", "program"]);
             assert_eq!(says(&tree, "program"), SAYS, "{places:?}");
-            programs.push(content(&tree, "program"));
+            programs.push(link_content(&tree, "program"));
         }
         assert!(programs[0] == programs[1], "{places:?}");
     }

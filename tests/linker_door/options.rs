@@ -254,7 +254,7 @@ fn an_output_may_look_like_an_option() {
         let file = |name: &str| {
             tree.file(name)
                 .exists()
-                .then(|| content(&tree, &format!("./{name}")))
+                .then(|| link_content(&tree, &format!("./{name}")))
         };
         let expected = file(output);
         let _ = std::fs::remove_file(tree.file(output));
@@ -394,10 +394,7 @@ fn what_is_no_lld_is_refused() {
     succeed(&tree.run("cp", &[LINKER, "lld"]));
     succeed(&tree.run("ln", &["-s", "lld", "again-lld"]));
     for (bad, reason) in [
-        (
-            "/bin/ls",
-            "BACKLTO_LD names `/bin/ls`, which is not LLD: ls (",
-        ),
+        ("/bin/ls", "BACKLTO_LD names `/bin/ls`, which is not LLD: "),
         (
             "/no/such",
             "BACKLTO_LD names `/no/such`, which cannot be run",

@@ -3,7 +3,7 @@
 //! instruction selector, which gives up the process).
 
 use crate::common::spoil::{PATIENCE, command, errors, output, run_for};
-use crate::common::{BACKLTO, CLANG, Tree, stderr, succeed};
+use crate::common::{BACKLTO, CLANG, MAJOR, Tree, stderr, succeed};
 
 /// Targets, modules for them that nobody imports from, and what LLVM says last.
 const CRASHERS: [(&str, &str, &str); 4] = [
@@ -54,6 +54,7 @@ const WHOLE: &str = "void crash(void *);
 
 #[test]
 fn what_llvm_cannot_compile_is_lost_alone() {
+    let mut tested = 0;
     for (target, crasher, said) in CRASHERS {
         let tree = Tree::new();
         let target = format!("--target={target}");
@@ -64,11 +65,12 @@ fn what_llvm_cannot_compile_is_lost_alone() {
         succeed(&tree.run(CLANG, &[&flags, &args[..]].concat()));
         tree.thin_link(&["whole.o", "crasher.o"].map(str::to_owned));
         let crashed = tree.clang_backend("crasher", "clang.o", &flags);
-        assert!(
-            !crashed.status.success() && stderr(&crashed).contains(said),
-            "clang compiles it now: {}",
-            stderr(&crashed)
-        );
+        if crashed.status.success() {
+            eprintln!("not tested: clang {MAJOR} compiles it: {crasher}");
+            continue;
+        }
+        assert!(stderr(&crashed).contains(said), "{}", stderr(&crashed));
+        tested += 1;
         tree.write(
             "plan.json",
             serde_json::json!({"programs": [{
@@ -93,4 +95,5 @@ fn what_llvm_cannot_compile_is_lost_alone() {
             "{target}"
         );
     }
+    assert!(tested > 1, "clang {MAJOR} compiles nearly all of them now");
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Output;
 
 use crate::common::spoil::{Door, OLD, PATIENCE, command, output, program, run_for, set_mode};
-use crate::common::{BACKLTO, Tree, stderr, succeed};
+use crate::common::{BACKLTO, MAJOR, Tree, stderr, succeed};
 use crate::{PARTS, RUN, long_program, reference};
 
 /// Runs backlto behind the shell's commands `limit`.
@@ -34,7 +34,12 @@ fn a_file_that_may_not_grow_is_an_error() {
         let result = limited(&tree, "ulimit -f 0", &door.args());
         let text = stderr(&result);
         assert_eq!(result.status.code(), Some(1), "{text}");
-        assert!(text.contains("thinlto-native.o`: File too large"), "{text}");
+        // Before LLVM 22 the object is in memory first, in a file that may not grow either.
+        let reason = match ["19", "20", "21"].contains(&MAJOR) {
+            true => "File too large",
+            false => "thinlto-native.o`: File too large",
+        };
+        assert!(text.contains(reason), "{text}");
         assert!(tree.read(&output("main")) == OLD);
         assert_eq!(tree.leftovers(), [""; 0]);
     }

@@ -2,25 +2,24 @@
 //! the name of its file, but one in an archive `ARCHIVE(MEMBER at OFFSET)`, which
 //! nobody can open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use object::read::archive::ArchiveFile;
 
+use crate::magic::{ARCHIVE, BITCODE, THIN_ARCHIVE, WRAPPED_BITCODE};
 use backlto::error::{Error, Kind, Result};
 use backlto::files;
-
-/// What archives begin with.
-const MAGIC: [&[u8; 8]; 2] = [b"!<arch>\n", b"!<thin>\n"];
-/// What bitcode begins with, plain and in a wrapper.
-const BITCODE: [&[u8; 4]; 2] = [b"BC\xC0\xDE", b"\xDE\xC0\x17\x0B"];
 
 /// Archives by the names that a command line has for them: their members, in order,
 /// absolute.
 #[derive(Default)]
 pub(super) struct Archives(HashMap<String, Vec<PathBuf>>);
+
+/// What archives begin with.
+const MAGIC: [&[u8; 8]; 2] = [ARCHIVE, THIN_ARCHIVE];
 
 impl Archives {
     /// Finds the archives among `names` in `directory` that have bitcode. Members that
@@ -44,9 +43,9 @@ impl Archives {
         Ok(found)
     }
 
-    /// Whether the file `path` is a member of one.
-    pub(super) fn have(&self, path: &Path) -> bool {
-        self.0.values().flatten().any(|member| member == path)
+    /// The files that are members of these.
+    pub(super) fn members(&self) -> HashSet<&Path> {
+        self.0.values().flatten().map(PathBuf::as_path).collect()
     }
 
     /// `words`, a command line, with members in the place of these archives; what
@@ -151,7 +150,8 @@ fn members(path: &Path, place: &Path) -> Result<Vec<PathBuf>> {
 
 /// Whether the file at `path` is bitcode.
 pub(super) fn is_bitcode(path: &Path) -> bool {
-    BITCODE.iter().any(|magic| files::starts_with(path, magic))
+    let magic = [BITCODE, WRAPPED_BITCODE];
+    magic.iter().any(|magic| files::starts_with(path, magic))
 }
 
 /// Writes `data` to a file in `place` with the last part of the name `file`.

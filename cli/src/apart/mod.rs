@@ -1,4 +1,4 @@
-//! A link by an ld.lld that cannot hand its backends over (before LLD 21): the thin
+//! A link by an ld.lld that does not hand its backends over (before LLD 22): the thin
 //! link by itself, the backends by a distributor as LLD would start it, then a link of
 //! the objects that these make.
 //!
@@ -50,7 +50,7 @@ pub(crate) struct Request {
     args: Vec<String>,
 }
 
-/// Options of LLD 21 and later that are for the backends alone: what they say to the
+/// Options of later LLDs that are for the backends alone: what they say to the
 /// distributor, and to the compiler.
 const FOR_BACKENDS: [&str; 2] = ["thinlto-distributor-arg=", "thinlto-remote-compiler-arg="];
 
@@ -269,10 +269,11 @@ impl Link<'_> {
     /// Whether LLD can be given others for all `modules`: they are members of
     /// `archives`, or stand among `words`.
     fn knows(&self, modules: &[String], archives: &Archives, words: &Words) -> bool {
+        let members = archives.members();
         let named: HashSet<&str> = words.known.iter().map(String::as_str).collect();
         modules.iter().all(|module| {
             let path = self.directory.join(module);
-            archives.have(&path)
+            members.contains(path.as_path())
                 || (named.contains(module.as_str())
                     && !module.contains(SPECIAL)
                     && is_bitcode(&path))
