@@ -190,20 +190,19 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
   Clang.createVirtualFileSystem(vfs::getRealFileSystem());
   Clang.createDiagnostics(Printer, /*ShouldOwnClient=*/true);
 #endif
+  repeatMessages(*Request.Invocation, Clang.getDiagnostics());
   Clang.setVerboseOutputStream(OS);
+  Clang.createFileManager();
 #if LLVM_VERSION_MAJOR < 22
   MemoryFile File;
   Frontend.OutputFile = File.path();
   // Not through another file, which it could not make there.
   Frontend.UseTemporary = false;
-#else
-  Clang.setOutputManager(makeIntrusiveRefCnt<JobOutputs>(Output, Object));
-#endif
-  Clang.createFileManager();
-#if LLVM_VERSION_MAJOR < 22
   // An error about the command line is not counted (ExecuteCompilerInvocation).
   if (Clang.getDiagnostics().hasErrorOccurred())
     return false;
+#else
+  Clang.setOutputManager(makeIntrusiveRefCnt<JobOutputs>(Output, Object));
 #endif
 
   auto Action = makeAction(Frontend.ProgramAction, *unwrap(Request.Context));

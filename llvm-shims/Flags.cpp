@@ -20,6 +20,7 @@
 #include "clang/Driver/Tool.h"
 #include "clang/Driver/ToolChain.h"
 #include "clang/Frontend/CompilerInvocation.h"
+#include "clang/Frontend/TextDiagnosticBuffer.h"
 #include "clang/Frontend/TextDiagnosticPrinter.h"
 #include "llvm/Option/ArgList.h"
 #include "llvm/Support/Path.h"
@@ -35,10 +36,17 @@ struct BackltoInvocation {
   std::string Program;
   CompilerInvocation Base;
   std::vector<std::string> CC1Args;
+  /// What cc1 has to say of its command line.
+  TextDiagnosticBuffer Said;
 };
 
 const CompilerInvocation &backlto::base(const BackltoInvocation &I) {
   return I.Base;
+}
+
+void backlto::repeatMessages(const BackltoInvocation &I,
+                             DiagnosticsEngine &Diags) {
+  I.Said.FlushDiagnostics(Diags);
 }
 
 namespace {
@@ -118,6 +126,20 @@ static void refuse(DiagnosticsEngine &Diags, StringRef Option) {
   Diags.Report(ID) << Option;
 }
 
+/// What `Base` asks for that no compile in this process can give; empty if nothing.
+static StringRef unsupported(const CompilerInvocation &Base) {
+  // A plugin is code for the whole process; clang would load it here.
+  if (!Base.getFrontendOpts().Plugins.empty() ||
+      !Base.getCodeGenOpts().PassPlugins.empty() ||
+      any_of(Base.getFrontendOpts().LLVMArgs, runsPrograms))
+    return "compiler plugins are not supported, nor programs that LLVM would run";
+  if (!Base.getFileSystemOpts().WorkingDir.empty())
+    return "'-working-directory' is not supported: names start where the compile runs";
+  if (Base.getDiagnosticOpts().getFormat() == DiagnosticOptions::SARIF)
+    return "messages in the format SARIF are not supported";
+  return "";
+}
+
 static std::unique_ptr<BackltoInvocation>
 mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
                StringRef ClangPath, std::string &Text) {
@@ -165,13 +187,20 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
   Result->Program = Args[0];
   ArrayRef<const char *> CC1 = Job->getArguments();
   Result->CC1Args.assign(CC1.begin(), CC1.end());
+  TextDiagnostics CC1Diags(CreateAndPopulateDiagOpts(CC1), Text, *VFS);
+  // As cc1_main does it: the flags that choose what is said are among those that
+  // something is said of, so it is said in the compile.
+  OwnedOptions NoOptions(new DiagnosticOptions);
+  DiagnosticsEngine Buffered(makeIntrusiveRefCnt<DiagnosticIDs>(),
+                             handed(NoOptions), &Result->Said,
+                             /*ShouldOwnClient=*/false);
   // With the leading "-cc1", as ExecuteCC1Tool of clang/tools/driver/driver.cpp
   // hands them on: an object may hold them.
-  TextDiagnostics CC1Diags(CreateAndPopulateDiagOpts(CC1), Text, *VFS);
-  if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1,
-                                          CC1Diags.Engine,
-                                          Result->Program.c_str()))
+  if (!CompilerInvocation::CreateFromArgs(Result->Base, CC1, Buffered,
+                                          Result->Program.c_str())) {
+    repeatMessages(*Result, CC1Diags.Engine);
     return nullptr;
+  }
   for (StringRef Option : Result->Base.getFrontendOpts().LLVMArgs)
     if (nameOf(Option) == "info-output-file") {
       refuse(CC1Diags.Engine, Option);
@@ -184,14 +213,10 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
         "too; clang prints one, and --trace-llvm of backlto traces LLVM's time");
     CC1Diags.Engine.Report(ID);
   }
-  // A plugin is code for the whole process; clang would load it here.
-  if (!Result->Base.getFrontendOpts().Plugins.empty() ||
-      !Result->Base.getCodeGenOpts().PassPlugins.empty() ||
-      any_of(Result->Base.getFrontendOpts().LLVMArgs, runsPrograms)) {
-    unsigned ID = CC1Diags.Engine.getCustomDiagID(
-        DiagnosticsEngine::Error,
-        "compiler plugins are not supported, nor programs that LLVM would run");
-    CC1Diags.Engine.Report(ID);
+  if (StringRef Problem = unsupported(Result->Base); !Problem.empty()) {
+    CC1Diags.Engine.Report(CC1Diags.Engine.getCustomDiagID(
+        DiagnosticsEngine::Error, "%0"))
+        << Problem;
     return nullptr;
   }
   // cc1 leaks on purpose because its process ends; this one goes on.

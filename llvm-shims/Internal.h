@@ -20,6 +20,7 @@
 
 namespace clang {
 class CompilerInvocation;
+class DiagnosticsEngine;
 } // namespace clang
 
 namespace backlto {
@@ -137,6 +138,8 @@ struct ActiveJob {
 struct BackltoInvocation;
 namespace backlto {
 const clang::CompilerInvocation &base(const BackltoInvocation &);
+/// Says to `Diags` what cc1 has to say of the command line.
+void repeatMessages(const BackltoInvocation &, clang::DiagnosticsEngine &Diags);
 } // namespace backlto
 
 #endif

@@ -91,14 +91,15 @@ namespace {
 /// instructions with different nodes are different, so that branch folding does not
 /// merge them: that stays.
 class NumberedPlaces {
-  unsigned Kind;
   SmallVector<std::pair<Instruction *, MDNode *>, 0> Before;
 
 public:
   /// What the nodes of the module told.
   SmallVector<uint64_t, 0> Places;
 
-  explicit NumberedPlaces(Module &M) : Kind(M.getMDKindID("srcloc")) {
+  explicit NumberedPlaces(Module &M) : Kind(kindIn(M)) {
+    if (Kind == 0)
+      return;
     DenseMap<MDNode *, MDNode *> Numbers;
     for (Function &F : M)
       for (Instruction &I : instructions(F))
@@ -117,6 +118,18 @@ public:
   }
 
 private:
+  /// The kind of metadata that tells places, or 0, which is another one.
+  unsigned Kind;
+
+  /// The kind in the context of `M`, if it is known there: to ask for its number
+  /// would make it known, and bitcode (-emit-llvm) lists all that are.
+  static unsigned kindIn(const Module &M) {
+    SmallVector<StringRef, 64> Names;
+    M.getMDKindNames(Names);
+    auto Found = find(Names, "srcloc");
+    return Found == Names.end() ? 0 : Found - Names.begin();
+  }
+
   /// A node that tells `Number`, for `Place`, whose operands go to Places.
   MDNode *number(const MDNode &Place, uint64_t Number) {
     Places.push_back(Place.getNumOperands());

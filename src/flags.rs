@@ -215,6 +215,7 @@ pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Resu
     let index = cc1
         .iter()
         .find_map(|arg| arg.strip_prefix("-fthinlto-index="))
+        .filter(|index| !index.is_empty())
         .map(str::to_owned);
     Ok(Job {
         directory,

@@ -62,6 +62,8 @@ fn what_cannot_be_done_in_process_is_done_by_clang() {
         "-Xclang -emit-llvm-only",
         "--target=fnord-linux-gnu",
         "-mllvm -exec-on-ir-change=/bin/true",
+        "-working-directory=elsewhere",
+        "-fdiagnostics-format=sarif",
     ] {
         let flags = [vec!["-O2".to_owned()], words(flags)].concat();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -72,6 +74,7 @@ fn what_cannot_be_done_in_process_is_done_by_clang() {
         "-O2 -x ir -fthinlto-index=deck.o.thinlto.bc -c -emit-llvm -o - deck.o",
         "-O2 -x ir -fthinlto-index=deck.o.thinlto.bc -S -o - deck.o",
         "-O2 -x ir -c deck.o sort.o",
+        "-O2 -x ir -fthinlto-index= -c -o plain.o deck.o",
     ] {
         same_effect(&tree, &words(line));
     }
@@ -158,9 +161,9 @@ fn a_compiler_that_cannot_be_run_is_named() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
-/// Compiles `module` in `tree` with the cache in `cache`.
-fn compile(tree: &Tree, cache: &Path, module: &str, output: &str) -> Output {
-    let args = Tree::backend_args(module, output, &["-O2"]);
+/// Compiles `module` in `tree` with `flags`, and with the cache in `cache`.
+fn compile(tree: &Tree, cache: &Path, module: &str, output: &str, flags: &[&str]) -> Output {
+    let args = Tree::backend_args(module, output, flags);
     let mut command = Command::new(BACKLTO);
     command
         .args(["cc", CLANG])
@@ -179,7 +182,7 @@ fn it_caches_and_counts() {
     let tree = Tree::thin_linked(&[("main", main), ("util", util)], &["-O2"]);
     let cache = tree.file("cache");
     let compile_well = |module, output| {
-        let said = compile(&tree, &cache, module, output);
+        let said = compile(&tree, &cache, module, output, &["-O2"]);
         succeed(&said);
         assert_eq!((said.stdout.len(), said.stderr.len()), (0, 0));
         succeed(&tree.clang_backend(module, "clang.o", &["-O2"]));
@@ -210,6 +213,23 @@ fn it_caches_and_counts() {
         (&count["hits_primary"], &count["hits_after_import"]),
         (&2.into(), &1.into())
     );
+}
+
+/// To look at what was imported must not change it: bitcode lists, for one, all kinds of
+/// metadata that anybody has asked for.
+#[test]
+fn bitcode_is_the_same_with_a_cache() {
+    let tree = sources();
+    for flags in [&["-O2", "-flto=thin"][..], &["-O2", "-emit-llvm"]] {
+        succeed(&tree.clang_backend("deck", "clang.bc", flags));
+        for output in ["compiled.bc", "found.bc"] {
+            succeed(&compile(&tree, &tree.file("cache"), "deck", output, flags));
+            assert!(
+                tree.read(output) == tree.read("clang.bc"),
+                "{flags:?}: {output}"
+            );
+        }
+    }
 }
 
 /// What rules_cc (feature `thin_lto`) has Bazel run: the thin link reads modules that have
@@ -264,7 +284,13 @@ fn bazels_command_lines_are_the_same() {
 fn a_cache_that_cannot_be_had_is_done_without() {
     let tree = sources();
     tree.write("file", "");
-    let output = compile(&tree, &tree.file("file/cache"), "deck", "native.o");
+    let output = compile(
+        &tree,
+        &tree.file("file/cache"),
+        "deck",
+        "native.o",
+        &["-O2"],
+    );
     succeed(&output);
     assert!(stderr(&output).starts_with("backlto: warning: cannot create the cache"));
     assert!(tree.file("native.o").exists());

@@ -199,6 +199,11 @@ fn warnings_of_the_driver_are_printed() {
             Warns,
             "inline-limit",
         ),
+        // Of cc1, which names no flag then, and follows none.
+        ("-O9", Warns, "using '-O3' instead\n"),
+        ("-O9 -w", Warns, "1 warning generated"),
+        ("-O9 -Werror", Warns, "1 warning generated"),
+        ("-O9 -Wsuch-warning -Werror", Fails, "using '-O3' instead\n"),
     ] {
         same_messages(&tree, flags, ending, needle);
     }
