@@ -103,10 +103,7 @@ impl Audit {
             key.unwrap_or_default(),
             made_of(found.made_of)
         );
-        let entry = match difference.taken_out {
-            true => "it will not be taken again",
-            false => "the cache cannot be written to, so it still has it",
-        };
+        let entry = difference.entry;
         let error = error.because(reason);
         match self.keep(difference) {
             Ok(directory) => {
@@ -152,8 +149,8 @@ impl Audit {
 pub(crate) struct Difference<'a> {
     pub(crate) taken: &'a [u8],
     pub(crate) compiled: &'a [u8],
-    /// Whether nothing leads to the object any more.
-    pub(crate) taken_out: bool,
+    /// What became of the entry that leads to the object.
+    pub(crate) entry: &'static str,
     pub(crate) found: Found<'a>,
 }
 
@@ -162,7 +159,7 @@ pub(crate) struct Difference<'a> {
 pub(crate) struct Found<'a> {
     pub(crate) module: &'a str,
     pub(crate) output: &'a str,
-    /// Where the object was taken from: `record` or `cache`.
+    /// Where the object was taken from: `record`, `cache` or `remote cache`.
     pub(crate) place: &'static str,
     /// The keys that it may be found by, the one that it was found by first.
     pub(crate) keys: &'a [Digest],

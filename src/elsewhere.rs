@@ -59,13 +59,16 @@ impl Question {
 
     /// Takes the answer, if it comes within `patience` and there is something.
     pub(crate) fn take(&self, patience: Duration) -> Option<Answer> {
-        let until = Instant::now() + patience;
+        // Without an end, where that is farther away than clocks go.
+        let until = Instant::now().checked_add(patience);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let State::Answered(answer) = &mut *state {
                 return answer.take().map(|answer| *answer);
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.map_or(Duration::MAX, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
             if left.is_zero() {
                 return None;
             }
@@ -125,8 +128,10 @@ mod tests {
         let question = Question::open();
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| question.take(Duration::from_secs(600)));
+            let waits_for_ever = scope.spawn(|| Question::in_vain().take(Duration::MAX));
             question.answer(Some(answer()));
             assert!(waits.join().unwrap().is_some());
+            assert!(waits_for_ever.join().unwrap().is_none());
             // That there is nothing is an answer, too.
             assert!(Question::in_vain().take(Duration::from_secs(600)).is_none());
         });

@@ -242,6 +242,8 @@ impl Engine {
         record: &Record,
     ) -> Vec<prepare::Task> {
         incremental::costs::learn(&mut tasks, record);
+        let remote = self.remote.as_ref();
+        let remote = remote.filter(|_| !llvm::options_of_host());
         for task in &mut tasks {
             task.time_trace = self.time_trace;
             task.reproducers.clone_from(&self.reproducers);
@@ -251,10 +253,10 @@ impl Engine {
                 task.cache = None;
             }
             if let Some(audit) = &self.audit {
-                recheck::draw(audit, task, &verdicts[task.number]);
+                recheck::draw(audit, task, &verdicts[task.number], remote.is_some());
             }
         }
-        if let Some(remote) = self.remote.as_ref().filter(|_| !llvm::options_of_host()) {
+        if let Some(remote) = remote {
             incremental::ahead::ask(&mut tasks, &remote.elsewhere());
         }
         tasks

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   in the record ─ the object on disk ─────────┐
-//!   else: as ever, to memory ─ from the cache ──┤ compiled by the same flags and inputs,
-//!                            └ compiled: done   │ with the cache out of sight
+//!   else: as ever, to memory ─ from a cache ────┤ compiled by the same flags and inputs,
+//!                            └ compiled: done   │ with the caches out of sight
 //!                                               └ the same? as without an audit
 //!                                                 else: an error; both are kept
 //! ```
@@ -24,10 +24,10 @@ use crate::prepare::{CacheUse, Task};
 use crate::report::JobReport;
 
 /// Has `audit` look at `task`, which is run as `verdict` says, if it is drawn and may
-/// be taken.
-pub(crate) fn draw(audit: &Arc<Audit>, task: &mut Task, verdict: &Verdict) {
+/// be taken; from another machine, too, if one is to be asked (`asks_elsewhere`).
+pub(crate) fn draw(audit: &Arc<Audit>, task: &mut Task, verdict: &Verdict, asks_elsewhere: bool) {
     task.recorded = verdict.audited().map(<[_]>::to_vec);
-    let may_be_taken = task.recorded.is_some() || task.cache.is_some();
+    let may_be_taken = task.recorded.is_some() || task.cache.is_some() || asks_elsewhere;
     // What is more than an object is not done twice.
     let is_object = task.flags.key.is_some();
     if may_be_taken && is_object && audit.draws(&task.module.digest()) {
@@ -81,7 +81,7 @@ fn recorded(
     }
 }
 
-/// Makes the object as ever, and compiles it too if the cache had it.
+/// Makes the object as ever, and compiles it too if a cache had it.
 fn cached(
     audit: &Arc<Audit>,
     task: &Task,
@@ -93,12 +93,15 @@ fn cached(
         return report;
     }
     let object = report.object.take().unwrap_or_default();
-    if let (Origin::Cached | Origin::CachedAfterImport, Some(known)) =
-        (report.origin, &report.known)
-    {
+    let place = match report.origin {
+        Origin::Cached | Origin::CachedAfterImport => Some("cache"),
+        Origin::Remote | Origin::RemoteAfterImport => Some(REMOTE_CACHE),
+        Origin::Compiled | Origin::UpToDate => None,
+    };
+    if let (Some(place), Some(known)) = (place, &report.known) {
         report.audited = true;
         let taken = Taken {
-            place: "cache",
+            place,
             object: object.clone(),
             messages: Some(&report.diagnostics),
             keys: report.keys.clone(),
@@ -134,9 +137,12 @@ fn compile_again(task: &Task, executor: &mut dyn Executor) -> JobReport {
     codegen::run(&apart, executor)
 }
 
+/// Where an object was taken from that another machine had.
+const REMOTE_CACHE: &str = "remote cache";
+
 /// An object as it would be taken.
 struct Taken<'a> {
-    /// `record` or `cache`.
+    /// `record`, `cache` or `remote cache`.
     place: &'static str,
     object: Vec<u8>,
     /// What clang has said of it; `None` where nobody would be told.
@@ -169,10 +175,20 @@ fn compare(audit: &Audit, task: &Task, taken: &Taken<'_>, compiled: JobReport) -
     keys.extend(compiled.keys.iter().filter(|key| !taken.keys.contains(key)));
     let forget = |cache: &Arc<Cache>| keys.iter().all(|key| cache.forget(key));
     let taken_out = task.cache.as_ref().is_none_or(forget);
+    let is_elsewhere = taken.place == REMOTE_CACHE;
+    if is_elsewhere && let Some(elsewhere) = &task.elsewhere {
+        elsewhere.refuse("an object is not what its inputs compile to");
+    }
     Err(audit.error(&Difference {
         taken: &taken.object,
         compiled: &object,
-        taken_out,
+        entry: match taken_out {
+            _ if is_elsewhere => {
+                "the engine still has it: have it forget the object, or build without --remote"
+            }
+            true => "it will not be taken again",
+            false => "the cache cannot be written to, so it still has it",
+        },
         found: Found {
             module: &task.job.module,
             output: &task.job.output,

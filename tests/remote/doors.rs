@@ -9,7 +9,7 @@ use backlto::{CompilerCommand, Module, Options, Origin, Plan, RemoteOptions, Sil
 use crate::common::{BACKLTO, CLANG, stderr, succeed};
 use crate::engine::{Engine, Setup};
 use crate::project::Project;
-use crate::{PATIENT, SMALL, build, forget};
+use crate::{PATIENT, SMALL, build, forget, small};
 
 /// `backlto cc` in `project`, with the engine at `url`; more arguments are clang's.
 fn cc(project: &Project, url: &str) -> Command {
@@ -126,7 +126,7 @@ fn audited(project: &Project, engine: &Engine) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn an_audit_neither_asks_nor_tells_other_machines() {
+fn an_audit_compiles_what_comes_from_other_machines() {
     let engine = Engine::start(Setup::default());
     let project = Project::of(&SMALL);
     build(&project, &engine, &[]);
@@ -142,15 +142,16 @@ fn an_audit_neither_asks_nor_tells_other_machines() {
     // The greeting is one.
     assert_eq!(calls(), [asked + 1, told]);
 
-    // What comes from there is taken as it is, and audited once it is here.
     forget(&project);
     for event in audited(&project, &engine) {
         assert_eq!(
             (&event["how"], &event["audited"]),
-            (&"remote".into(), &false.into())
+            (&"remote".into(), &true.into())
         );
     }
     let known = calls();
+    // To compile it again is neither to ask nor to tell.
+    assert_eq!(known[1], told);
     std::fs::remove_file(project.record()).expect("the record is removed");
     for event in audited(&project, &engine) {
         assert_eq!(
@@ -159,6 +160,27 @@ fn an_audit_neither_asks_nor_tells_other_machines() {
         );
     }
     assert_eq!(calls(), [known[0] + 1, known[1]]);
+}
+
+/// An object that is whole and under its key, but not what it should be: no digest tells.
+#[test]
+fn an_audit_finds_what_another_machine_has_made_up() {
+    let (engine, project) = small(Setup::default());
+    engine.make_up();
+    let url = engine.url();
+    let args = ["--remote", &url, "--audit", "100%", "-k"];
+    let output = project.try_build(&[&args, &PATIENT[..]].concat());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [
+        "in the remote cache differs from what it compiles to",
+        "an object is not what its inputs compile to",
+        "the engine still has it",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // The one that was not there made it; what was made up is nowhere.
+    build(&project, &Engine::start(Setup::default()), &[]);
 }
 
 /// The name of the one reproducer in `project`.

@@ -169,6 +169,27 @@ impl Engine {
         self.held().fault = fault;
     }
 
+    /// Has each key stand for the object of another module, in entries that are whole.
+    pub fn make_up(&self) {
+        let mut held = self.held();
+        let of = |result: &api::ActionResult| {
+            let entry: serde_json::Value =
+                serde_json::from_slice(&result.stdout_raw).expect("an entry");
+            (result.output_files[0].clone(), entry)
+        };
+        let all: Vec<_> = held.results.values().map(of).collect();
+        for result in held.results.values_mut() {
+            let (own, mut entry) = of(result);
+            let other = all.iter().find(|(file, _)| file.digest != own.digest);
+            let (file, of_other) = other.expect("there are two objects");
+            for part in ["object", "size"] {
+                entry["entry"][part] = of_other["entry"][part].clone();
+            }
+            result.stdout_raw = entry.to_string().into_bytes();
+            result.output_files = vec![file.clone()];
+        }
+    }
+
     /// How often `call` came.
     pub fn calls(&self, call: &str) -> usize {
         self.held().calls.get(call).copied().unwrap_or(0)
