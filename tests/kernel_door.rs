@@ -460,6 +460,7 @@ fn a_linker_of_another_version_draws_a_warning() {
         said.starts_with("backlto: warning: linker `./old-lld` is LLD 19.1.7"),
         "{said}"
     );
+    assert!(said.contains(&format!("name an {LLD} with --ld")), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 

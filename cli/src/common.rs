@@ -112,7 +112,7 @@ pub(crate) struct Common {
         env = "BACKLTO_SAVE_REPRO",
         hide_env_values = true
     )]
-    save_repro: Option<PathBuf>,
+    save_repro: Option<OsString>,
     #[command(flatten)]
     pub(crate) manners: Manners,
     #[command(flatten)]
@@ -146,7 +146,7 @@ impl Common {
             },
             cache_is_optional: self.cache_dir.is_none(),
             remote_is_optional: false,
-            saves: self.save_repro.clone(),
+            saves: self.saves(),
             one_line: false,
             json: self.json,
             trace: self.trace.clone(),
@@ -188,10 +188,16 @@ impl Common {
         })
     }
 
+    /// The object, or the module, whose reproducer is asked for.
+    fn saves(&self) -> Option<PathBuf> {
+        let named = self.save_repro.as_ref().filter(|name| !name.is_empty());
+        named.map(PathBuf::from)
+    }
+
     /// The reproducers that are asked for.
     fn reproducers(&self) -> Option<ReproducerOptions> {
         let directory = self.repro_dir.as_deref().unwrap_or(OsStr::new("."));
-        let of: Vec<PathBuf> = self.save_repro.iter().cloned().collect();
+        let of: Vec<PathBuf> = self.saves().into_iter().collect();
         if directory.is_empty() && of.is_empty() {
             return None;
         }

@@ -92,9 +92,10 @@ impl Linker {
         (major(&self.version) != major(BUILT_VERSION)).then(|| {
             format!(
                 "linker `{}` is LLD {}, but backlto compiles with LLVM {BUILT_VERSION}: \
-                 their summary indexes may not fit",
+                 their summary indexes may not fit; name an {} with --ld or LD",
                 self.program.display(),
-                self.version
+                self.version,
+                LLD_NAMES[0]
             )
         })
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::console;
 use crate::progress::Progress;
 use crate::summary::{Caches, Summary};
-use crate::text::shell_words;
+use crate::text::shell_command;
 use crate::trace::Trace;
 use backlto::error::Error;
 use backlto::{AuditOptions, BUILT_VERSION, Job, JobReport, Observer, Origin};
@@ -229,9 +229,11 @@ impl Follower<'_> {
             Verbosity::Quiet | Verbosity::Progress => None,
             // As make: what is up to date is not worth a line.
             _ if report.origin == Origin::UpToDate || report.is_cancelled() => None,
-            Verbosity::Verbose => Some(shell_words(&job.command_line())),
-            // On a terminal the progress line has named it.
-            Verbosity::Normal if reporter.progress.is_some() => None,
+            Verbosity::Verbose => Some(shell_command(&job.directory, &job.command_line())),
+            // On a terminal the progress line has named it. LLVM's messages do not.
+            Verbosity::Normal if reporter.progress.is_some() && report.diagnostics.is_empty() => {
+                None
+            }
             Verbosity::Normal => Some(format!("  BE      {}", (self.label)(job))),
         }
     }

@@ -1,5 +1,7 @@
 //! How command lines are written, for people and for shells.
 
+use std::path::Path;
+
 /// `args` as a shell would read them, with no more quotes than a person would
 /// write.
 pub(crate) fn shell_words(args: &[String]) -> String {
@@ -13,6 +15,19 @@ pub(crate) fn shell_words(args: &[String]) -> String {
         })
         .collect();
     words.join(" ")
+}
+
+/// The command line `args` as a shell would run it in `directory`, from where this process
+/// is.
+pub(crate) fn shell_command(directory: &Path, args: &[String]) -> String {
+    let words = shell_words(args);
+    match std::env::current_dir() {
+        Ok(here) if here == directory => words,
+        _ => {
+            let directory = directory.to_string_lossy().into_owned();
+            format!("cd {} && {words}", shell_words(&[directory]))
+        }
+    }
 }
 
 #[cfg(test)]

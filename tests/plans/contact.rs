@@ -1,7 +1,7 @@
 //! What somebody meets who does not know backlto yet, or has mistyped.
 
 use super::*;
-use crate::common::LLVM_OF_MAKE;
+use crate::common::{LLVM_OF_MAKE, root};
 
 /// What standard error has of `backlto ARGS`, which fails with `status`.
 #[track_caller]
@@ -26,6 +26,34 @@ fn doors_that_are_not_for_people_are_not_shown_to_them() {
         said.starts_with("Every ThinLTO") && !said.contains("kbuild-index"),
         "{said}"
     );
+}
+
+#[test]
+fn the_help_of_a_door_has_what_that_heeds() {
+    let tree = Tree::new();
+    let help = |door: &str| {
+        let output = tree.run(BACKLTO, &[door, "--help"]);
+        succeed(&output);
+        text(&output.stdout)
+    };
+    for door in [
+        "cache",
+        "diff",
+        "doctor",
+        "explain",
+        "install-linker",
+        "simulate",
+    ] {
+        let said = help(door);
+        assert!(said.contains("--color"), "{door}: {said}");
+        assert!(!said.contains("--keep-going"), "{door}: {said}");
+    }
+    assert!(help("cache").contains("--cache-dir"));
+    for door in ["kbuild", "run", "distribute", "cc", "repro"] {
+        assert!(help(door).contains("--keep-going"), "{door}");
+    }
+    // What is not shown is no error.
+    succeed(&tree.run(BACKLTO, &["-k", "install-linker", "--help"]));
 }
 
 #[test]
@@ -153,4 +181,25 @@ fn one_job_runs_at_a_time_while_the_load_is_high() {
         };
         assert!(running <= 1, "{line}");
     }
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let page = std::fs::read_to_string(root().join("docs/environment.md")).expect("the page");
+    let (ours, _) = page.split_once("Variables of others").expect("two tables");
+    let names: Vec<&str> = ours
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.starts_with("BACKLTO_"))
+        .collect();
+    assert!(names.len() > 15, "this check sees no variables");
+    let tree = programs();
+    let output = Command::new(BACKLTO)
+        .current_dir(tree.path())
+        .envs(names.iter().map(|&name| (name, "")))
+        .args(["run", "plan.json"])
+        .output()
+        .expect("backlto starts");
+    succeed(&output);
 }
