@@ -19,7 +19,7 @@ packages=(
 )
 for_tests=(
     qemu-user-static "libclang-rt-$llvm-dev"
-    cmake ninja-build meson autoconf automake libtool pkg-config python3 zstd
+    cmake ninja-build meson autoconf automake libtool pkg-config python3 zstd mkdocs
 )
 for_kernels=(
     flex bison bc libelf-dev libssl-dev cpio kmod rsync xz-utils dwarves
