@@ -14,6 +14,7 @@ from harness.run import Failure, Unable, last_lines, llvm, output, remove, requi
 
 INIT = pathlib.Path(__file__).resolve().parents[2] / "tests/init/init.c"
 RUNNING = b"backlto: init is running"
+LIVE_PATCH = b"livepatch: enabling patch 'livepatch_sample'"
 LIMIT = 180  # seconds
 DIRECTORY, PROGRAM, DEVICE = 0o040755, 0o100755, 0o020600
 DECOMPRESS = {".gz": gzip.decompress, ".xz": lzma.decompress}
@@ -38,6 +39,8 @@ def boot(arch, image, modules, work):
                                  said.decode(errors="replace"))
             raise Failure(f"{last_lines(console)}{image}: not all of the {len(modules)} modules "
                           f"could be loaded and unloaded; refused: {', '.join(refused)}")
+        if "livepatch-sample" in map(stem, modules) and LIVE_PATCH not in said:
+            raise Failure(f"{last_lines(console)}{image}: the live patch was not enabled")
 
 
 def start(arch, emulator, image, home):
