@@ -24,6 +24,7 @@
 #include "clang/Frontend/TextDiagnosticPrinter.h"
 #include "llvm/Option/ArgList.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
 #include "llvm/Support/VirtualFileSystem.h"
 #include "llvm/TargetParser/Host.h"
 
@@ -62,6 +63,22 @@ DiagnosticOptions &handed(const OwnedOptions &Options) { return *Options; }
 DiagnosticOptions &lent(const OwnedOptions &Options) { return *Options; }
 #endif
 
+/// Decides whether messages have colours, where clang leaves that to the stream that
+/// they go to: they have them if standard error shows any. True if they are to have
+/// them for that.
+bool decideColours(DiagnosticOptions &Options) {
+#if LLVM_VERSION_MAJOR < 23
+  // The driver has decided.
+  return false;
+#else
+  if (Options.getShowColors() != ShowColorsKind::Auto ||
+      !sys::Process::StandardErrHasColors())
+    return false;
+  Options.setShowColors(ShowColorsKind::On);
+  return true;
+#endif
+}
+
 /// A diagnostics engine that prints to a string.
 class TextDiagnostics {
   OwnedOptions Options;
@@ -77,6 +94,7 @@ public:
         Printer(new TextDiagnosticPrinter(OS, lent(Options))),
         Engine(makeIntrusiveRefCnt<DiagnosticIDs>(), handed(Options), Printer) {
     OS.enable_colors(true);
+    decideColours(*Options);
 #if LLVM_VERSION_MAJOR < 20
     // A file of suppressed warnings, which the file system is for, came later.
     ProcessWarningOptions(Engine, *Options, /*ReportDiags=*/false);
@@ -201,6 +219,9 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
     repeatMessages(*Result, CC1Diags.Engine);
     return nullptr;
   }
+  // As earlier drivers say it.
+  if (decideColours(Result->Base.getDiagnosticOpts()))
+    Result->CC1Args.insert(Result->CC1Args.begin() + 1, "-fcolor-diagnostics");
   for (StringRef Option : Result->Base.getFrontendOpts().LLVMArgs)
     if (nameOf(Option) == "info-output-file") {
       refuse(CC1Diags.Engine, Option);

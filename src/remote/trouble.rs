@@ -64,6 +64,8 @@ impl Trouble {
             // or two ends that do not understand each other.
             _ if has_met(status, &[ErrorKind::InvalidData]) => Ailment::Other,
             _ if has_met(status, &BROKEN) => Ailment::Broken,
+            // Nobody here cancels a call: the connection went while it waited.
+            Code::Cancelled => Ailment::Broken,
             _ if status.source().is_some() => Ailment::Away,
             Code::NotFound => Ailment::Absent,
             Code::Unauthenticated | Code::PermissionDenied => Ailment::Forbidden,
@@ -116,5 +118,23 @@ fn has_met(status: &Status, kinds: &[ErrorKind]) -> bool {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_is_told_from_what_became_of_the_connection() {
+        for (status, kind) in [
+            (Status::not_found("x"), Ailment::Absent),
+            (Status::unauthenticated("x"), Ailment::Forbidden),
+            (Status::unavailable("x"), Ailment::Away),
+            (Status::cancelled("x"), Ailment::Broken),
+            (Status::internal("x"), Ailment::Other),
+        ] {
+            assert_eq!(Trouble::of("Call", &status).kind, kind, "{status:?}");
+        }
     }
 }
