@@ -140,6 +140,12 @@ test-remote: ## A kernel with its cache on buildbox-casd: near, far away, killed
 	@$(MAKE) --no-print-directory build
 	scripts/test-remote.py $(RELEASE) $(WORK) 6.12/modules-small
 
+.PHONY: test-report
+test-report: ## Reports in a Chromium without a window, up to 20,000 modules; with figures
+	@scripts/setup.sh report
+	@$(MAKE) --no-print-directory build
+	scripts/test-report.py --measure --library $(RELEASE) target/report
+
 .PHONY: test-edits
 test-edits: ## Random edits (EDITS=1000) of random programs: cached objects against fresh ones
 	@scripts/setup.sh test

@@ -90,9 +90,19 @@ pub(crate) struct Common {
     /// Write a trace of the run for Chrome's or Perfetto's viewer
     #[arg(long, global = true, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Have LLVM's own time trace of each compile in it
-    #[arg(long, global = true, requires = "trace")]
+    /// Have LLVM's own time trace of each compile in it, and in the report
+    #[arg(long, global = true)]
     trace_llvm: bool,
+    /// Write a report of the run, a page to look at; in a directory that is there, it is
+    /// called by what was built
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE.html",
+        env = "BACKLTO_REPORT",
+        hide_env_values = true
+    )]
+    report: Option<OsString>,
     /// Where a reproducer of each crash of LLVM goes, as backlto-repro-NAME.tar.zst
     /// [default: the current directory; an empty name writes none]
     #[arg(
@@ -150,6 +160,11 @@ impl Common {
             one_line: false,
             json: self.json,
             trace: self.trace.clone(),
+            report: self
+                .report
+                .as_ref()
+                .filter(|name| !name.is_empty())
+                .map(PathBuf::from),
             verbosity: self.verbosity(),
             linker: self.ld.clone(),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::session::{Outcome, Session, Settings};
+use crate::session::{About, Outcome, Session, Settings};
 use backlto::error::{Error, Kind, Result};
 use backlto::files::{self, Files};
 use backlto::incremental::Record;
@@ -95,7 +95,12 @@ impl LinkJobs {
         // The objects have LLD's temporary names; a person knows the modules.
         let label = |job: &Job| job.module.clone();
         let mut record = Record::default();
-        let outcome = session.run_backends(&plan, &mut record, files, group, &label);
+        let about = About {
+            group,
+            label: &label,
+            record: None,
+        };
+        let outcome = session.run_backends(&plan, &mut record, files, &about);
         session.finish();
         outcome
     }

@@ -9,6 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use crate::doors::programs;
 use crate::dtlto::LinkJobs;
 use crate::kbuild::fuzz as kbuild;
+use crate::runs::keep;
+use crate::runs::page::Report;
 
 #[path = "options.rs"]
 mod options;
@@ -39,6 +41,11 @@ static READ: LazyLock<fn(&[u8])> = LazyLock::new(|| {
             let file = written("words", data).join("words");
             let words = response::expand(&[format!("@{}", file.display()).into()]);
             let _ = options::carry(&words);
+        },
+        "run" => |data| {
+            if let Ok(run) = keep::read(&written("run", data).join("run")) {
+                let _ = Report::of(run.clone(), Some(&run)).json();
+            }
         },
         "worker-pipe" => backlto::fuzz::worker_pipe,
         _ => panic!("{TARGET} names no target: {name}"),

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 mod apart;
 mod arch;
 mod audit;
+mod browser;
 mod common;
 mod console;
 mod doors;
@@ -29,7 +30,9 @@ mod processes;
 mod progress;
 mod remote;
 mod report;
+mod resources;
 mod response;
+mod runs;
 mod session;
 mod summary;
 mod text;
@@ -185,6 +188,27 @@ enum Door {
         /// Where to leave the object [default: nowhere]
         #[arg(short, long, value_name = "OBJECT")]
         output: Option<PathBuf>,
+    },
+    /// The last run of a tree or plan as a page to look at: what ran when, what took long,
+    /// what more cores would bring, what an edit costs
+    Report {
+        /// A directory in a tree that was built, a plan, a record, or a report
+        #[arg(value_name = "RUN", default_value = ".")]
+        run: PathBuf,
+        /// Say how it differs from another run, which is named in the same way
+        #[arg(long, value_name = "RUN")]
+        against: Option<PathBuf>,
+        /// Where the page goes
+        #[arg(
+            short,
+            long,
+            value_name = "FILE.html",
+            default_value = "backlto-report.html"
+        )]
+        output: PathBuf,
+        /// Show it, by $BROWSER or by what the desktop has
+        #[arg(long)]
+        open: bool,
     },
     /// Thin link, backends and link of programs that a JSON file describes
     Run {
@@ -379,6 +403,18 @@ fn main() {
                 clang,
                 output,
             } => doors::repro::run(&archive, clang.as_deref(), output.as_deref(), &settings),
+            Door::Report {
+                run,
+                against,
+                output,
+                open,
+            } => doors::report::run(&doors::report::Request {
+                run,
+                against,
+                output,
+                open,
+                json: settings.json,
+            }),
             Door::Run { plan, arches } => doors::programs::run(&plan, &arches, &settings),
         });
     let status = match outcome {

@@ -1,8 +1,8 @@
 //! What the user sees of a run: progress, messages in plan order, a summary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,11 +11,14 @@ use serde_json::json;
 
 use crate::console;
 use crate::progress::Progress;
+use crate::runs::collect::{Collector, Totals};
+use crate::runs::data::{Run, Span, rounded};
 use crate::summary::{Caches, Summary};
 use crate::text::shell_command;
 use crate::trace::Trace;
 use backlto::error::Error;
-use backlto::{AuditOptions, BUILT_VERSION, Job, JobReport, Observer, Origin};
+use backlto::incremental::Record;
+use backlto::{AuditOptions, BUILT_VERSION, Job, JobReport, Observer, Origin, Plan};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +52,7 @@ pub(crate) struct Reporter {
 /// What changes while runs are followed.
 struct State {
     summary: Summary,
+    collector: Collector,
 }
 
 impl Reporter {
@@ -67,6 +71,7 @@ impl Reporter {
             runs: AtomicUsize::new(0),
             state: Mutex::new(State {
                 summary: Summary::new(),
+                collector: Collector::new(),
             }),
         }
     }
@@ -81,7 +86,7 @@ impl Reporter {
         jobs: usize,
         group: Option<&'a str>,
         label: &'a dyn Fn(&Job) -> String,
-    ) -> impl Observer + 'a {
+    ) -> Follower<'a> {
         if let Some(progress) = &self.progress {
             progress.expect(jobs);
         }
@@ -91,6 +96,7 @@ impl Reporter {
             group,
             label,
             turns: Mutex::default(),
+            spans: Mutex::default(),
         }
     }
 
@@ -119,11 +125,32 @@ impl Reporter {
         }
     }
 
-    /// Notes in the trace that the step `name`, which began at `begin`, has ended.
-    pub(crate) fn step_ended(&self, name: &str, begin: Instant) {
+    /// Notes that the step `name`, which was done in `directory` and began at `begin`, has
+    /// ended.
+    pub(crate) fn step_ended(&self, name: &str, directory: &Path, begin: Instant) {
         if let Some(mut trace) = self.trace() {
             trace.step(name, begin);
         }
+        let mut state = self.state();
+        let end = state.summary.seconds();
+        let begin = end - begin.elapsed().as_secs_f64();
+        state
+            .collector
+            .add_step(name, directory, begin.max(0.0), end);
+    }
+
+    /// Gives all that has happened, when `workers` could run at a time and `caches` gave
+    /// what they did. Nothing is known of it any more then.
+    pub(crate) fn take_run(&self, workers: usize, caches: &Caches) -> Run {
+        let mut state = self.state();
+        let totals = Totals {
+            seconds: state.summary.seconds(),
+            cpu_seconds: state.summary.cpu_seconds(),
+            workers,
+            cache: caches.of_this_machine(),
+            remote: caches.of_another(),
+        };
+        std::mem::replace(&mut state.collector, Collector::new()).into_run(totals)
     }
 
     fn trace(&self) -> Option<MutexGuard<'_, Trace>> {
@@ -195,13 +222,15 @@ impl Reporter {
 }
 
 /// Follows one run.
-struct Follower<'a> {
+pub(crate) struct Follower<'a> {
     reporter: &'a Reporter,
     /// Which of the program's runs it is.
     run: usize,
     group: Option<&'a str>,
     label: &'a dyn Fn(&Job) -> String,
     turns: Mutex<Turns>,
+    /// When each job ran, by its number.
+    spans: Mutex<HashMap<usize, Span>>,
 }
 
 /// Whose turn it is to print: jobs end in any order.
@@ -236,6 +265,42 @@ impl Follower<'_> {
             }
             Verbosity::Normal => Some(format!("  BE      {}", (self.label)(job))),
         }
+    }
+
+    /// Notes, for a report, how the jobs of `plan` ended, as `reports` say and `record`
+    /// knows. `is_link` says that the group is what a link writes that they belong to.
+    pub(crate) fn note(self, plan: &Plan, reports: &[JobReport], record: &Record, is_link: bool) {
+        let spans = self
+            .spans
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let link = self.group.filter(|_| is_link);
+        let mut state = self.reporter.state();
+        state
+            .collector
+            .add_plan(plan, reports, &spans, record, link);
+    }
+
+    /// Notes when job `number` ran, which has just ended on `worker`, and what it showed.
+    fn note_job(
+        &self,
+        state: &mut State,
+        number: usize,
+        worker: usize,
+        job: &Job,
+        report: &JobReport,
+    ) {
+        let now = state.summary.seconds();
+        state.collector.look_at_memory(now);
+        state.collector.add_trace(job, report);
+        let seconds = report.duration.as_secs_f64();
+        let span = Span {
+            worker,
+            begin: rounded((now - seconds).max(0.0)),
+            seconds: rounded(seconds),
+        };
+        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.insert(number, span);
     }
 
     /// Prints what is to be said of job `number`, and of those that waited for it.
@@ -273,10 +338,9 @@ impl Observer for Follower<'_> {
     fn finished(&self, number: usize, worker: usize, job: &Job, report: &JobReport) {
         let label = (self.label)(job);
         let reporter = self.reporter;
-        if let Some(mut trace) = reporter.trace()
-            && (report.origin != Origin::UpToDate || report.audited)
-            && !report.is_cancelled()
-        {
+        let has_run =
+            (report.origin != Origin::UpToDate || report.audited) && !report.is_cancelled();
+        if has_run && let Some(mut trace) = reporter.trace() {
             trace.job(worker, job, report);
         }
         if reporter.json {
@@ -292,6 +356,9 @@ impl Observer for Follower<'_> {
         }
         let mut state = reporter.state();
         state.summary.add(report, self.group, &label);
+        if has_run {
+            self.note_job(&mut state, number, worker, job, report);
+        }
         drop(state);
         if let Some(progress) = &reporter.progress {
             progress.end((self.run, number), &label);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -17,6 +18,7 @@ use crate::console;
 use crate::interrupt;
 use crate::linker::Linker;
 use crate::report::{Reporter, Verbosity};
+use crate::runs::outlets::Outlets;
 use crate::summary::Caches;
 use backlto::error::{Error, Errors, Kind, Result};
 use backlto::files::Files;
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) json: bool,
     /// Where a trace of the run goes.
     pub(crate) trace: Option<PathBuf>,
+    /// Where a report of the run goes: a file, or a directory that gets one.
+    pub(crate) report: Option<PathBuf>,
     /// Without the cache that [`Options::cache`] names, go on: nobody asked for it,
     /// or a link must not fail for it.
     pub(crate) cache_is_optional: bool,
@@ -96,6 +100,21 @@ pub(crate) struct Session {
     saves: Option<PathBuf>,
     is_saved: AtomicBool,
     one_line: bool,
+    /// Where what happened goes.
+    outlets: Outlets,
+    /// How many backends may run at a time.
+    workers: usize,
+}
+
+/// What else there is to know of the backends of a plan.
+pub(crate) struct About<'a> {
+    /// Whose line of the summary they count for.
+    pub(crate) group: Option<&'a str>,
+    /// Names the object of a job.
+    pub(crate) label: &'a dyn Fn(&Job) -> String,
+    /// The file of the record, beside which what happened is kept; `None` for the backends
+    /// of a link that ld.lld runs, which has none.
+    pub(crate) record: Option<&'a Path>,
 }
 
 impl Session {
@@ -123,12 +142,17 @@ impl Session {
             is_saved: AtomicBool::new(false),
             one_line: settings.one_line,
             reporter,
+            outlets: Outlets::new(settings.report.clone()),
+            workers: settings
+                .options
+                .workers
+                .or_else(|| std::thread::available_parallelism().ok())
+                .map_or(1, NonZeroUsize::get),
         })
     }
 
-    /// Runs the backends of `plan` that are not up to date by `record`, and says
-    /// how each ended. `group` is whose line of the summary they count for; `label`
-    /// names the object of a job.
+    /// Runs the backends of `plan` that are not up to date by `record`, says how each
+    /// ended, and notes it for a report.
     ///
     /// # Errors
     /// When the plan cannot be run, or a job failed; [`Options::keep_going`] says what
@@ -138,11 +162,15 @@ impl Session {
         plan: &Plan,
         record: &mut Record,
         files: &Files,
-        group: Option<&str>,
-        label: &dyn Fn(&Job) -> String,
+        about: &About<'_>,
     ) -> Outcome {
-        let observer = self.reporter.follow(plan.jobs.len(), group, label);
+        let observer = self
+            .reporter
+            .follow(plan.jobs.len(), about.group, about.label);
         let reports = self.engine.run_recorded(plan, record, files, &observer)?;
+        if self.outlets.open(about.record, &reports) {
+            observer.note(plan, &reports, record, about.record.is_none());
+        }
         if say_reproducers(&reports) {
             self.is_saved.store(true, Ordering::Relaxed);
         }
@@ -165,7 +193,7 @@ impl Session {
     ) -> Result<()> {
         let begin = Instant::now();
         let linked = linker.run(directory, args, doing);
-        self.reporter.step_ended(doing, begin);
+        self.reporter.step_ended(doing, directory, begin);
         linked
     }
 
@@ -176,6 +204,8 @@ impl Session {
             console::lost_output(&Error::new(Kind::Plan, text).because("no job makes it"));
         }
         let caches = finish_caches(self.engine);
+        let happened = || self.reporter.take_run(self.workers, &caches);
+        self.outlets.write(happened);
         self.reporter.finish(&caches);
         if self.one_line {
             self.reporter.say_in_one_line(&caches);
@@ -186,6 +216,8 @@ impl Session {
     /// build.
     pub(crate) fn finish_quietly(self) {
         let caches = finish_caches(self.engine);
+        let happened = || self.reporter.take_run(self.workers, &caches);
+        self.outlets.write(happened);
         self.reporter.end();
         if self.one_line {
             self.reporter.say_in_one_line(&caches);

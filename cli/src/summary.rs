@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::runs::data::CacheUse;
+use crate::resources;
 use backlto::cache::Summary as CacheSummary;
 use backlto::error::Kind;
 use backlto::remote::Summary as RemoteSummary;
@@ -28,6 +30,34 @@ pub(crate) struct Caches {
     pub(crate) cache: Option<CacheSummary>,
     /// The one of another machine.
     pub(crate) remote: Option<RemoteSummary>,
+}
+
+impl Caches {
+    /// What was had from the one of this machine, for a report.
+    pub(crate) fn of_this_machine(&self) -> Option<CacheUse> {
+        let totals = &self.cache.as_ref()?.totals;
+        Some(CacheUse {
+            found: totals.hits_primary,
+            found_after_import: totals.hits_after_import,
+            missed: totals.misses,
+            bytes_read: totals.bytes_served,
+            bytes_written: totals.bytes_stored,
+            seconds_saved: totals.seconds_saved,
+        })
+    }
+
+    /// What was had from the one of another machine, for a report.
+    pub(crate) fn of_another(&self) -> Option<CacheUse> {
+        let totals = &self.remote.as_ref()?.totals;
+        Some(CacheUse {
+            found: totals.used.saturating_sub(totals.used_after_import),
+            found_after_import: totals.used_after_import,
+            missed: totals.asked.saturating_sub(totals.found),
+            bytes_read: totals.bytes_received,
+            bytes_written: totals.bytes_sent,
+            seconds_saved: totals.seconds_saved,
+        })
+    }
 }
 
 /// How many compiles the summary names.
@@ -57,7 +87,7 @@ impl Summary {
     pub(crate) fn new() -> Summary {
         Summary {
             start: Instant::now(),
-            start_cpu: process_cpu(),
+            start_cpu: resources::cpu_time(),
             count: Count::default(),
             groups: BTreeMap::new(),
             slowest: Vec::new(),
@@ -100,7 +130,7 @@ impl Summary {
             "count": self.count.json(),
             "groups": groups,
             "cpu_seconds": self.cpu_seconds(),
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": resources::peak_memory(),
             "cache": caches.cache.as_ref().map(|cache| &cache.totals),
             "remote": caches.remote.as_ref().map(|remote| &remote.totals),
         })
@@ -190,7 +220,7 @@ impl Summary {
             let backend = count.backend_cpu.as_secs_f64() * 100.0 / cpu.max(1e-9);
             let _ = write!(text, " ({backend:.1} % in LLVM's backend)");
         }
-        if let Some(peak) = peak_memory() {
+        if let Some(peak) = resources::peak_memory() {
             let _ = write!(text, ", peak memory {:.0} MB", megabytes(peak));
         }
         text
@@ -246,8 +276,10 @@ impl Summary {
         }
     }
 
-    fn cpu_seconds(&self) -> f64 {
-        process_cpu().saturating_sub(self.start_cpu).as_secs_f64()
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        resources::cpu_time()
+            .saturating_sub(self.start_cpu)
+            .as_secs_f64()
     }
 }
 
@@ -313,21 +345,4 @@ fn add_remote(text: &mut String, remote: &RemoteSummary) {
 
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-/// The CPU time that this process has used so far.
-fn process_cpu() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(now).unwrap_or_default()
-}
-
-/// The most memory that this process ever had resident, in bytes
-/// (`proc_pid_status(5)`).
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

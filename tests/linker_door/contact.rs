@@ -34,6 +34,28 @@ fn a_link_says_in_a_line_what_it_did_if_asked_to() {
 }
 
 #[test]
+fn each_link_leaves_a_report_where_that_is_asked_for() {
+    let tree = two_modules(&[]);
+    std::fs::create_dir(tree.file("reports")).expect("a directory");
+    let [reports, page] =
+        ["reports", "page.html"].map(|name| tree.file(name).display().to_string());
+    link_with(&tree, &[("BACKLTO_REPORT", "")]);
+    link_with(&tree, &[("BACKLTO_REPORT", &reports)]);
+    link_with(&tree, &[("BACKLTO_REPORT", &page)]);
+    let [called, named] = ["reports/backlto-program.html", "page.html"]
+        .map(|name| String::from_utf8(tree.read(name)).expect("a page is UTF-8"));
+    for page in [called, named] {
+        assert!(page.contains(r#""link":"program""#) && page.contains(r#""name":"main.o""#));
+    }
+    assert_eq!(
+        std::fs::read_dir(tree.file("reports"))
+            .expect("it is there")
+            .count(),
+        1
+    );
+}
+
+#[test]
 fn its_version_is_that_of_lld_and_its_own() {
     let tree = Tree::new();
     let lld = tree.run(LLD, &["--version"]);

@@ -6,6 +6,8 @@ mod contact;
 mod diff;
 #[path = "json.rs"]
 mod json;
+#[path = "report.rs"]
+mod report;
 
 use std::process::{Command, Output};
 

@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 /// Variables that no option stands for, and what they do.
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("LD", "The ld.lld to use, where --ld names none."),
     (
         "BACKLTO_LD",
@@ -37,13 +37,17 @@ const VARIABLES: [(&str, &str); 8] = [
         "No colours, and colours in any case, where --color is auto.",
     ),
     (
+        "BROWSER",
+        "The browsers that backlto report --open tries, with a colon between them; else xdg-open.",
+    ),
+    (
         "PATH",
         "Where ld.lld, and programs that flags name, are looked for.",
     ),
 ];
 
 /// Files that are read or left.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     (
         "~/.cache/backlto",
         "Objects of earlier builds; backlto cache looks after them.",
@@ -55,6 +59,10 @@ const FILES: [(&str, &str); 5] = [
     (
         ".PLAN.json.backlto",
         "Beside a plan: the same of its programs.",
+    ),
+    (
+        ".tmp_backlto-run, .PLAN.json.backlto-run",
+        "Beside these: what happened in the last run, for backlto report.",
     ),
     (
         "backlto-repro-NAME.tar.zst",

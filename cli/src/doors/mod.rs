@@ -11,5 +11,6 @@ pub(crate) mod install_linker;
 pub(crate) mod manual;
 pub(crate) mod programs;
 mod records;
+pub(crate) mod report;
 pub(crate) mod repro;
 pub(crate) mod simulate;

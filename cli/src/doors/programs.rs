@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::arch;
 use crate::linker::{Linker, index_name, native_name, read_index_list};
-use crate::session::{Outcome, Session, Settings, absolute, keep_record, lock};
+use crate::session::{About, Outcome, Session, Settings, absolute, keep_record, lock};
 use crate::tools::CLANG;
 use backlto::error::{Error, Kind, Result};
 use backlto::files::{self, Files};
@@ -96,7 +96,12 @@ fn build(path: &Path, programs: &[Program], linker: &Linker, session: &Session) 
         let directory = job.directory.file_name().unwrap_or_default();
         Path::new(directory).join(&job.output).display().to_string()
     };
-    let backends = session.run_backends(&plan, &mut record, &Files::default(), None, &label);
+    let about = About {
+        group: None,
+        label: &label,
+        record: Some(&record_path),
+    };
+    let backends = session.run_backends(&plan, &mut record, &Files::default(), &about);
     keep_record(&record, &record_path);
     backends?;
     for (program, objects) in programs.iter().zip(native_inputs) {
@@ -113,7 +118,7 @@ fn build(path: &Path, programs: &[Program], linker: &Linker, session: &Session) 
 
 /// The path of the record of what the programs of the plan at `path` are made of:
 /// beside it.
-fn record_path(path: &Path) -> Result<PathBuf> {
+pub(crate) fn record_path(path: &Path) -> Result<PathBuf> {
     let path = absolute(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(path.with_file_name(format!(".{name}{RECORD_SUFFIX}")))

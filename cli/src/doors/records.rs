@@ -40,8 +40,26 @@ pub(crate) fn above(directory: &Path) -> impl Iterator<Item = Found> {
     directory.ancestors().flat_map(records_in)
 }
 
+/// The files of the records in `directory` and those above it, the nearest first.
+pub(crate) fn paths_above(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let all = directory.ancestors().flat_map(files_in);
+    all.map(|(path, _)| path)
+}
+
 /// The records in `directory` itself.
 fn records_in(directory: &Path) -> Vec<Found> {
+    let found = files_in(directory).into_iter();
+    found
+        .map(|(path, plan)| Found {
+            base: directory.to_owned(),
+            record: Record::read(&path),
+            plan,
+        })
+        .collect()
+}
+
+/// The files of the records in `directory`, each with its plan if it is that of one.
+fn files_in(directory: &Path) -> Vec<(PathBuf, Option<PathBuf>)> {
     let of_tree = directory.join(kbuild::RECORD);
     let of_plans = std::fs::read_dir(directory).into_iter().flatten();
     let of_plans = of_plans.filter_map(|entry| {
@@ -55,12 +73,6 @@ fn records_in(directory: &Path) -> Vec<Found> {
     let mut records: Vec<_> = of_plans.collect();
     records.sort();
     records.insert(0, (of_tree, None));
-    let found = records.into_iter().filter(|(path, _)| path.is_file());
-    found
-        .map(|(path, plan)| Found {
-            base: directory.to_owned(),
-            record: Record::read(&path),
-            plan,
-        })
-        .collect()
+    records.retain(|(path, _)| path.is_file());
+    records
 }

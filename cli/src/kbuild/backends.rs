@@ -9,7 +9,7 @@ use super::cmdfile;
 use super::flags::BackendFlags;
 use super::state::TreeState;
 use crate::linker::{index_name, native_name};
-use crate::session::{Failure, Outcome, Session};
+use crate::session::{About, Failure, Outcome, Session};
 use backlto::error::{Error, Errors, Kind, Result};
 use backlto::{CompilerCommand, Job, Plan};
 
@@ -64,11 +64,15 @@ impl Backends<'_> {
                 .collect(),
             ..Plan::default()
         };
+        let record_path = state.record_path();
         let TreeState { record, files, .. } = state;
         record.keep_jobs(plan.jobs.iter());
-        session.run_backends(&plan, record, files, self.label.0, &|job| {
-            self.label.of(&job.output)
-        })?;
+        let about = About {
+            group: self.label.0,
+            label: &|job| self.label.of(&job.output),
+            record: Some(&record_path),
+        };
+        session.run_backends(&plan, record, files, &about)?;
         // make must not take an object that this run did not finish for one
         // that its own rule made.
         bitcode

@@ -68,7 +68,12 @@ impl<'a> TreeState<'a> {
 
     /// Leaves the record for the next run.
     pub(crate) fn keep(&self) {
-        keep_record(&self.record, &self.objtree.join(RECORD));
+        keep_record(&self.record, &self.record_path());
+    }
+
+    /// The file of the record.
+    pub(crate) fn record_path(&self) -> PathBuf {
+        self.objtree.join(RECORD)
     }
 
     /// What make answered in an earlier run, whatever it was asked.
