@@ -159,6 +159,10 @@ def check_generated(page, path, run, work):
 
 def check_timeline(page, path, run, work):
     """Checks that the timeline of RUN says what its jobs are, and moves."""
+    place = "const {left, width} = document.querySelector(arguments[0]).getBoundingClientRect();" \
+            "return [left, width]"
+    expect(page.run(place, "#jobs .u-over") == page.run(place, "#load .u-over"),
+           "the charts do not show the same times at the same places")
     number, longest = max(((n, m) for n, m in enumerate(run["modules"]) if "span" in m),
                           key=lambda item: item[1]["span"]["seconds"])
     span = longest["span"]

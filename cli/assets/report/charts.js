@@ -17,9 +17,15 @@ function repaint() {
   for (const chart of charts) chart.redraw(false);
 }
 
-/** Paper is white. */
+/** How wide charts are on paper. */
+const PAPER = 680;
+
+/** Has charts fit onto paper, which is white; or onto the screen again. */
 function usePaper(isPrinting) {
   document.documentElement.classList.toggle("printing", isPrinting);
+  for (const chart of charts) {
+    chart.setSize({ width: isPrinting ? PAPER : widthFor(chart.root.parentElement), height: chart.height });
+  }
   repaint();
 }
 
@@ -42,14 +48,19 @@ function line(label, name, options) {
   return { label, stroke: () => colour(name), width: 1.5, points: { show: false }, ...options };
 }
 
+/** How wide a chart in `place` is. */
+function widthFor(place) {
+  return Math.max(place.clientWidth, 200);
+}
+
 /** Adds a chart to `parent` that is as wide as that and stays so. */
 function addChart(parent, options, data) {
   const place = element("div", { className: "chart" });
   parent.append(place);
-  const width = () => Math.max(place.clientWidth, 200);
-  const chart = new uPlot({ width: width(), ...options }, data, place);
+  const chart = new uPlot({ width: widthFor(place), ...options }, data, place);
   new ResizeObserver(() => {
-    if (chart.width !== width()) chart.setSize({ width: width(), height: options.height });
+    const width = widthFor(place);
+    if (chart.width !== width) chart.setSize({ width, height: options.height });
   }).observe(place);
   charts.push(chart);
   return chart;
@@ -67,8 +78,9 @@ function mark(chart, value, text) {
   ctx.lineTo(x, bbox.top + bbox.height);
   ctx.stroke();
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
   ctx.textBaseline = "top";
-  ctx.fillText(text, x + 4 * devicePixelRatio, bbox.top);
+  ctx.fillText(text, x + 4 * devicePixelRatio, bbox.top + 4 * devicePixelRatio);
   ctx.restore();
 }
 
@@ -93,10 +105,11 @@ function addCores(parent) {
   }
   addChart(parent, {
     height: 300,
-    scales: { x: { time: false, distr: 3, log: 2 }, y: { range: (_, __, most) => [0, most * 1.05] } },
+    // In steps of two, so that twice the workers in half the time are a straight line.
+    scales: { x: { time: false, distr: 3, log: 2 }, y: { distr: 3, log: 2 } },
     axes: [
       axis({ label: "workers", labelSize: 20, values: (_, splits) => splits, stroke: () => colour("quiet") }),
-      axis({ values: (_, splits) => splits.map(time), size: 70 }),
+      axis({ values: (_, splits) => splits.map((at) => (at === null ? "" : time(at))), size: 90 }),
     ],
     series,
     hooks: { draw: [(chart) => mark(chart, run.workers, `${count(run.workers)}, as it was`)] },

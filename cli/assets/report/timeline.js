@@ -93,15 +93,18 @@ function addTimeline(place, load) {
   };
   const times = (_, splits) => splits.map((at) => `${+at.toFixed(6)} s`);
   const labels = Math.max(1, Math.ceil(14 / height));
+  // Beside both charts, so that they show the same times at the same places.
+  const [leftSide, rightSide] = [80, 80];
 
   const chart = addChart(place, {
     ...sideways,
     height: rows.length * height + 50,
+    padding: [null, rightSide, null, null],
     scales: { ...sideways.scales, y: { range: () => [0, rows.length], dir: -1 } },
     axes: [
-      axis({ values: times, grid: { show: false } }),
+      axis({ values: times, space: 80, grid: { show: false } }),
       axis({
-        size: 80,
+        size: leftSide,
         splits: () => rows.map((_, number) => number + 0.5),
         values: () => rows.map((row, number) => (number % labels === 0 ? row.title : "")),
         grid: { show: false },
@@ -115,16 +118,17 @@ function addTimeline(place, load) {
   const machine = addChart(load, {
     ...sideways,
     height: 150,
+    padding: [null, 0, null, null],
     scales: { ...sideways.scales, workers: { range: [0, run.workers] }, memory: { range: (_, __, most) => [0, most * 1.1] } },
     axes: [
-      axis({ values: times }),
-      axis({ scale: "workers", size: 80, values: (_, splits) => splits.map((n) => (n % 1 ? "" : `${n} busy`)) }),
-      axis({ scale: "memory", side: 1, size: 70, values: (_, splits) => splits.map(size), grid: { show: false } }),
+      axis({ values: times, space: 80 }),
+      axis({ scale: "workers", size: leftSide, values: (_, splits) => splits.map((n) => (n % 1 ? "" : `${n} busy`)) }),
+      axis({ scale: "memory", side: 1, size: rightSide, values: (_, splits) => splits.map(size), grid: { show: false } }),
     ],
     series: [
       {},
       line("busy workers", "compiled", { scale: "workers", fill: () => `${colour("compiled")}33`, spanGaps: true }),
-      line("memory", "failed", { scale: "memory", spanGaps: true }),
+      line("memory", "memory", { scale: "memory", spanGaps: true }),
     ],
   }, joined(busyWorkers(Math.min(2000, 20 * run.modules.length + 100)), run.memory));
 
@@ -147,6 +151,7 @@ function addTimeline(place, load) {
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = "left";
     ctx.textBaseline = "middle";
     rows.forEach((row, number) => {
       const top = bbox.top + number * tall + pad;

@@ -233,13 +233,15 @@ struct Places {
 }
 
 impl Places {
-    fn of<'a>(directories: impl Iterator<Item = &'a PathBuf> + Clone) -> Places {
-        let common = directories.clone().cloned().reduce(|mut common, other| {
+    fn of<'a>(directories: impl Iterator<Item = &'a PathBuf>) -> Places {
+        let common = directories.cloned().reduce(|mut common, other| {
             while !other.starts_with(&common) {
                 common.pop();
             }
             common
         });
+        // Without the dots that people write: `build/.`
+        let common: Option<PathBuf> = common.map(|common| common.components().collect());
         Places {
             common: common.unwrap_or_default(),
             // There is a place for all that has none.
@@ -278,10 +280,11 @@ mod tests {
         assert_eq!(places.common, Path::new("/out"));
         assert_eq!(places.names, ["", "x86", "arm64"]);
 
-        let one = [PathBuf::from("/out")];
+        let one = [PathBuf::from("/out/.")];
         let mut places = Places::of(one.iter());
         assert_eq!(places.number(&one[0]), 0);
         assert_eq!(places.names, [""]);
+        assert_eq!(places.common.to_str(), Some("/out"));
     }
 
     #[test]

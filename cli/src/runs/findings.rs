@@ -355,7 +355,7 @@ fn plural(count: usize, what: &str) -> String {
 /// `seconds` in words.
 fn time(seconds: f64) -> String {
     match seconds {
-        s if s < 0.0995 => format!("{:.0} ms", s * 1e3),
+        s if s < 0.9995 => format!("{:.0} ms", s * 1e3),
         s if s < 9.95 => format!("{s:.1} s"),
         s if s < 119.5 => format!("{s:.0} s"),
         s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
@@ -471,7 +471,7 @@ mod tests {
             [
                 "0 ms",
                 "12 ms",
-                "0.1 s",
+                "100 ms",
                 "1.3 s",
                 "10 s",
                 "61 s",
