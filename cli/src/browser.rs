@@ -68,8 +68,6 @@ fn commands(named: &str, page: &str) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_users_browsers_come_before_the_desktops_and_no_shell_reads_the_name() {
         let page = "/a b/$(x);'.html";

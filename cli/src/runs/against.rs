@@ -1,5 +1,6 @@
 //! How a run differs from another one, an earlier one as a rule.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -127,8 +128,7 @@ impl Difference {
         self.slower.sort_by(by_time);
         self.faster.sort_by(by_time);
         let change = |it: &Change<u64>| it.now.abs_diff(it.before);
-        self.resized
-            .sort_by(|one, other| change(other).cmp(&change(one)));
+        self.resized.sort_by_key(|it| Reverse(change(it)));
     }
 }
 
