@@ -257,8 +257,8 @@ impl Tree {
         }
     }
 
-    /// Every file with its content, by its path from here; but for records of
-    /// what objects are made of, which have tests of their own.
+    /// Every file with its content, by its path from here; but for what backlto leaves
+    /// for itself, which has tests of its own.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
         let mut directories = vec![self.path().to_owned()];
@@ -267,7 +267,7 @@ impl Tree {
                 let path = entry.expect("an entry").path();
                 if path.is_dir() {
                     directories.push(path);
-                } else if !path.to_string_lossy().ends_with("backlto") {
+                } else if !is_own(&path) {
                     let name = path.strip_prefix(self.path()).expect("a path of the tree");
                     let bytes = std::fs::read(&path).expect("a file of the tree");
                     files.insert(name.display().to_string(), bytes);
@@ -292,6 +292,12 @@ impl Tree {
         }
         found
     }
+}
+
+/// Whether the file at `path` is a record, of what objects are made of or of a run.
+fn is_own(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    name.ends_with("backlto") || name.ends_with("backlto-run")
 }
 
 /// What a command did, as far as a build can tell.

@@ -152,7 +152,7 @@ fn without_a_run_or_a_place_for_the_page_the_error_says_what_to_do() {
     let tree = programs();
     let said = fail(&tree, &["report"]);
     assert!(said.contains("nothing is known of a run in"), "{said}");
-    assert!(said.contains("`backlto run` has built"), "{said}");
+    assert!(said.contains("that was built"), "{said}");
 
     let said = fail(&tree, &["run", "plan.json", "--report", "missing/x.html"]);
     assert!(said.contains("cannot write `missing/x.html`"), "{said}");

@@ -85,7 +85,7 @@ fn find_in(directory: &Path) -> Result<Run> {
             let text = format!("nothing is known of a run in `{}`", directory.display());
             Err(Error::new(Kind::Input, text)
                 .because("neither it nor a directory above it has a record of a build")
-                .hint("name a tree or plan that `backlto kbuild` or `backlto run` has built; links leave a report where BACKLTO_REPORT says"))
+                .hint("name a tree or plan that was built; links leave a report where BACKLTO_REPORT says"))
         }
     }
 }
