@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::runs::data::CacheUse;
 use crate::resources;
+use crate::runs::data::CacheUse;
 use backlto::cache::Summary as CacheSummary;
 use backlto::error::Kind;
 use backlto::remote::Summary as RemoteSummary;

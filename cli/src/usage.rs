@@ -7,7 +7,7 @@ use clap::Command;
 
 /// The doors that compile nothing, with those of the common options that they heed.
 /// Others heed all.
-const HEEDED: [(&str, &[&str]); 6] = [
+const HEEDED: [(&str, &[&str]); 7] = [
     ("cache", &["cache-dir", "cache-policy", "json", "color"]),
     ("diff", &["quiet", "json", "color"]),
     (
@@ -29,6 +29,7 @@ const HEEDED: [(&str, &[&str]); 6] = [
     ),
     ("explain", &["json", "color"]),
     ("install-linker", &["color"]),
+    ("report", &["json", "color"]),
     ("simulate", &["color"]),
 ];
 
