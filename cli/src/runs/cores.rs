@@ -42,6 +42,7 @@ impl Cores {
     /// a job.
     pub(crate) fn of(jobs: &[(usize, f64)], workers: usize) -> Option<Cores> {
         let (longest, longest_seconds) = *jobs.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let together: f64 = jobs.iter().map(|(_, seconds)| seconds).sum();
         let durations: Vec<Duration> = jobs
             .iter()
             .map(|(_, seconds)| Duration::from_secs_f64(*seconds))
@@ -54,12 +55,18 @@ impl Cores {
                 bound: rounded(simulated.bound.as_secs_f64()),
             }
         };
+        // No order could do with fewer.
+        let least = (1..=jobs.len())
+            .find(|workers| together / *workers as f64 <= longest_seconds * AS_GOOD)
+            .unwrap_or(jobs.len());
         let mut counts: Vec<usize> = WORKERS.into_iter().chain([workers.max(1)]).collect();
         counts.sort_unstable();
         counts.dedup();
         Some(Cores {
             rows: counts.into_iter().map(row).collect(),
-            enough: enough(jobs.len(), longest_seconds, |workers| row(workers).seconds),
+            enough: enough(least, jobs.len(), longest_seconds, |workers| {
+                row(workers).seconds
+            }),
             longest,
             longest_seconds,
         })
@@ -72,13 +79,19 @@ impl Cores {
     }
 }
 
-/// The fewest workers, of at most `most`, on which it takes `longest` seconds or hardly
-/// more.
-fn enough(most: usize, longest: f64, seconds: impl Fn(usize) -> f64) -> usize {
-    let (mut low, mut high) = (1, most.max(1));
+/// The fewest workers, from `least` to `most`, on which it takes `longest` seconds or
+/// hardly more.
+fn enough(least: usize, most: usize, longest: f64, seconds: impl Fn(usize) -> f64) -> usize {
+    let is_enough = |workers: usize| seconds(workers) <= longest * AS_GOOD;
+    // As a rule the least is nearly enough, and many workers take long to simulate.
+    let (mut low, mut high) = (least, least);
+    while high < most && !is_enough(high) {
+        low = high + 1;
+        high = most.min(high + high / 8 + 1);
+    }
     while low < high {
         let middle = low.midpoint(high);
-        match seconds(middle) <= longest * AS_GOOD {
+        match is_enough(middle) {
             true => high = middle,
             false => low = middle + 1,
         }
