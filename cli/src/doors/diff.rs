@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::records;
+use crate::magic::{ARCHIVE, THIN_ARCHIVE};
 use crate::parts::{self, Change, Kind};
 use crate::report::Verbosity;
 use crate::session::{Failure, Outcome, Settings, absolute};
@@ -183,16 +184,11 @@ enum Start {
 }
 
 fn starts_of(path: &Path) -> Result<Start> {
-    if !path.exists() {
-        return Err(cannot_read(
-            path,
-            std::io::Error::from(std::io::ErrorKind::NotFound),
-        ));
-    }
+    std::fs::metadata(path).map_err(|e| cannot_read(path, e))?;
     Ok(match () {
         () if starts_with(path, b"\x7fELF") => Start::Object,
-        () if starts_with(path, b"!<arch>\n") => Start::Archive,
-        () if starts_with(path, b"!<thin>\n") => Start::ThinArchive,
+        () if starts_with(path, ARCHIVE) => Start::Archive,
+        () if starts_with(path, THIN_ARCHIVE) => Start::ThinArchive,
         () => Start::Other,
     })
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use object::{Object, ObjectSymbol};
 use rayon::prelude::*;
 
+use crate::magic;
 use backlto::bitcode;
 use backlto::error::{Error, Kind, Result};
 use backlto::files;
@@ -91,7 +92,7 @@ fn symbol_names(
     path: &Path,
     bytes: &[u8],
 ) -> std::result::Result<Vec<String>, String> {
-    if bytes.starts_with(b"BC\xC0\xDE") {
+    if bytes.starts_with(magic::BITCODE) {
         // LLVM reads the module's assembly for symbols, and files that it names.
         let name = path.to_string_lossy();
         return bitcode::defined_symbols(objtree, &name, bytes).map_err(|e| e.to_string());

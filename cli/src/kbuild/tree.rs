@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::archive;
 use crate::console;
 use crate::linker::Linker;
+use crate::magic;
 use crate::session::{Session, absolute};
 use backlto::BUILT_VERSION;
 use backlto::error::{Error, Kind, Result};
@@ -185,7 +186,7 @@ pub(super) fn any_bitcode(objtree: &Path) -> Result<String> {
         ))
     })?;
     let starts_as_bitcode =
-        |object: &String| files::starts_with(&objtree.join(object), b"BC\xC0\xDE");
+        |object: &String| files::starts_with(&objtree.join(object), magic::BITCODE);
     members.into_iter().find(starts_as_bitcode).ok_or_else(|| {
         Error::new(
             Kind::Input,
