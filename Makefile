@@ -223,6 +223,13 @@ install: build ## Install to PREFIX (/usr/local)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions target/manual/_backlto
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d target/manual/backlto.fish
 
+.PHONY: deb
+deb: ## A Debian package of the programs, in target/deb
+	@rm -rf target/deb
+	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/target/deb/root PREFIX=/usr
+	strip --strip-unneeded target/deb/root/usr/bin/*-$(BACKLTO_LLVM)
+	scripts/deb.sh target/deb/root target/deb
+
 .PHONY: uninstall
 uninstall: ## Remove what installs of all LLVMs have left in PREFIX
 	cd $(DESTDIR)$(PREFIX) && rm -f bin/backlto bin/backlto-[0-9][0-9] bin/ld.backlto \
