@@ -29,14 +29,11 @@ trap 'rm -rf -- "$package"' EXIT
 chmod 755 "$package"
 
 # What is for programs that embed backlto belongs into a package of its own.
-for part in bin share; do
-    mkdir -p "$package/usr"
-    cp -a --no-preserve=ownership -- "$root/usr/$part" "$package/usr/"
-done
+mkdir "$package/usr"
+cp -a --no-preserve=ownership -- "$root/usr/bin" "$root/usr/share" "$package/usr/"
 find "$package/usr/share/man" -type f ! -name '*.gz' -exec gzip -9n {} +
 install -D -m 644 LICENSE "$package/usr/share/doc/backlto/copyright"
 gzip -9nc CHANGELOG.md >"$package/usr/share/doc/backlto/changelog.gz"
-rm -f "$package/usr/share/doc/backlto/LICENSE" "$package/usr/share/doc/backlto/CHANGELOG.md"
 
 # owner LIBRARY PROGRAM: the package of the library that PROGRAM loads by this name, not older
 # than the one here. (dpkg-shlibdeps looks by the run path, where LLVM has links only.)

@@ -15,8 +15,8 @@ pub(crate) struct Review {
     pub(crate) run: Run,
     /// What other numbers of workers would make of what was run; `None` if nothing was.
     pub(crate) cores: Option<Cores>,
-    /// The same of a build in which everything is compiled; `None` if no compile is known,
-    /// or when that is what was run.
+    /// What other numbers of workers would make of a build in which everything is compiled;
+    /// `None` if no compile is known, or when that is what was run.
     pub(crate) cores_of_all: Option<Cores>,
     /// What no number of workers could make shorter, in the order in which it is done.
     pub(crate) critical: Vec<Critical>,
