@@ -140,6 +140,12 @@ test-remote: ## A kernel with its cache on buildbox-casd: near, far away, killed
 	@$(MAKE) --no-print-directory build
 	scripts/test-remote.py $(RELEASE) $(WORK) 6.12/modules-small
 
+.PHONY: test-bazel
+test-bazel: ## The backends of a real Bazel, with a cache that outlives its own
+	@scripts/setup.sh bazel
+	@$(MAKE) --no-print-directory build
+	scripts/test-buildtools.sh $(RELEASE) target/buildtools bazel
+
 .PHONY: test-report
 test-report: ## Reports in a Chromium without a window, up to 20,000 modules; with figures
 	@scripts/setup.sh report

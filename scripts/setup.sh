@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# setup.sh [build|test|report|kernel|arches|dist]: installs what is missing on a Debian 12 machine.
+# setup.sh [build|test|report|bazel|kernel|arches|dist]: installs what is missing on a Debian 12 machine.
 #
 #   build   (the default) to build backlto
 #   test    to run its tests and the demo too
 #   report  to look at reports in a browser
+#   bazel   to build with Bazel too
 #   kernel  to build and boot Linux kernels with it too
 #   arches  to boot kernels of the other architectures too
 #   dist    to build it with LLVM inside
@@ -28,6 +29,7 @@ for_kernels=(
 )
 for_arches=(qemu-system-arm qemu-system-misc)
 for_reports=(chromium chromium-driver python3 python3-selenium)
+for_bazel=(bazel-bootstrap bazel-rules-java bazel-rules-proto)
 # LLVM's archives refer to Polly's.
 for_dist=("libpolly-$llvm-dev" xz-utils qemu-user-static)
 
@@ -39,6 +41,7 @@ case $purpose in
     build) ;;
     test) packages+=("${for_tests[@]}") ;;
     report) packages+=("${for_reports[@]}") ;;
+    bazel) packages+=("${for_bazel[@]}") ;;
     kernel) packages+=("${for_tests[@]}" "${for_kernels[@]}") ;;
     arches) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_arches[@]}") ;;
     dist)
@@ -46,7 +49,7 @@ case $purpose in
         [[ ${TUNE:-bolt} != bolt ]] || packages+=("bolt-$llvm" "libbolt-$llvm-dev")
         ;;
     *)
-        echo "usage: ${0##*/} [build|test|report|kernel|arches|dist]" >&2
+        echo "usage: ${0##*/} [build|test|report|bazel|kernel|arches|dist]" >&2
         exit 2
         ;;
 esac

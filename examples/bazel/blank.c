@@ -1,0 +1,3 @@
+#include "words.h"
+
+int is_blank(char c) { return c == ' ' || c == '\t' || c == '\n'; }

@@ -1,0 +1,2 @@
+int count(const char *text);
+int is_blank(char c);
