@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # dist.sh OUT [WORK]: backlto with LLVM inside, for systems that have none, as a tarball
-# OUT/backlto-VERSION-TARGET.tar.xz that may be unpacked anywhere.
+# OUT/backlto-VERSION-TARGET.tar.xz that may be unpacked anywhere and, where there is a
+# dpkg-deb, as a Debian package.
 #
 # TUNE=bolt (the default): BOLT lays out the program by a profile of itself at work;
 #   kernels below WORK (target/kernel), if there are any, are part of that work.
@@ -147,6 +148,12 @@ make_package() {
     # The same files give the same tarball.
     tar --create --directory "$1" --sort=name --owner=0 --group=0 --numeric-owner \
         --mtime="@${SOURCE_DATE_EPOCH:-0}" --file - "$release" | xz --threads=0 >"$1/$release.tar.xz"
+    if command -v dpkg-deb >/dev/null; then
+        mkdir -- "$1/root"
+        cp -al -- "$top" "$1/root/usr"
+        scripts/deb.sh "$1/root" "$1" >/dev/null
+        rm -rf -- "$1/root"
+    fi
 }
 
 case $tune in
@@ -168,8 +175,11 @@ if [[ $tune == bolt ]]; then
     stage profile "$out/instrumented/backlto" scripts/dist/train.sh
     stage tuned "$out/linked/backlto" "$out/profile/backlto.fdata"
 fi
-stage package "$out/$from/backlto" "$out/linked/ld.backlto" README.md CHANGELOG.md LICENSE
-ln -f -- "$out/package/$release.tar.xz" "$out/$release.tar.xz"
+stage package "$out/$from/backlto" "$out/linked/ld.backlto" README.md CHANGELOG.md LICENSE \
+    scripts/deb.sh
+rm -f -- "$out"/*.tar.xz "$out"/*.deb
+find "$out/package" -maxdepth 1 -type f '(' -name '*.tar.xz' -o -name '*.deb' ')' \
+    -exec ln -t "$out" -- {} +
 # For those who want to call them without knowing the version.
 ln -sfn -- "package/$release/bin" "$out/programs"
 say "$out/$release.tar.xz: $(stat -c %s "$out/$release.tar.xz") bytes"

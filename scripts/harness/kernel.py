@@ -124,14 +124,15 @@ KINDS = {
     "modules": Kind(BOOT + NETWORK + FOR_MODULES + words("NETDEVICES NET_CORE CRYPTO"),
                     FEW_MODULES + MORE_MODULES, WITHOUT, own_modules=True),
     # The rows of the matrix (matrix.py): what changes code or what is linked, in as few
-    # kernels as can be, since some options exclude others.
+    # kernels as can be, since some options exclude others. Debian's kernels look for signed
+    # modules in a blacklist of SHA-256 sums, and fail without it.
     "hardened": Kind(
         BOOT + FOR_MODULES + words(
             "CC_OPTIMIZE_FOR_PERFORMANCE CPU_MITIGATIONS MITIGATION_RETPOLINE X86_KERNEL_IBT",
             "CFI_CLANG FINEIBT IA32_EMULATION STACKPROTECTOR STACKPROTECTOR_STRONG",
             "FORTIFY_SOURCE RANDSTRUCT_FULL ZERO_CALL_USED_REGS INIT_STACK_ALL_PATTERN",
             "UBSAN UBSAN_BOUNDS TRIM_UNUSED_KSYMS MODULE_SIG MODULE_SIG_FORCE MODULE_SIG_ALL",
-            "MODULE_COMPRESS MODULE_COMPRESS_XZ"),
+            "CRYPTO_SHA256 MODULE_COMPRESS MODULE_COMPRESS_XZ"),
         FEW_MODULES, WITHOUT + words("CC_OPTIMIZE_FOR_SIZE INIT_STACK_NONE INIT_STACK_ALL_ZERO",
                                      "MODULE_COMPRESS_GZIP")),
     "traced": Kind(
