@@ -408,11 +408,16 @@ pub fn own_process() -> Result<()> {
     Ok(())
 }
 
-/// Ends the process. After a crash of LLVM in a job, its clean-up at exit could
-/// wait for ever for a lock that the job held, so it is left out; also when a job
-/// was left behind that still runs.
+/// Ends the process.
+///
+/// The clean-up of the libraries at exit takes a millisecond, as long as a small
+/// compile, for memory that the system gets anyway. After a crash of LLVM in a job it
+/// could wait for ever for a lock that the job held, and a job that was left behind
+/// still runs. So it is left out, unless LLVM was given options: of some (`-stats`),
+/// it prints what they asked for.
 pub fn exit(status: i32) -> ! {
-    if llvm::has_crashed() || execute::has_left_behind() {
+    let may_hang = llvm::has_crashed() || execute::has_left_behind();
+    if may_hang || !llvm::has_options() {
         sys::exit_now(status);
     }
     std::process::exit(status);

@@ -81,11 +81,22 @@ pub(crate) fn options_of_host() -> bool {
     given_by_host(options.as_ref())
 }
 
+/// Whether any option of LLVM has a value, whoever gave it.
+pub(crate) fn has_options() -> bool {
+    // Under the lock nobody changes them.
+    let _lock = OPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    any_is_given()
+}
+
 fn given_by_host(options: Option<&Options>) -> bool {
+    options.is_none_or(|options| options.set.is_empty()) && any_is_given()
+}
+
+/// To be asked by those who hold the lock of [`OPTIONS`].
+fn any_is_given() -> bool {
     // SAFETY: only reads what LLVM has registered; the caller holds the lock
     // under which jobs change it.
-    options.is_none_or(|options| options.set.is_empty())
-        && unsafe { ffi::BackltoLLVMOptionsGiven() }
+    unsafe { ffi::BackltoLLVMOptionsGiven() }
 }
 
 /// Sets `options`, if they are the first that a job of this process asks for.

@@ -18,7 +18,8 @@ pub(crate) use bitcode::{
     is_position_independent, promotes_variable, read_module_info, repair_index, write_thin_archive,
 };
 pub(crate) use init::{
-    Adopted, adopt_options, contain_crashes, has_crashed, options_of_host, seams_active, start,
+    Adopted, adopt_options, contain_crashes, has_crashed, has_options, options_of_host,
+    seams_active, start,
 };
 pub(crate) use invocation::Invocation;
 pub(crate) use thin_link::{ThinLink, thin_link, write_thin_lto};
