@@ -401,7 +401,7 @@ impl Llvm {
     /// How to build with the newest LLVM that is installed, where `major` is not.
     fn other(major: u32) -> String {
         let installed = |&other: &u32| {
-            let config = format!("llvm-config-{other}");
+            let [config, ..] = Release { major: other }.config_names();
             other != major && run(Path::new(&config), &["--version"]).is_some()
         };
         RELEASES

@@ -342,6 +342,11 @@ impl Engine {
         self.cache.and_then(Arc::into_inner).map(Cache::finish)
     }
 
+    /// How many jobs run at a time, as far as memory, load and a jobserver let them.
+    pub fn workers(&self) -> NonZeroUsize {
+        self.pool.workers()
+    }
+
     /// Ends all runs soon: jobs that have not started, and those in worker
     /// processes, end with [`error::Kind::Cancelled`], now and in runs to come. Any
     /// thread may call it. Jobs in this process are finished, since a thread cannot

@@ -60,7 +60,7 @@ fn recorded(
     executor: &mut dyn Executor,
 ) -> JobReport {
     let taken = Taken {
-        place: "record",
+        place: Place::Record,
         object: std::fs::read(task.job.output_path()).unwrap_or_default(),
         messages: None,
         keys: Vec::new(),
@@ -94,8 +94,8 @@ fn cached(
     }
     let object = report.object.take().unwrap_or_default();
     let place = match report.origin {
-        Origin::Cached | Origin::CachedAfterImport => Some("cache"),
-        Origin::Remote | Origin::RemoteAfterImport => Some(REMOTE_CACHE),
+        Origin::Cached | Origin::CachedAfterImport => Some(Place::Cache),
+        Origin::Remote | Origin::RemoteAfterImport => Some(Place::RemoteCache),
         Origin::Compiled | Origin::UpToDate => None,
     };
     if let (Some(place), Some(known)) = (place, &report.known) {
@@ -137,13 +137,27 @@ fn compile_again(task: &Task, executor: &mut dyn Executor) -> JobReport {
     codegen::run(&apart, executor)
 }
 
-/// Where an object was taken from that another machine had.
-const REMOTE_CACHE: &str = "remote cache";
+/// Where an object would be taken from.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Record,
+    Cache,
+    RemoteCache,
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Place::Record => "record",
+            Place::Cache => "cache",
+            Place::RemoteCache => "remote cache",
+        }
+    }
+}
 
 /// An object as it would be taken.
 struct Taken<'a> {
-    /// `record`, `cache` or `remote cache`.
-    place: &'static str,
+    place: Place,
     object: Vec<u8>,
     /// What clang has said of it; `None` where nobody would be told.
     messages: Option<&'a str>,
@@ -175,7 +189,7 @@ fn compare(audit: &Audit, task: &Task, taken: &Taken<'_>, compiled: JobReport) -
     keys.extend(compiled.keys.iter().filter(|key| !taken.keys.contains(key)));
     let forget = |cache: &Arc<Cache>| keys.iter().all(|key| cache.forget(key));
     let taken_out = task.cache.as_ref().is_none_or(forget);
-    let is_elsewhere = taken.place == REMOTE_CACHE;
+    let is_elsewhere = taken.place == Place::RemoteCache;
     if is_elsewhere && let Some(elsewhere) = &task.elsewhere {
         elsewhere.refuse("an object is not what its inputs compile to");
     }
@@ -192,7 +206,7 @@ fn compare(audit: &Audit, task: &Task, taken: &Taken<'_>, compiled: JobReport) -
         found: Found {
             module: &task.job.module,
             output: &task.job.output,
-            place: taken.place,
+            place: taken.place.name(),
             keys: &keys,
             seed: audit.seed(),
             taken: Digest::of(&taken.object),

@@ -176,6 +176,11 @@ impl Pool {
         }
     }
 
+    /// How many tasks may run at a time.
+    pub(crate) fn workers(&self) -> NonZeroUsize {
+        self.shared.workers
+    }
+
     /// Adds the tasks of one run. Each tells `events` when it starts and ends; those
     /// that `stop` leaves out end without being run.
     ///

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::IsTerminal;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -102,8 +101,6 @@ pub(crate) struct Session {
     one_line: bool,
     /// Where what happened goes.
     outlets: Outlets,
-    /// How many backends may run at a time.
-    workers: usize,
 }
 
 /// What else there is to know of the backends of a plan.
@@ -143,11 +140,6 @@ impl Session {
             one_line: settings.one_line,
             reporter,
             outlets: Outlets::new(settings.report.clone()),
-            workers: settings
-                .options
-                .workers
-                .or_else(|| std::thread::available_parallelism().ok())
-                .map_or(1, NonZeroUsize::get),
         })
     }
 
@@ -199,26 +191,26 @@ impl Session {
 
     /// Ends the use of the caches, and prints the summary if one is wanted.
     pub(crate) fn finish(self) {
-        if let Some(object) = self.saves.filter(|_| !self.is_saved.into_inner()) {
-            let text = format!("there is no reproducer of `{}`", object.display());
-            console::lost_output(&Error::new(Kind::Plan, text).because("no job makes it"));
-        }
-        let caches = finish_caches(self.engine);
-        let happened = || self.reporter.take_run(self.workers, &caches);
-        self.outlets.write(happened);
-        self.reporter.finish(&caches);
-        if self.one_line {
-            self.reporter.say_in_one_line(&caches);
-        }
+        self.end(Reporter::finish);
     }
 
     /// Ends the use of the caches without a summary, for a step of somebody else's
     /// build.
     pub(crate) fn finish_quietly(self) {
+        self.end(|reporter, _| reporter.end());
+    }
+
+    /// Ends the use of the caches, writes what happened, and has `last` say it.
+    fn end(self, last: impl FnOnce(&Reporter, &Caches)) {
+        if let Some(object) = self.saves.filter(|_| !self.is_saved.into_inner()) {
+            let text = format!("there is no reproducer of `{}`", object.display());
+            console::lost_output(&Error::new(Kind::Plan, text).because("no job makes it"));
+        }
+        let workers = self.engine.workers().get();
         let caches = finish_caches(self.engine);
-        let happened = || self.reporter.take_run(self.workers, &caches);
-        self.outlets.write(happened);
-        self.reporter.end();
+        self.outlets
+            .write(|| self.reporter.take_run(workers, &caches));
+        last(&self.reporter, &caches);
         if self.one_line {
             self.reporter.say_in_one_line(&caches);
         }
