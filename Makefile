@@ -200,6 +200,12 @@ bench-linker: ## What ld.backlto costs where it has nothing to do
 	@$(MAKE) --no-print-directory build
 	benches/linker.py $(LINKER) $(WORK)
 
+.PHONY: bench-modules
+bench-modules: ## Links of kernel modules, cold and out of the cache
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	benches/modules.py $(LINKER) $(WORK)
+
 .PHONY: bench-launcher
 bench-launcher: ## What backlto cc costs in front of clang
 	@scripts/setup.sh test
