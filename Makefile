@@ -176,6 +176,12 @@ fuzz: build ## All that parses files, by libFuzzer (SECONDS=600 for each target)
 test-damage: build ## Damaged inputs (COUNT=300), compared with clang
 	BACKLTO_DAMAGE=$(or $(COUNT),300) $(CARGO) test --locked --release $(FEATURES) --test damage -- --nocapture
 
+.PHONY: bench
+bench: ## Against ld.lld, DTLTO, make and xargs: kernels, a C++ program; table and plot (an hour)
+	@scripts/setup.sh bench
+	@$(MAKE) --no-print-directory build
+	benches/contest.py $(if $(wildcard $(DIST)),--tuned BOLT=$(DIST)) $(RELEASE) $(WORK)
+
 .PHONY: bench-kernel
 bench-kernel: ## Stages 2 to 4 against kbuild's stage 3 and ld.lld in process
 	@scripts/setup.sh kernel

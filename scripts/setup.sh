@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh [build|test|report|bazel|kernel|arches|dist]: installs what is missing on a Debian 12 machine.
+# setup.sh [build|test|report|bazel|kernel|arches|bench|dist]: installs what is missing on a Debian 12 machine.
 #
 #   build   (the default) to build backlto
 #   test    to run its tests and the demo too
@@ -7,6 +7,7 @@
 #   bazel   to build with Bazel too
 #   kernel  to build and boot Linux kernels with it too
 #   arches  to boot kernels of the other architectures too
+#   bench   to compare it with others on kernels and a program, and draw the result
 #   dist    to build it with LLVM inside
 #
 # The LLVM is the one that scripts/llvm.sh chooses.
@@ -30,6 +31,7 @@ for_kernels=(
 for_arches=(qemu-system-arm qemu-system-misc)
 for_reports=(chromium chromium-driver python3 python3-selenium)
 for_bazel=(bazel-bootstrap bazel-rules-java bazel-rules-proto)
+for_bench=(python3-matplotlib)
 # LLVM's archives refer to Polly's.
 for_dist=("libpolly-$llvm-dev" xz-utils qemu-user-static)
 
@@ -44,12 +46,13 @@ case $purpose in
     bazel) packages+=("${for_bazel[@]}") ;;
     kernel) packages+=("${for_tests[@]}" "${for_kernels[@]}") ;;
     arches) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_arches[@]}") ;;
+    bench) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_bench[@]}") ;;
     dist)
         packages+=("${for_dist[@]}")
         [[ ${TUNE:-bolt} != bolt ]] || packages+=("bolt-$llvm" "libbolt-$llvm-dev")
         ;;
     *)
-        echo "usage: ${0##*/} [build|test|report|bazel|kernel|arches|dist]" >&2
+        echo "usage: ${0##*/} [build|test|report|bazel|kernel|arches|bench|dist]" >&2
         exit 2
         ;;
 esac
