@@ -2,7 +2,8 @@
 """backlto against all that runs ThinLTO backends, on kernels and a C++ program.
 
   ld.lld               one process, as many threads as processors (--thinlto-jobs)
-  DTLTO, clang each    ld.lld hands the backends to a program that runs one clang for each
+  DTLTO, clang each    ld.lld hands the backends to a program that runs one clang for each; not
+                       of a kernel, of whose flags (-mcmodel=kernel) it tells that nothing
   make, clang each     kbuild's stages 2 to 4, as Linux 7.2 has them
   xargs, clang each    the same without make
   backlto              `backlto kbuild`, or a link by ld.backlto; no cache
@@ -93,7 +94,6 @@ def in_kernel(work, place, programs):
             commands.write(f"{shlex.quote(line)}\n")
     contenders = {
         "ld.lld": [[*flags, f"--thinlto-jobs={JOBS}"]],
-        "DTLTO, clang each": [[*flags, *dtlto()]],
         "make, clang each": [thin_link, ["make", "-rR", "-f", HERE / "stage3.mk", f"-j{JOBS}",
                                          f"srctree={build.source}", "quiet=quiet_"], last_link],
         "xargs, clang each": [thin_link, ["xargs", "-a", "contest.commands", "-P", str(JOBS),

@@ -415,11 +415,10 @@ pub fn own_process() -> Result<()> {
 
 /// Ends the process.
 ///
-/// The clean-up of the libraries at exit takes a millisecond, as long as a small
-/// compile, for memory that the system gets anyway. After a crash of LLVM in a job it
-/// could wait for ever for a lock that the job held, and a job that was left behind
-/// still runs. So it is left out, unless LLVM was given options: of some (`-stats`),
-/// it prints what they asked for.
+/// The libraries' clean-up at exit frees memory that the system takes back anyway.
+/// After a crash of LLVM in a job it could wait for ever for a lock that the job held,
+/// and a job that was left behind still runs. So it is left out, unless LLVM was given
+/// options: it prints what some of them (`-stats`) asked for.
 pub fn exit(status: i32) -> ! {
     let may_hang = llvm::has_crashed() || execute::has_left_behind();
     if may_hang || !llvm::has_options() {
