@@ -244,6 +244,8 @@ static void injectFault(StringRef Module, bool AtEnd) {
       throw std::runtime_error("a fault that was asked for");
     if (Kind == "fatal")
       report_fatal_error("a fault that was asked for");
+    if (Kind == "nap")
+      sleep(4);
     if (Kind == "hang")
       for (;;)
         pause();

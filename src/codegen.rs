@@ -26,7 +26,10 @@ pub(crate) fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
         Ok(Some(scratch)) => run_to(task, &scratch.task, executor),
         Err(e) => JobReport::not_run(e),
     };
-    report.duration = start.elapsed();
+    // Of a compile elsewhere, that is how long it took there.
+    if report.origin != Origin::Executed {
+        report.duration = start.elapsed();
+    }
     if let Some(known) = &mut report.known {
         known.duration = report.duration;
     }
@@ -121,6 +124,11 @@ fn job_of(task: &Task, attempt: &Attempt<'_>) -> CompileJob {
     }
 }
 
+/// What another machine needs of `task` to compile it.
+pub(crate) fn job_elsewhere(task: &Task) -> CompileJob {
+    job_of(task, &Attempt::new(task))
+}
+
 fn compile(
     task: &Task,
     placed: &Task,
@@ -139,6 +147,11 @@ fn compile(
         return found.map_or_else(JobReport::not_run, from_cache);
     }
     let reproducer = save(task, &job, attempt, &compiled);
+    let took = compiled.took_elsewhere.unwrap_or_else(|| start.elapsed());
+    let origin = match compiled.took_elsewhere {
+        None => Origin::Compiled,
+        Some(_) => Origin::Executed,
+    };
     let mut diagnostics = compiled.diagnostics;
     // Wrong input beats every other error: it may well be the cause of it.
     let object = task
@@ -160,7 +173,7 @@ fn compile(
             emit::write(&task.job.resolve(name), trace.as_bytes())?;
         }
         let functions = compiled.functions;
-        attempt.keep(&object, &diagnostics, functions, start.elapsed());
+        attempt.keep(&object, &diagnostics, functions, took);
         let output = placed.job.output_path();
         let object = match &task.job.post {
             None if task.in_memory => object,
@@ -175,7 +188,7 @@ fn compile(
                 read_back(&output)?
             }
         };
-        let known = attempt.known(Digest::of(&object), Origin::Compiled);
+        let known = attempt.known(Digest::of(&object), origin);
         Ok((object, known))
     });
     let (result, object, known) = match written {
@@ -191,6 +204,8 @@ fn compile(
         backend_cpu: compiled.backend_cpu,
         time_trace: compiled.time_trace.filter(|_| task.time_trace),
         reproducer: reproducer.and_then(Result::ok),
+        origin,
+        duration: took,
         ..JobReport::done(0)
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Compiled {
     /// The names of the functions that the code generator got, if they were asked for
     /// and it came so far.
     pub(crate) functions: Option<Vec<String>>,
+    /// How long it took on another machine, if it ran there.
+    pub(crate) took_elsewhere: Option<Duration>,
 }
 
 impl From<Failure> for Compiled {
@@ -59,6 +61,7 @@ impl From<Failure> for Compiled {
             backend_cpu: Duration::ZERO,
             time_trace: None,
             functions: None,
+            took_elsewhere: None,
         }
     }
 }

@@ -57,6 +57,12 @@ impl Question {
         self.answered.notify_all();
     }
 
+    /// Whether it is known that there is nothing.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*state, State::Answered(None))
+    }
+
     /// Takes the answer, if it comes within `patience` and there is something.
     pub(crate) fn take(&self, patience: Duration) -> Option<Answer> {
         // Without an end, where that is farther away than clocks go.
@@ -118,7 +124,9 @@ mod tests {
     fn an_answer_is_given_once() {
         let question = Question::open();
         assert!(question.take(Duration::ZERO).is_none());
+        assert!(!question.is_in_vain());
         question.answer(Some(answer()));
+        assert!(!question.is_in_vain());
         assert_eq!(question.take(Duration::ZERO).unwrap().object, b"object");
         assert!(question.take(Duration::ZERO).is_none());
     }

@@ -160,6 +160,14 @@ impl InputFile {
         })
     }
 
+    /// The hash of the content as it is to be read.
+    pub(crate) fn digest_as_read(&self) -> Digest {
+        match self.repaired.get() {
+            Some(repaired) => Digest::of(repaired),
+            None => self.digest(),
+        }
+    }
+
     /// Gives back the memory behind the content until it is read again. A run over
     /// many files would otherwise keep all of them in memory.
     pub(crate) fn release_memory(&self) {

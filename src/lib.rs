@@ -38,6 +38,12 @@
 //! ```
 
 mod audit;
+#[cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "nothing is compiled elsewhere then")
+)]
+mod away;
+mod batch;
 pub mod bitcode;
 mod block_list;
 pub mod cache;
@@ -53,6 +59,7 @@ pub mod digest;
 mod elsewhere;
 pub mod embed;
 pub mod emit;
+pub mod errands;
 pub mod error;
 mod execute;
 pub mod files;
@@ -166,7 +173,9 @@ impl Engine {
             }
             None => None,
         };
-        let remote = options.remote.as_ref().map(RemoteCache::open);
+        let remote = options.remote.as_ref();
+        let remote = remote.map(|remote| RemoteCache::open(remote, options.helper.as_deref()));
+        let remote = remote.transpose()?;
         let reproducers = options.reproducers.as_ref().map(Reproducers::new);
         let audit = options.audit.as_ref().map(Audit::new);
         if options.timeout_per_object.is_some() && options.helper.is_none() {
@@ -184,12 +193,16 @@ impl Engine {
             Ok(Box::new(executor) as Box<dyn execute::Executor>)
         };
         let memory = memory::Memory::new(options.memory_limit);
+        let mut pool = schedule::Pool::new(workers, memory, options.load_limit, Box::new(hire));
+        if let Some(workshop) = remote.as_ref().and_then(RemoteCache::workshop) {
+            pool.use_workshop(workshop)?;
+        }
         Ok(Engine {
-            pool: schedule::Pool::new(workers, memory, options.load_limit, Box::new(hire)),
+            pool,
             readers: readers(workers)?,
             canceller,
             cache: cache.map(Arc::new),
-            remote: remote.transpose()?,
+            remote,
             time_trace: options.time_trace,
             keep_going: options.keep_going,
             reproducers: reproducers.transpose()?.map(Arc::new),
@@ -314,7 +327,7 @@ impl Engine {
         let count = tasks.len();
         observer.planned(&prepare::work_of(&tasks));
         let (events, happened) = crossbeam::channel::unbounded();
-        let stop = schedule::Stop::new(self.canceller.flag(), self.keep_going);
+        let stop = batch::Stop::new(self.canceller.flag(), self.keep_going);
         self.pool.submit(tasks, &events, stop);
         run.follow(&happened, count, record);
         Ok(run.into_reports())

@@ -29,13 +29,16 @@ pub enum Origin {
     /// A cache on another machine had it, by the content of the module after LLVM had
     /// imported into it.
     RemoteAfterImport,
+    /// An engine on another machine compiled it in this run.
+    Executed,
     /// It was in its place already.
     UpToDate,
 }
 
 impl Origin {
     /// Gives the word that stands for it in JSON and in records: `compiled`,
-    /// `cached`, `cached-after-import`, `remote`, `remote-after-import` or `up-to-date`.
+    /// `cached`, `cached-after-import`, `remote`, `remote-after-import`, `executed` or
+    /// `up-to-date`.
     pub fn as_str(self) -> &'static str {
         match self {
             Origin::Compiled => "compiled",
@@ -43,6 +46,7 @@ impl Origin {
             Origin::CachedAfterImport => "cached-after-import",
             Origin::Remote => "remote",
             Origin::RemoteAfterImport => "remote-after-import",
+            Origin::Executed => "executed",
             Origin::UpToDate => "up-to-date",
         }
     }
@@ -58,6 +62,7 @@ impl fmt::Display for Origin {
             Origin::RemoteAfterImport => {
                 "taken from the remote cache, since the imported code was known"
             }
+            Origin::Executed => "compiled by the remote engine",
             Origin::UpToDate => "up to date",
         })
     }
@@ -69,13 +74,16 @@ mod tests {
 
     #[test]
     fn json_has_the_words_that_programs_read() {
-        use Origin::{Cached, CachedAfterImport, Compiled, Remote, RemoteAfterImport, UpToDate};
+        use Origin::{
+            Cached, CachedAfterImport, Compiled, Executed, Remote, RemoteAfterImport, UpToDate,
+        };
         for origin in [
             Compiled,
             Cached,
             CachedAfterImport,
             Remote,
             RemoteAfterImport,
+            Executed,
             UpToDate,
         ] {
             let json = serde_json::to_string(&origin).unwrap();

@@ -96,6 +96,7 @@ fn cached(
     let place = match report.origin {
         Origin::Cached | Origin::CachedAfterImport => Some(Place::Cache),
         Origin::Remote | Origin::RemoteAfterImport => Some(Place::RemoteCache),
+        Origin::Executed => Some(Place::Engine),
         Origin::Compiled | Origin::UpToDate => None,
     };
     if let (Some(place), Some(known)) = (place, &report.known) {
@@ -143,6 +144,8 @@ enum Place {
     Record,
     Cache,
     RemoteCache,
+    /// The one that has compiled it in this run.
+    Engine,
 }
 
 impl Place {
@@ -151,6 +154,7 @@ impl Place {
             Place::Record => "record",
             Place::Cache => "cache",
             Place::RemoteCache => "remote cache",
+            Place::Engine => "remote engine",
         }
     }
 }
@@ -189,7 +193,7 @@ fn compare(audit: &Audit, task: &Task, taken: &Taken<'_>, compiled: JobReport) -
     keys.extend(compiled.keys.iter().filter(|key| !taken.keys.contains(key)));
     let forget = |cache: &Arc<Cache>| keys.iter().all(|key| cache.forget(key));
     let taken_out = task.cache.as_ref().is_none_or(forget);
-    let is_elsewhere = taken.place == Place::RemoteCache;
+    let is_elsewhere = [Place::RemoteCache, Place::Engine].contains(&taken.place);
     if is_elsewhere && let Some(elsewhere) = &task.elsewhere {
         elsewhere.refuse("an object is not what its inputs compile to");
     }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use crossbeam::channel::Receiver;
 
+use crate::batch::Event;
 use crate::embed::Diagnostic;
 use crate::incremental::Verdict;
 use crate::incremental::record::{ObjectRecord, Record};
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::report::JobReport;
-use crate::schedule::Event;
 
 /// A run of a plan.
 pub(crate) struct Run<'a> {

@@ -12,9 +12,11 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 use jobserver::{Acquired, Client};
 
+use crate::away::{Dispatcher, Racing, Workshop};
+use crate::batch::{Batch, Event, Queued, Stop};
 use crate::error::{Error, Kind};
-use crate::execute::Executor;
-use crate::hands::{Hands, split_short};
+use crate::execute::{Delivered, Executor};
+use crate::hands::split_short;
 use crate::memory::{Memory, Room};
 use crate::prepare::Task;
 use crate::recheck;
@@ -27,6 +29,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// How soon to look again whether the machine's load has gone down.
 const ASK_FOR_LOAD: Duration = Duration::from_millis(200);
 
+/// How soon to look again whether a task has come back from elsewhere, or is late.
+const LOOK_FOR_RETURNED: Duration = Duration::from_millis(20);
+
 /// Whether the load of the machine is `limit` or more; not where that cannot be told
 /// (`proc_loadavg(5)`).
 fn is_loaded(limit: f64) -> bool {
@@ -36,77 +41,6 @@ fn is_loaded(limit: f64) -> bool {
         .next()
         .and_then(|load| load.parse().ok());
     load.is_some_and(|load: f64| load >= limit)
-}
-
-/// What becomes of a task, told to the run that it belongs to.
-pub(crate) enum Event {
-    Started {
-        number: usize,
-        worker: usize,
-    },
-    Finished {
-        number: usize,
-        worker: usize,
-        report: Box<JobReport>,
-    },
-}
-
-/// What leaves out tasks of a run that have not started.
-pub(crate) struct Stop {
-    /// Set when the caller of the engine wants nothing more.
-    cancelled: Arc<AtomicBool>,
-    /// Whether a task that fails leaves out the others.
-    at_failure: bool,
-    failed: AtomicBool,
-}
-
-impl Stop {
-    /// A run is stopped once `cancelled` is set and, unless it is to `keep_going`,
-    /// once a task has failed.
-    pub(crate) fn new(cancelled: &Arc<AtomicBool>, keep_going: bool) -> Stop {
-        Stop {
-            cancelled: Arc::clone(cancelled),
-            at_failure: !keep_going,
-            failed: AtomicBool::new(false),
-        }
-    }
-
-    /// Why nothing more is to start, if so.
-    fn reason(&self) -> Option<Error> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Some(Error::new(Kind::Cancelled, "cancelled"));
-        }
-        let failed = self.at_failure && self.failed.load(Ordering::Relaxed);
-        failed.then(|| Error::new(Kind::Cancelled, "not run, since another job has failed"))
-    }
-}
-
-/// Tasks of one run.
-struct Batch {
-    /// Long tasks go before all others, whatever run they belong to.
-    long: bool,
-    /// Those that nobody has taken yet.
-    tasks: Hands<Task>,
-    events: Sender<Event>,
-    stop: Arc<Stop>,
-}
-
-impl Batch {
-    fn is_left(&self) -> bool {
-        self.tasks.left() > 0
-    }
-
-    fn finish(&self, number: usize, worker: usize, report: JobReport) {
-        if report.result.is_err() {
-            self.stop.failed.store(true, Ordering::Relaxed);
-        }
-        // Nobody listens any more when the caller of the run has panicked.
-        let _ = self.events.send(Event::Finished {
-            number,
-            worker,
-            report: Box::new(report),
-        });
-    }
 }
 
 /// The batches that have tasks left: long ones first, else in order of arrival.
@@ -121,6 +55,8 @@ pub(crate) struct Pool {
     shared: Arc<Shared>,
     hire: Hire,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Who sends tasks elsewhere.
+    dispatcher: Option<Dispatcher>,
 }
 
 struct Shared {
@@ -173,12 +109,23 @@ impl Pool {
             }),
             hire,
             threads: Mutex::default(),
+            dispatcher: None,
         }
     }
 
     /// How many tasks may run at a time.
     pub(crate) fn workers(&self) -> NonZeroUsize {
         self.shared.workers
+    }
+
+    /// Has tasks compiled in `workshop` too, where that pays.
+    ///
+    /// # Errors
+    /// [`Kind::Environment`] when the system gives no thread.
+    pub(crate) fn use_workshop(&mut self, workshop: Arc<dyn Workshop>) -> crate::error::Result<()> {
+        let workers = self.shared.workers;
+        self.dispatcher = Some(Dispatcher::start(workshop, workers)?);
+        Ok(())
     }
 
     /// Adds the tasks of one run. Each tells `events` when it starts and ends; those
@@ -191,21 +138,21 @@ impl Pool {
         let short = split_short(&mut tasks, workers, |task| task.cost);
         let stop = Arc::new(stop);
         self.shared.memory.measure();
+        let may_leave = self.dispatcher.is_some();
         let batches = [(true, tasks), (false, short)].map(|(long, tasks)| {
-            Arc::new(Batch {
-                long,
-                tasks: Hands::deal(tasks, workers),
-                events: events.clone(),
-                stop: Arc::clone(&stop),
-            })
+            let batch = Batch::new(long, tasks, workers, may_leave, events, &stop);
+            Arc::new(batch)
         });
         let waiting = self.shared.add(&batches);
         if let Err(error) = self.start_workers(waiting) {
             for batch in &batches {
-                while let Some(task) = batch.tasks.next(0) {
-                    batch.finish(task.number, 0, JobReport::not_run(error.clone()));
+                while let Some(queued) = batch.next(0) {
+                    let report = JobReport::not_run(error.clone());
+                    batch.finish(queued.task.number, 0, report);
                 }
             }
+        } else if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.add(&batches);
         }
     }
 
@@ -239,6 +186,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        drop(self.dispatcher.take());
         {
             let _queue = lock(&self.shared.queue);
             self.shared.closed.store(true, Ordering::Relaxed);
@@ -268,12 +216,12 @@ impl Shared {
         let mut all: Vec<Arc<Batch>> = queue
             .iter()
             .chain(new)
-            .filter(|batch| batch.is_left())
+            .filter(|batch| batch.is_open())
             .cloned()
             .collect();
         // Stable: arrival decides among equals.
         all.sort_by_key(|batch| !batch.long);
-        let waiting = all.iter().map(|batch| batch.tasks.left()).sum();
+        let waiting = all.iter().map(|batch| batch.left()).sum();
         *queue = all.into();
         self.version.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
@@ -290,9 +238,16 @@ impl Shared {
                 queue = Arc::clone(&current);
             }
             if !queue.iter().any(|batch| batch.is_left()) {
+                let returns = queue.iter().any(|batch| batch.has_away());
                 // Nothing of a run is held on to while there is nothing to do.
-                queue = Arc::new([]);
-                self.wait(seen);
+                queue = match returns {
+                    true => queue,
+                    false => Arc::new([]),
+                };
+                match returns {
+                    true => self.wait_a_while(LOOK_FOR_RETURNED),
+                    false => self.wait(seen),
+                }
                 continue;
             }
             let Some(_leave) = self.leave(worker, &queue, seen) else {
@@ -300,34 +255,42 @@ impl Shared {
             };
             // From here on the worker counts as one that is not to be had.
             self.busy.fetch_add(1, Ordering::Relaxed);
-            if let Some((batch, task)) = queue
+            if let Some((batch, queued)) = queue
                 .iter()
-                .find_map(|batch| Some((batch, batch.tasks.next(worker)?)))
+                .find_map(|batch| Some((batch, batch.next(worker)?)))
             {
-                self.run(batch, task, worker, executor);
+                self.run(batch, &queued, worker, executor);
             }
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Runs `task` of `batch` once there is room for it, unless it is left out by
-    /// then.
-    fn run(&self, batch: &Batch, mut task: Task, worker: usize, executor: &mut dyn Executor) {
-        let number = task.number;
+    /// Runs the task of `queued`, of `batch`, once there is room for it, unless it is left
+    /// out by then.
+    fn run(&self, batch: &Batch, queued: &Queued, worker: usize, executor: &mut dyn Executor) {
+        let number = queued.task.number;
         let left_out = || batch.stop.reason();
         let room = match left_out() {
-            None => Some(self.memory.room_for(task.memory)),
+            None => Some(self.memory.room_for(queued.task.memory)),
             Some(_) => None,
         };
         if let Some(error) = left_out() {
-            batch.finish(number, worker, JobReport::not_run(error));
+            if queued.end_here() {
+                batch.finish(number, worker, JobReport::not_run(error));
+            }
             return;
         }
+        let mut task = queued.task.clone();
         task.memory_is_short = room.as_ref().is_some_and(Room::is_short);
-        let _ = batch.events.send(Event::Started { number, worker });
-        let report = run(&task, executor);
+        batch.start(number, worker);
+        let mut delivered = Delivered::first(queued.brought(), executor);
+        let mut racing = Racing::new(&mut delivered, queued);
+        let report = run(&task, &mut racing);
+        let has_won = racing.has_won() || queued.end_here();
         drop(task);
-        batch.finish(number, worker, report);
+        if has_won {
+            batch.finish(number, worker, report);
+        }
         drop(room);
     }
 
@@ -342,7 +305,7 @@ impl Shared {
     /// Waits until there is more than there was at version `seen`.
     fn wait(&self, seen: usize) {
         let mut queue = lock(&self.queue);
-        if queue.iter().all(|batch| !batch.is_left()) {
+        if queue.iter().all(|batch| !batch.is_open()) {
             *queue = Arc::new([]);
         }
         while self.version.load(Ordering::Relaxed) == seen && !self.closed.load(Ordering::Relaxed) {

@@ -9,10 +9,14 @@ mod common;
 mod doors;
 #[path = "remote/engine.rs"]
 mod engine;
+#[path = "remote/execution.rs"]
+mod execution;
 #[path = "remote/faults.rs"]
 mod faults;
 #[path = "remote/links.rs"]
 mod links;
+#[path = "remote/machines.rs"]
+mod machines;
 #[allow(dead_code, reason = "shared with the tests of the cache")]
 #[path = "incremental/project.rs"]
 mod project;

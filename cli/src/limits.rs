@@ -53,6 +53,18 @@ pub(crate) fn yes_or_no(text: &str) -> Result<Limit<bool>, String> {
     }
 }
 
+/// Reads how many of something there may be.
+///
+/// # Errors
+/// With what is expected, when `text` is no number.
+pub(crate) fn lots(text: &str) -> Result<Limit<NonZeroUsize>, String> {
+    if text.is_empty() {
+        return Ok(Limit(None));
+    }
+    let number: usize = text.parse().map_err(|_| "expected a number, as 16")?;
+    Ok(Limit(NonZeroUsize::new(number)))
+}
+
 /// Reads a size in bytes, or in units of 1024 of them and so on, as `500M`.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 mod apart;
 mod arch;
@@ -159,7 +159,11 @@ enum Door {
     },
     /// Compile for another backlto, which must not do it itself
     #[command(hide = true)]
-    Worker,
+    Worker {
+        /// What was sent to this machine for it, in the current directory
+        #[arg(value_name = "errand", value_parser = ["errand"])]
+        errand: Option<String>,
+    },
     /// Put the link ld.backlto beside this program, for LD= and -fuse-ld=
     InstallLinker,
     /// Write man pages and completions for bash, zsh and fish
@@ -374,7 +378,10 @@ fn main() {
             Door::Simulate { record, workers } => doors::simulate::run(&record, &workers),
             Door::InstallLinker => doors::install_linker::run(),
             Door::Doctor { tree } => doors::doctor::run(&tree, &settings),
-            Door::Worker => backlto::worker::serve().map_err(Failure::from),
+            Door::Worker { errand: None } => backlto::worker::serve().map_err(Failure::from),
+            Door::Worker { errand: Some(_) } => {
+                backlto::errands::run(Path::new(".")).map_err(Failure::from)
+            }
             Door::Manual { directory } => {
                 doors::manual::write(&usage::trimmed(Cli::command()), EXAMPLES, &directory).map_err(
                     |e| {

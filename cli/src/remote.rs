@@ -1,17 +1,18 @@
 //! The options about an engine on another machine.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limits::{self, Limit};
 use backlto::RemoteOptions;
 use backlto::error::{Error, Kind, Result};
-use backlto::remote::Header;
+use backlto::remote::{ExecutionOptions, Header};
 use clap::Args;
 
 #[derive(Args)]
-#[command(next_help_heading = "Remote cache")]
+#[command(next_help_heading = "Remote engine")]
 pub(crate) struct Remote {
     /// A cache on another machine, any engine that speaks the Remote Execution API:
     /// grpc://HOST[:PORT][/INSTANCE], or grpcs:// for TLS
@@ -93,6 +94,30 @@ pub(crate) struct Remote {
         hide_env_values = true
     )]
     linger: Option<Limit<Duration>>,
+    /// Have the engine compile, too, so many actions at a time, where that is sooner
+    /// [default: none, it is a cache alone]
+    #[arg(
+        long = "remote-jobs",
+        global = true,
+        value_name = "N",
+        value_parser = limits::lots,
+        env = "BACKLTO_REMOTE_JOBS",
+        hide_env_values = true
+    )]
+    lots: Option<Limit<NonZeroUsize>>,
+    /// What machines of the engine must have to compile for us, such as OSFamily=linux
+    #[arg(
+        long = "remote-platform",
+        global = true,
+        value_name = "K=V",
+        value_delimiter = '\n',
+        env = "BACKLTO_REMOTE_PLATFORM",
+        hide_env_values = true
+    )]
+    platform: Vec<String>,
+    /// Have the engine compile nothing, whatever $BACKLTO_REMOTE_JOBS says
+    #[arg(long = "remote-cache-only", global = true)]
+    cache_only: bool,
 }
 
 impl Remote {
@@ -133,7 +158,31 @@ impl Remote {
                 .linger
                 .and_then(Limit::into_inner)
                 .unwrap_or(defaults.linger),
+            execution: self.execution()?,
             ..defaults
+        }))
+    }
+
+    /// How the engine is to compile, if it is to.
+    ///
+    /// # Errors
+    /// When a property of its machines is none.
+    fn execution(&self) -> Result<Option<ExecutionOptions>> {
+        let lots = self.lots.and_then(Limit::into_inner);
+        let Some(lots) = lots.filter(|_| !self.cache_only) else {
+            return Ok(None);
+        };
+        let given = self.platform.iter().filter(|text| !text.is_empty());
+        let platform = given.map(|text| match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => {
+                let text = format!("--remote-platform `{text}` is not K=V");
+                Err(Error::new(Kind::Environment, text))
+            }
+        });
+        Ok(Some(ExecutionOptions {
+            platform: platform.collect::<Result<_>>()?,
+            ..ExecutionOptions::new(lots)
         }))
     }
 }
@@ -173,11 +222,34 @@ mod tests {
             let program = Program::try_parse_from(args).expect("options");
             format!("{:?}", program.remote.options().ok())
         };
-        let names = ["header", "ca", "cert", "key", "upload", "linger", "wait"];
+        let names = [
+            "header", "ca", "cert", "key", "upload", "linger", "wait", "jobs", "platform",
+        ];
         let empty = names.map(|name| format!("--remote-{name}="));
         assert_eq!(options(&empty.each_ref().map(String::as_str)), options(&[]));
         assert_ne!(options(&["--remote-upload=no"]), options(&[]));
         assert!(Program::try_parse_from(["x", "--remote-upload=maybe"]).is_err());
+    }
+
+    #[test]
+    fn the_engine_compiles_where_that_is_asked_for() {
+        let execution = |args: &[&str]| {
+            let args = ["x", "--remote", "grpc://host"].iter().chain(args);
+            let program = Program::try_parse_from(args).expect("options");
+            program
+                .remote
+                .options()
+                .map(|options| options.expect("an engine").execution)
+        };
+        let platform = "--remote-platform=a=b=c";
+        assert!(execution(&[platform]).is_ok_and(|execution| execution.is_none()));
+        let asked = execution(&["--remote-jobs=7", platform]).expect("options");
+        let asked = asked.expect("it compiles");
+        assert_eq!(asked.lots.get(), 7);
+        assert_eq!(asked.platform, [("a".to_owned(), "b=c".to_owned())]);
+        let only = execution(&["--remote-jobs=7", "--remote-cache-only"]);
+        assert!(only.is_ok_and(|execution| execution.is_none()));
+        assert!(execution(&["--remote-jobs=7", "--remote-platform=a"]).is_err());
     }
 
     #[test]

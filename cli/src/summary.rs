@@ -72,6 +72,8 @@ struct Count {
     up_to_date: usize,
     /// Out of the cache of another machine.
     remote: usize,
+    /// By an engine on another machine.
+    executed: usize,
     failed: usize,
     not_run: usize,
     audited: usize,
@@ -157,6 +159,7 @@ impl Summary {
         self.add_origins(&mut text, caches.cache.as_ref());
         if let Some(remote) = &caches.remote {
             add_remote(&mut text, remote);
+            add_execution(&mut text, remote);
         }
         self.add_audit(&mut text);
         if self.count.compiled > 1 {
@@ -178,6 +181,7 @@ impl Summary {
             (count.up_to_date as u64, "up to date"),
             (hits, "from the cache"),
             (count.remote as u64, "from the remote cache"),
+            (count.executed as u64, "by the remote engine"),
             (count.failed as u64, "FAILED"),
             (count.not_run as u64, "not run"),
         ] {
@@ -231,7 +235,8 @@ impl Summary {
         let hits = cache
             .map(|cache| &cache.totals)
             .filter(|totals| totals.hits() > 0);
-        if self.count.up_to_date + self.count.remote > 0 || hits.is_some() {
+        let elsewhere = self.count.remote + self.count.executed;
+        if self.count.up_to_date + elsewhere > 0 || hits.is_some() {
             let _ = write!(
                 text,
                 "\n{} compiled, {} up to date",
@@ -249,6 +254,9 @@ impl Summary {
         }
         if self.count.remote > 0 {
             let _ = write!(text, ", {} from the remote cache", self.count.remote);
+        }
+        if self.count.executed > 0 {
+            let _ = write!(text, ", {} by the remote engine", self.count.executed);
         }
         if let Some(pruned) = cache.and_then(|cache| cache.pruned.as_ref())
             && pruned.removed_objects > 0
@@ -294,6 +302,7 @@ impl Count {
                     Origin::UpToDate => self.up_to_date += 1,
                     Origin::Cached | Origin::CachedAfterImport => self.cached += 1,
                     Origin::Remote | Origin::RemoteAfterImport => self.remote += 1,
+                    Origin::Executed => self.executed += 1,
                     _ => {}
                 }
             }
@@ -310,7 +319,7 @@ impl Count {
     fn json(&self) -> serde_json::Value {
         json!({
             "objects": self.objects, "compiled": self.compiled, "cached": self.cached,
-            "remote": self.remote, "up_to_date": self.up_to_date,
+            "remote": self.remote, "executed": self.executed, "up_to_date": self.up_to_date,
             "failed": self.failed, "not_run": self.not_run, "bytes": self.bytes,
             "audited": self.audited, "differ": self.differ,
             "backend_seconds": self.duration.as_secs_f64(),
@@ -340,6 +349,24 @@ fn add_remote(text: &mut String, remote: &RemoteSummary) {
         if let Some(reason) = &remote.read_only {
             let _ = write!(text, " ({reason})");
         }
+    }
+}
+
+/// Adds what an engine has compiled, and what it was to, if it was.
+fn add_execution(text: &mut String, remote: &RemoteSummary) {
+    let totals = &remote.totals;
+    if totals.executed + totals.came_home > 0 {
+        let _ = write!(
+            text,
+            "\nremote engine: {} jobs compiled by {} actions",
+            totals.executed, totals.lots
+        );
+        if totals.came_home > 0 {
+            let _ = write!(text, ", {} came back", totals.came_home);
+        }
+    }
+    if let Some(reason) = &remote.first_home {
+        let _ = write!(text, "\nthe remote engine did not compile all: {reason}");
     }
 }
 

@@ -129,6 +129,7 @@ impl Process {
                         backend_cpu,
                         time_trace,
                         functions,
+                        took_elsewhere: None,
                     });
                 }
             }

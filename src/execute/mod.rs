@@ -2,10 +2,17 @@
 //! out; neither the scheduler nor the cache can tell which [`Executor`] it was.
 //!
 //! [`local`] compiles in this process, [`child`] in a process of its own.
-//! [`Dispatch`] chooses.
+//! [`Dispatch`] chooses. What another machine has compiled comes in as [`Delivered`];
+//! [`errand`] is how it gets there and back.
 
 mod child;
+mod delivered;
 mod dispatch;
+#[cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "nothing is sent elsewhere then")
+)]
+pub(crate) mod errand;
 mod local;
 pub(crate) mod wire;
 
@@ -15,10 +22,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub(crate) use child::Children;
+pub(crate) use delivered::{Delivered, Outcome};
 pub(crate) use dispatch::Dispatch;
 pub(crate) use local::{Local, has_left_behind, leave_cancelled_behind, wake};
 
 use crate::compile::{Compiled, Imported, Watch};
+use crate::digest::Digest;
 use crate::files::InputFile;
 use crate::flags::MappedFlags;
 
@@ -30,11 +39,18 @@ const SMALL_STACK_SIZE: usize = 8 << 20;
 /// Bytes that a compile reads, alive for as long as somebody holds them.
 pub(crate) trait Content: Send + Sync {
     fn bytes(&self) -> &[u8];
+
+    /// The digest of the bytes.
+    fn digest(&self) -> Digest;
 }
 
 impl Content for InputFile {
     fn bytes(&self) -> &[u8] {
         InputFile::bytes(self)
+    }
+
+    fn digest(&self) -> Digest {
+        InputFile::digest_as_read(self)
     }
 }
 

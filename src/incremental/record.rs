@@ -56,7 +56,7 @@ impl ObjectRecord {
 
     /// How long LLVM took to compile the object; `None` when it came from the cache.
     pub fn compile_time(&self) -> Option<Duration> {
-        (self.how == Origin::Compiled).then_some(self.duration)
+        matches!(self.how, Origin::Compiled | Origin::Executed).then_some(self.duration)
     }
 }
 

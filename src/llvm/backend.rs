@@ -197,6 +197,7 @@ pub(crate) fn compile(
         backend_cpu: Duration::from_nanos(backend_nanoseconds),
         time_trace: input.time_trace.then(|| time_trace.into_text()),
         functions: all_told(functions.into_vec()),
+        took_elsewhere: None,
     }
 }
 

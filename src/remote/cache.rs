@@ -1,6 +1,7 @@
 //! The cache as one build uses it: what is asked and offered from any thread goes to
 //! the one that talks with the engine.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,19 +12,25 @@ use tokio::task::JoinHandle;
 use super::action::LONGEST_ENTRY;
 use super::address::Address;
 use super::connection::{Connection, cannot_use};
+use super::farm::Farm;
 use super::lookups::Lookups;
 use super::options::RemoteOptions;
 use super::totals::Summary;
 use super::trouble::Trouble;
 use super::uploads::{Offer, Waiting, upload};
+use crate::away::Workshop;
 use crate::digest::Digest;
 use crate::elsewhere::{Elsewhere, Question};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+
+/// How long an end waits until the engine has been told of what is not wanted any more.
+const TO_CANCEL: Duration = Duration::from_millis(300);
 
 /// A cache on an engine.
 pub(crate) struct RemoteCache {
     client: Arc<Client>,
     uploads: JoinHandle<()>,
+    farm: Option<Arc<Farm>>,
     linger: Duration,
     /// `None` once it has ended.
     runtime: Option<Runtime>,
@@ -56,19 +63,25 @@ pub(super) fn runtime(options: &RemoteOptions) -> Result<Runtime> {
 
 impl RemoteCache {
     /// Begins to use the engine of `options`, if it can be used. One that is away is
-    /// left alone until it may be back.
+    /// left alone until it may be back. `helper` is the program that it runs.
     ///
     /// # Errors
     /// When the options make no sense, or the engine is there and cannot be used with
     /// them.
-    pub(crate) fn open(options: &RemoteOptions) -> Result<RemoteCache> {
+    pub(crate) fn open(options: &RemoteOptions, helper: Option<&Path>) -> Result<RemoteCache> {
         let address = Address::parse(&options.url)?;
+        if options.execution.is_some() && helper.is_none() {
+            let text = "an engine cannot compile without a program to run there";
+            return Err(Error::new(Kind::Environment, text).hint("give `Options::helper`"));
+        }
         let runtime = runtime(options)?;
         let opened = runtime.block_on(async {
             let connection = Arc::new(Connection::new(options, &address)?);
             connection.greet(options, &address).await?;
             let (offers, offered) = mpsc::unbounded_channel();
             let waiting = Arc::new(Waiting::default());
+            let farm = options.execution.as_ref().zip(helper);
+            let farm = farm.map(|(execution, helper)| Farm::start(&connection, execution, helper));
             let uploads = upload(Arc::clone(&connection), offered, Arc::clone(&waiting));
             let client = Client {
                 lookups: Arc::new(Lookups::start(&connection)),
@@ -78,12 +91,13 @@ impl RemoteCache {
                 wait: options.wait,
                 runtime: Handle::current(),
             };
-            Ok((Arc::new(client), tokio::spawn(uploads)))
+            Ok((Arc::new(client), farm, tokio::spawn(uploads)))
         });
         match opened {
-            Ok((client, uploads)) => Ok(RemoteCache {
+            Ok((client, farm, uploads)) => Ok(RemoteCache {
                 client,
                 uploads,
+                farm,
                 linger: options.linger,
                 runtime: Some(runtime),
             }),
@@ -100,11 +114,20 @@ impl RemoteCache {
         Arc::clone(&self.client) as Arc<dyn Elsewhere>
     }
 
+    /// Where jobs can be compiled, if they may be.
+    pub(crate) fn workshop(&self) -> Option<Arc<dyn Workshop>> {
+        let farm = self.farm.as_ref()?;
+        Some(Arc::clone(farm) as Arc<dyn Workshop>)
+    }
+
     /// Ends the use of the cache: waits for uploads as long as it may, if it `lingers`,
     /// and says what all came to.
     pub(crate) fn finish(mut self, lingers: bool) -> Summary {
         drop(self.client.offers().take());
         if let Some(runtime) = self.runtime.take() {
+            if let Some(farm) = &self.farm {
+                runtime.block_on(farm.finish(TO_CANCEL));
+            }
             let limit = if lingers { self.linger } else { Duration::ZERO };
             let _ =
                 runtime.block_on(async { tokio::time::timeout(limit, &mut self.uploads).await });

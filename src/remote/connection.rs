@@ -145,8 +145,9 @@ impl Connection {
         let outcome = greeted
             .await
             .unwrap_or_else(|_| Err(Trouble::slow("GetCapabilities", TO_GREET.as_secs_f64())));
-        let Err(trouble) = outcome else {
-            return Ok(());
+        let trouble = match outcome {
+            Ok(()) => return self.can_do(options).await,
+            Err(trouble) => trouble,
         };
         let hint = match trouble.kind {
             Ailment::Broken if address.tls => "it may want a certificate (--remote-cert)",
@@ -159,6 +160,20 @@ impl Connection {
             _ => "`backlto doctor --remote URL` tries it alone; is the instance right?",
         };
         Err(cannot_use(options, trouble.text).hint(hint))
+    }
+
+    /// Whether the engine, which has been greeted, can do what `options` want of it.
+    ///
+    /// # Errors
+    /// When it cannot.
+    async fn can_do(&self, options: &RemoteOptions) -> Result<()> {
+        let capabilities = self.capabilities().await;
+        let executes = capabilities.is_ok_and(|capabilities| capabilities.executes);
+        match options.execution.is_some() && !executes {
+            true => Err(cannot_use(options, "it runs no actions".to_owned())
+                .hint("leave out --remote-jobs, or say --remote-cache-only")),
+            false => Ok(()),
+        }
     }
 
     /// Makes the calls that show whether the engine can be used.
@@ -306,12 +321,17 @@ impl Connection {
         }
     }
 
-    fn service(&self) -> Service {
+    pub(super) fn service(&self) -> Service {
         self.service.clone()
     }
 
     pub(super) fn actions(&self) -> api::action_cache_client::ActionCacheClient<Service> {
         api::action_cache_client::ActionCacheClient::new(self.service())
+            .max_decoding_message_size(LONGEST_MESSAGE)
+    }
+
+    pub(super) fn executions(&self) -> api::execution_client::ExecutionClient<Service> {
+        api::execution_client::ExecutionClient::new(self.service())
             .max_decoding_message_size(LONGEST_MESSAGE)
     }
 

@@ -23,6 +23,7 @@ struct State {
     totals: Totals,
     first_trouble: Option<String>,
     read_only: Option<String>,
+    first_home: Option<String>,
     /// How long it was left alone the last time.
     pause: Duration,
     away_until: Option<Instant>,
@@ -97,6 +98,13 @@ impl Health {
         state.first_trouble.get_or_insert(text);
     }
 
+    /// Notes that so many `jobs` came back without an object, for `reason`.
+    pub(super) fn came_home(&self, jobs: usize, reason: &str) {
+        let mut state = self.state();
+        state.totals.came_home += jobs as u64;
+        state.first_home.get_or_insert(reason.to_owned());
+    }
+
     /// Notes that nothing can be uploaded, since the engine does not want it: `reason`.
     pub(super) fn refuses_uploads(&self, reason: String) {
         self.state().read_only.get_or_insert(reason);
@@ -113,6 +121,7 @@ impl Health {
             totals: state.totals.clone(),
             first_trouble: state.first_trouble.clone(),
             read_only: state.read_only.clone(),
+            first_home: state.first_home.clone(),
         }
     }
 }

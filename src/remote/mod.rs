@@ -1,4 +1,4 @@
-//! A cache of objects on any engine that speaks the Remote Execution API v2.
+//! A cache of objects, and compiles, on any engine that speaks the Remote Execution API v2.
 //!
 //! The two keys of the local cache stand for actions of the engine's action cache:
 //!
@@ -7,7 +7,14 @@
 //!                                            └ output file "object": its bytes
 //! ```
 //!
-//! The engine of this library sees the trait `Elsewhere` of it. All that is
+//! Jobs that are compiled there are actions of the usual kind, several short ones together:
+//!
+//! ```text
+//!   backlto worker errand ─ errand: which jobs       ─ out/report: how they ended
+//!                         └ in/N: what they read     └ out/N.o: their objects
+//! ```
+//!
+//! The engine of this library sees the traits `Elsewhere` and `Workshop` of it. All that is
 //! asynchronous is in this folder, on a thread of its own; without the feature `remote`
 //! nothing of it is there, and [`Options::remote`](crate::Options::remote) is an error.
 
@@ -26,9 +33,15 @@ mod connection;
 #[cfg(feature = "remote")]
 mod content;
 #[cfg(feature = "remote")]
+mod execution;
+#[cfg(feature = "remote")]
+mod farm;
+#[cfg(feature = "remote")]
 mod health;
 #[cfg(feature = "remote")]
 mod lookups;
+#[cfg(feature = "remote")]
+mod lot;
 #[cfg(feature = "remote")]
 mod probe;
 #[cfg(feature = "remote")]
@@ -45,7 +58,7 @@ mod cache;
 pub(crate) use cache::RemoteCache;
 #[cfg(not(feature = "remote"))]
 pub use cache::probe;
-pub use options::{Header, RemoteOptions};
+pub use options::{ExecutionOptions, Header, RemoteOptions};
 #[cfg(feature = "remote")]
 pub use probe::probe;
 pub use totals::{Probed, Summary, Totals};

@@ -1,6 +1,7 @@
 //! What is to be known of an engine to use it.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,31 @@ pub struct RemoteOptions {
     pub uploads: bool,
     /// How long the end of an engine's use waits for uploads.
     pub linger: Duration,
+    /// How jobs are compiled on the engine; none is when not given.
+    pub execution: Option<ExecutionOptions>,
+}
+
+/// Says how an engine compiles jobs. What they read is uploaded for that, whatever
+/// [`RemoteOptions::uploads`] says of objects.
+///
+/// More fields may come: write `..ExecutionOptions::new(lots)`.
+#[derive(Clone, Debug)]
+pub struct ExecutionOptions {
+    /// How many actions may be there at a time. Each has one job or several short ones, and
+    /// needs one core.
+    pub lots: NonZeroUsize,
+    /// What is asked of the machines, as names and values that the engine knows.
+    pub platform: Vec<(String, String)>,
+}
+
+impl ExecutionOptions {
+    /// Chooses so many actions at a time, on any machine of the engine.
+    pub fn new(lots: NonZeroUsize) -> ExecutionOptions {
+        ExecutionOptions {
+            lots,
+            platform: Vec::new(),
+        }
+    }
 }
 
 impl RemoteOptions {
@@ -39,6 +65,7 @@ impl RemoteOptions {
             wait: None,
             uploads: true,
             linger: Duration::from_secs(1),
+            execution: None,
         }
     }
 }

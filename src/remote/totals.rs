@@ -9,6 +9,12 @@ use serde::Serialize;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Totals {
+    /// How many jobs the engine has compiled.
+    pub executed: u64,
+    /// How many actions it was sent for that.
+    pub lots: u64,
+    /// How many jobs came back from it without an object, and were left to this machine.
+    pub came_home: u64,
     /// How many jobs were looked for by the content of their inputs or, later, of their
     /// imported modules.
     pub asked: u64,
@@ -45,6 +51,8 @@ pub struct Summary {
     pub totals: Totals,
     /// What first went wrong, and what that meant.
     pub first_trouble: Option<String>,
+    /// Why the first job came back without an object that did.
+    pub first_home: Option<String>,
     /// Why nothing was uploaded, when that was the engine's choice.
     pub read_only: Option<String>,
 }
@@ -78,6 +86,9 @@ impl fmt::Display for Probed {
         }
         if self.compresses {
             f.write_str(", zstd")?;
+        }
+        if self.executes {
+            f.write_str(", runs actions")?;
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(super) enum Ailment {
     Forbidden,
     /// It does not know how to do that.
     Unable,
+    /// It lacks blobs that it needs.
+    Lacking,
     /// It gave what is not what was asked for.
     Wrong,
     /// Anything else.
@@ -70,6 +72,7 @@ impl Trouble {
             Code::NotFound => Ailment::Absent,
             Code::Unauthenticated | Code::PermissionDenied => Ailment::Forbidden,
             Code::Unimplemented => Ailment::Unable,
+            Code::FailedPrecondition => Ailment::Lacking,
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => Ailment::Away,
             _ => Ailment::Other,
         };

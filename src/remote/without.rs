@@ -1,10 +1,12 @@
 //! What stands in for the client where it was left out: the same names, and one error.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::address::Address;
 use super::options::RemoteOptions;
 use super::totals::{Probed, Summary};
+use crate::away::Workshop;
 use crate::elsewhere::Elsewhere;
 use crate::error::{Error, Kind, Result};
 
@@ -12,11 +14,15 @@ use crate::error::{Error, Kind, Result};
 pub(crate) enum RemoteCache {}
 
 impl RemoteCache {
-    pub(crate) fn open(options: &RemoteOptions) -> Result<RemoteCache> {
+    pub(crate) fn open(options: &RemoteOptions, _helper: Option<&Path>) -> Result<RemoteCache> {
         Err(left_out(options))
     }
 
     pub(crate) fn elsewhere(&self) -> Arc<dyn Elsewhere> {
+        match *self {}
+    }
+
+    pub(crate) fn workshop(&self) -> Option<Arc<dyn Workshop>> {
         match *self {}
     }
 

@@ -45,6 +45,8 @@ pub struct Built {
     pub imported: BTreeSet<String>,
     /// What another machine had.
     pub remote: BTreeSet<String>,
+    /// What an engine compiled.
+    pub executed: BTreeSet<String>,
     /// What backlto itself had to say.
     pub warnings: Vec<String>,
     pub stdout: String,
@@ -91,6 +93,8 @@ pub struct Project {
     home: tempfile::TempDir,
     /// Where it is built, below the temporary directory.
     name: String,
+    /// What builds it.
+    pub program: PathBuf,
     /// For the backends, after those for both.
     pub flags: Vec<String>,
     pub modules: Vec<String>,
@@ -107,6 +111,7 @@ impl Project {
         let home = tempfile::tempdir().expect("a temporary directory");
         let mut project = Project {
             name: "project".to_owned(),
+            program: BACKLTO.into(),
             flags: Vec::new(),
             modules: Vec::new(),
             cache: home.path().join("cache"),
@@ -210,6 +215,7 @@ impl Project {
             .env("BACKLTO_CACHE_DIR", &self.cache)
             .env_remove("BACKLTO_CACHE_POLICY")
             .env_remove("BACKLTO_REMOTE")
+            .env_remove("BACKLTO_REMOTE_JOBS")
             .env("LD", LLD);
         command
     }
@@ -246,8 +252,18 @@ impl Project {
     /// Builds, and checks that every object and every message is clang's.
     #[track_caller]
     pub fn build_with(&self, args: &[&str]) -> Built {
+        self.build_in(args, &[])
+    }
+
+    /// Builds with variables of the environment, and checks as much.
+    #[track_caller]
+    pub fn build_in(&self, args: &[&str], variables: &[(&str, &str)]) -> Built {
         let before = self.inodes();
-        let output = self.try_build(args);
+        self.plan();
+        let mut command = self.command(&self.program.to_string_lossy());
+        command.args(["run", "plan.json"]).args(args);
+        let output = command.envs(variables.iter().copied()).output();
+        let output = output.expect("backlto runs");
         succeed(&output);
         let messages = self.assert_as_clang();
         self.describe(&output, &before, &messages)
@@ -256,7 +272,8 @@ impl Project {
     /// Builds and fails, maybe.
     pub fn try_build(&self, args: &[&str]) -> Output {
         self.plan();
-        self.run(BACKLTO, &[&["run", "plan.json"], args].concat())
+        let program = self.program.to_string_lossy();
+        self.run(&program, &[&["run", "plan.json"], args].concat())
     }
 
     /// Compares every object with clang's; returns what clang says of each.
@@ -315,6 +332,7 @@ impl Project {
             cached: BTreeSet::new(),
             imported: BTreeSet::new(),
             remote: BTreeSet::new(),
+            executed: BTreeSet::new(),
             warnings: Vec::new(),
             stdout,
         };
@@ -323,6 +341,7 @@ impl Project {
                 Some("cached") => built.cached.insert(name),
                 Some("cached-after-import") => built.imported.insert(name),
                 Some("remote" | "remote-after-import") => built.remote.insert(name),
+                Some("executed") => built.executed.insert(name),
                 Some("compiled") | None => built.compiled.insert(name),
                 other => panic!("{name} was {other:?}, yet written"),
             };
@@ -331,7 +350,7 @@ impl Project {
             built.cached.len() + built.imported.len(),
             built.imported.len(),
         );
-        let remote = built.remote.len();
+        let remote = built.remote.len() + built.executed.len();
         let here = self.modules.len() - found - remote - built.compiled.len();
         if found + here + remote > 0 {
             let mut summary = format!("\n{} compiled, {here} up to date", built.compiled.len());

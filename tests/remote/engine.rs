@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as api;
 use bazel_remote_apis::google::bytestream as stream;
+use bazel_remote_apis::google::longrunning::Operation;
+use bazel_remote_apis::google::longrunning::operations_server::OperationsServer;
 use bazel_remote_apis::google::rpc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -41,6 +43,18 @@ pub enum Fault {
     Lose,
     /// It takes nothing.
     ReadOnly,
+    /// Its machines run another program than they are given.
+    OtherProgram,
+    /// What runs there says something.
+    Says,
+    /// It finds that what an action needs is not there, once.
+    Lacks,
+    /// It says no more of what it runs, until it is asked again.
+    FallsSilent,
+    /// It says what it calls an action, and then nothing.
+    NeverEnds,
+    /// An action gives what another job of it was to give.
+    Swaps,
 }
 
 /// How an engine is set up.
@@ -57,6 +71,8 @@ pub struct Setup {
     pub tls: Option<ServerTlsConfig>,
     /// Whether it caches.
     pub caches: bool,
+    /// Whether it runs actions.
+    pub executes: bool,
     /// One call of so many meets the fault.
     pub one_of: u64,
     pub seed: u64,
@@ -71,6 +87,7 @@ impl Default for Setup {
             header: None,
             tls: None,
             caches: true,
+            executes: false,
             one_of: 1,
             seed: 22,
         }
@@ -87,7 +104,21 @@ pub struct Held {
     pub uploads: HashMap<String, usize>,
     /// How often each kind of call came.
     pub calls: HashMap<&'static str, usize>,
+    /// The platform of each action that it was to run.
+    pub platforms: Vec<Option<api::Platform>>,
+    /// What was run and not told yet, by its operation.
+    pub ended: HashMap<String, Operation>,
+    /// Operations that nobody wants any more.
+    pub cancelled: Vec<String>,
+    has_lacked: bool,
     fault: Option<Fault>,
+}
+
+impl Held {
+    /// Whether this is the first time that something is missing.
+    pub fn lack_once(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_lacked, true)
+    }
 }
 
 struct State {
@@ -131,6 +162,8 @@ impl Engine {
             .add_service(api::action_cache_server::ActionCacheServer::new(
                 serves.clone(),
             ))
+            .add_service(api::execution_server::ExecutionServer::new(serves.clone()))
+            .add_service(OperationsServer::new(serves.clone()))
             .add_service(stream::byte_stream_server::ByteStreamServer::new(
                 serves.clone(),
             ))
@@ -205,18 +238,18 @@ impl Drop for Engine {
 }
 
 #[derive(Clone)]
-struct Served(Arc<State>);
+pub struct Served(Arc<State>);
 
-type Answer<T> = Result<Response<T>, Status>;
-type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub type Answer<T> = Result<Response<T>, Status>;
+pub type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Served {
-    fn held(&self) -> MutexGuard<'_, Held> {
+    pub fn held(&self) -> MutexGuard<'_, Held> {
         self.0.held.lock().expect("no test panics within")
     }
 
     /// Takes the call `name` of `instance` in, and says which fault it is to meet.
-    async fn begin<T>(
+    pub async fn begin<T>(
         &self,
         name: &'static str,
         instance: &str,
@@ -284,7 +317,7 @@ impl Served {
     }
 }
 
-fn digest(digest: Option<api::Digest>) -> api::Digest {
+pub fn digest(digest: Option<api::Digest>) -> api::Digest {
     digest.expect("a digest is named")
 }
 
@@ -329,6 +362,11 @@ impl api::capabilities_server::Capabilities for Served {
         };
         Ok(Response::new(api::ServerCapabilities {
             cache_capabilities: setup.caches.then_some(caches),
+            execution_capabilities: setup.executes.then(|| api::ExecutionCapabilities {
+                digest_function: api::digest_function::Value::Sha256 as i32,
+                exec_enabled: true,
+                ..api::ExecutionCapabilities::default()
+            }),
             ..api::ServerCapabilities::default()
         }))
     }

@@ -22,6 +22,7 @@ const KINDS = {
   "cached-after-import": "from the cache, after its imports",
   "remote": "from the remote cache",
   "remote-after-import": "from the remote cache, after its imports",
+  "executed": "by the remote engine",
   "up-to-date": "up to date",
   "failed": "failed",
   "not-run": "not run",

@@ -64,19 +64,20 @@ pub(crate) fn of(review: &Review) -> Findings {
 /// How many objects there are, by how they came to be.
 fn objects(run: &Run) -> String {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    const WORDS: [&str; 8] = [
+    const WORDS: [&str; 9] = [
         "compiled",
         "up to date",
         "from the cache",
         "from the cache after their imports",
         "from the remote cache",
         "from the remote cache after their imports",
+        "by the remote engine",
         "FAILED",
         "not run",
     ];
     for module in &run.modules {
         use backlto::Origin::{
-            Cached, CachedAfterImport, Compiled, Remote, RemoteAfterImport, UpToDate,
+            Cached, CachedAfterImport, Compiled, Executed, Remote, RemoteAfterImport, UpToDate,
         };
         let word = match (module.how, &module.error) {
             (Some(Compiled), _) => 0,
@@ -85,8 +86,9 @@ fn objects(run: &Run) -> String {
             (Some(CachedAfterImport), _) => 3,
             (Some(Remote), _) => 4,
             (Some(RemoteAfterImport), _) => 5,
-            (None, Some(_)) => 6,
-            _ => 7,
+            (Some(Executed), _) => 6,
+            (None, Some(_)) => 7,
+            _ => 8,
         };
         *counts.entry(word).or_default() += 1;
     }
