@@ -228,8 +228,9 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
 /// Breaks the compile of a module as the environment asks for, so that tests
 /// can see what becomes of the others: `BACKLTO_FAULT=KIND:NAME` breaks that of
 /// any module whose name ends in NAME, at its start, or at its end if KIND begins
-/// with `late-`. `BACKLTO_FAULT_HERE` does the same, but is not handed on to worker
-/// processes.
+/// with `late-`. `BACKLTO_FAULT_HERE` does the same, but is not handed on to
+/// worker processes. Who is to `wait` does so until there is a file with the name
+/// `BACKLTO_FAULT_UNTIL`.
 static void injectFault(StringRef Module, bool AtEnd) {
   for (const char *Variable : {"BACKLTO_FAULT", "BACKLTO_FAULT_HERE"}) {
     const char *Value = getenv(Variable);
@@ -244,8 +245,12 @@ static void injectFault(StringRef Module, bool AtEnd) {
       throw std::runtime_error("a fault that was asked for");
     if (Kind == "fatal")
       report_fatal_error("a fault that was asked for");
-    if (Kind == "nap")
-      sleep(4);
+    if (Kind == "wait")
+      while (const char *Until = getenv("BACKLTO_FAULT_UNTIL")) {
+        if (access(Until, F_OK) == 0)
+          break;
+        usleep(10000);
+      }
     if (Kind == "hang")
       for (;;)
         pause();

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""A real kernel with a cache on a real engine (buildbox-casd).
+"""A real kernel with a cache and compiles on a real engine (buildbox-casd).
 
 Proved, with every object compared with clang's each time:
   - a build with an empty engine compiles everything, and uploads it within the linger;
   - on another machine (no cache here, the tree in another directory), at least 99 of 100
     objects come from the engine;
   - so they do when the engine is 50 ms away, or more are compiled, with the same bytes;
-  - an engine that is killed in the middle costs a warning.
+  - an engine that is killed in the middle costs a warning;
+  - with one worker here, an engine with two machines compiles some; killed in the middle, none.
 Printed is what each took, in seconds.
 
 WORK is where the tree, the engine and what it keeps are; TREE as for test-kernel.py.
@@ -82,13 +83,33 @@ class Test:
                 report("another machine, far away", summary, seconds)
                 require(not said, f"{said}")
             self.killed(engine)
+        self.executed()
 
-    def killed(self, engine):
+    def executed(self):
+        """Two machines of an engine beside one worker here."""
+        both = ("-j1", "--remote-jobs", "2", "--remote-linger", "60")
+        _, _, seconds = self.build("-j1")
+        say(f"one worker here: {seconds:.2f} s")
+        with self.executing() as engine:
+            summary, said, seconds = self.build("--remote", engine.url, *both)
+            report("and two machines", summary, seconds)
+            require(not said, f"{said}")
+        with self.executing() as engine, SlowNetwork(engine.port, FAR, SLOW) as far:
+            summary, said, seconds = self.build("--remote", far.url, *both)
+            report("and two machines, far away", summary, seconds)
+            require(not said, f"{said}")
+        with self.executing() as engine:
+            self.killed(engine, *both)
+
+    def executing(self):
+        return Engine(self.work, self.work / "remote-engine", jobs=2)
+
+    def killed(self, engine, *args):
         """The engine is killed while objects come from it."""
         self.tree.forget()
         remove(self.cache)
         build = subprocess.Popen(
-            [self.backlto, "kbuild", "-q", "--remote", engine.url, self.tree.obj], cwd="/",
+            [self.backlto, "kbuild", "-q", *args, "--remote", engine.url, self.tree.obj], cwd="/",
             env=dict(os.environ, BACKLTO_CACHE_DIR=str(self.cache)), stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE, encoding="utf-8")
         while build.poll() is None and not self.has_objects():
@@ -109,7 +130,8 @@ class Test:
 
 def report(what, summary, seconds):
     count, remote = summary["count"], summary["remote"]
-    say(f"{what}: {count['remote']} found, {count['compiled']} compiled in {seconds:.2f} s, "
+    say(f"{what}: {count['remote']} found, {count['compiled']} compiled here and "
+        f"{count['executed']} there in {seconds:.2f} s, "
         f"{summary['cpu_seconds']:.2f} s CPU; {remote['calls']} calls, "
         f"{remote['bytes_sent'] / 1e6:.1f} MB sent, {remote['bytes_received'] / 1e6:.1f} MB "
         f"received, {remote['uploaded']} uploaded")

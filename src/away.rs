@@ -17,13 +17,18 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use crate::batch::{Batch, Queued};
 use crate::codegen;
 use crate::compile::{Compiled, Failure, Imported, Watch};
+use crate::elsewhere::Question;
 use crate::error::{Error, Kind, Result};
 use crate::execute::{CompileJob, Delivered, Executor, Outcome};
+use crate::flag_key::FlagsKey;
+use crate::report::JobReport;
 
 /// How often the rows are looked at while there is something in them.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// How many tasks leave together, at most.
 const TOGETHER: usize = 64;
+/// For how many lots it is looked at a time whether they pay with their bytes.
+const TRIES: usize = 4;
 /// Tasks leave together until the work is so many times what it costs to send them.
 const WORTH: u32 = 4;
 
@@ -203,7 +208,7 @@ impl Desk {
                 if let Some(error) = batch.stop.reason()
                     && queued.give_up()
                 {
-                    let report = crate::report::JobReport::not_run(error);
+                    let report = JobReport::not_run(error);
                     batch.finish(queued.task.number, self.workers.get(), report);
                 }
             }
@@ -289,6 +294,7 @@ impl Desk {
         // Towards the end, lots become smaller.
         let worth = (cost.lot * WORTH).min(last.checked_sub(cost.lot)? / 2);
         let mut least = cost.lot;
+        let mut tries = TRIES;
         let candidates: Vec<_> = waiting
             .iter()
             .filter(|((_, queued), _)| may_leave(queued))
@@ -302,6 +308,10 @@ impl Desk {
             let away = cost.of(time, self.workshop.bytes_to_send(&jobs));
             if away <= *begin {
                 return Some((members, jobs, time, away));
+            }
+            tries -= 1;
+            if tries == 0 {
+                break;
             }
             // The bytes of those that follow are not known, but hardly fewer.
             least = away;
@@ -335,8 +345,8 @@ fn together(candidates: &[&(Member, Duration)], worth: Duration) -> (Vec<Member>
 fn may_leave(queued: &Queued) -> bool {
     let task = &queued.task;
     // Files that flags name have names of this machine.
-    let names_files = |key: &crate::flag_key::FlagsKey| key.dependencies.len() > 1;
-    let is_known = |asked: &Arc<crate::elsewhere::Question>| asked.is_in_vain();
+    let names_files = |key: &FlagsKey| key.dependencies.len() > 1;
+    let is_known = |asked: &Arc<Question>| asked.is_in_vain();
     task.asked.as_ref().is_some_and(is_known)
         && task.flags.key.as_ref().is_some_and(|key| !names_files(key))
         && !task.time_trace
@@ -344,7 +354,7 @@ fn may_leave(queued: &Queued) -> bool {
 }
 
 fn job_of(queued: &Queued) -> Arc<CompileJob> {
-    Arc::new(codegen::job_elsewhere(&queued.task))
+    Arc::new(codegen::job_of(&queued.task))
 }
 
 /// Puts the object of `queued` in its place, if no worker was first. `workers` is the
@@ -364,7 +374,7 @@ fn finish(batch: &Batch, queued: &Queued, outcome: Outcome, workers: NonZeroUsiz
     });
     let report = std::panic::catch_unwind(run).unwrap_or_else(|_| {
         let text = format!("cannot take in `{}`", queued.task.job.output);
-        crate::report::JobReport::not_run(Error::new(Kind::Crash, text))
+        JobReport::not_run(Error::new(Kind::Crash, text))
     });
     batch.finish(number, worker, report);
 }

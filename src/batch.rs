@@ -57,6 +57,9 @@ impl Stop {
     }
 }
 
+/// Whose turn it is with a task.
+struct Turn(AtomicU8);
+
 /// Nobody has it.
 const WAITS: u8 = 0;
 /// A worker here has it.
@@ -68,10 +71,61 @@ const BOTH: u8 = 3;
 /// One of the two has won: the other's work is dropped.
 const DONE: u8 = 4;
 
+impl Turn {
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Changes it by the one of `changes` that starts where it is; false if none does.
+    fn change(&self, changes: &[(u8, u8)]) -> bool {
+        let to = |from| changes.iter().find(|change| change.0 == from);
+        let next = |from| to(from).map(|change| change.1);
+        let (order, otherwise) = (Ordering::AcqRel, Ordering::Acquire);
+        self.0.fetch_update(order, otherwise, next).is_ok()
+    }
+
+    /// A worker here begins.
+    fn begin(&self) -> bool {
+        self.change(&[(WAITS, HERE)])
+    }
+
+    /// A worker here begins although it is elsewhere.
+    fn race(&self) -> bool {
+        self.change(&[(AWAY, BOTH)])
+    }
+
+    /// A worker here has come to an end.
+    fn end_here(&self) -> bool {
+        self.change(&[(HERE, DONE), (BOTH, DONE)])
+    }
+
+    /// It goes elsewhere.
+    fn leave(&self) -> bool {
+        self.change(&[(WAITS, AWAY)])
+    }
+
+    /// An engine has come to an end.
+    fn deliver(&self) -> bool {
+        self.change(&[(AWAY, DONE), (BOTH, DONE)])
+    }
+
+    /// Nobody is to have it, unless a worker here has begun; true when nobody has.
+    fn give_up(&self) -> bool {
+        let is_over = self.change(&[(AWAY, DONE)]);
+        let _ = self.change(&[(BOTH, HERE)]);
+        is_over
+    }
+
+    /// It is left to the workers here.
+    fn come_home(&self) {
+        let _ = self.change(&[(AWAY, WAITS), (BOTH, HERE)]);
+    }
+}
+
 /// A task, and whose turn it is.
 pub(crate) struct Queued {
     pub(crate) task: Task,
-    turn: AtomicU8,
+    turn: Turn,
     away: Mutex<Away>,
 }
 
@@ -88,7 +142,7 @@ impl Queued {
     fn new(task: Task) -> Queued {
         Queued {
             task,
-            turn: AtomicU8::new(WAITS),
+            turn: Turn(AtomicU8::new(WAITS)),
             away: Mutex::default(),
         }
     }
@@ -97,44 +151,35 @@ impl Queued {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the turn by the first of `changes` that starts where it is.
-    fn change(&self, changes: &[(u8, u8)]) -> bool {
-        let to = |from: u8| changes.iter().find(|change| change.0 == from);
-        let next = |from| to(from).map(|change| change.1);
-        self.turn
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
-            .is_ok()
-    }
-
     /// Whether nobody has it.
     pub(crate) fn waits(&self) -> bool {
-        self.turn.load(Ordering::Acquire) == WAITS
+        self.turn.get() == WAITS
     }
 
     /// Whether it is elsewhere, and nobody here has begun it or made it needless.
     pub(crate) fn is_away(&self) -> bool {
-        self.turn.load(Ordering::Acquire) == AWAY
+        self.turn.get() == AWAY
     }
 
     /// Whether there is an end of it.
     pub(crate) fn is_done(&self) -> bool {
-        self.turn.load(Ordering::Acquire) == DONE
+        self.turn.get() == DONE
     }
 
     /// Whether somebody still waits for what an engine makes of it.
     pub(crate) fn is_wanted(&self) -> bool {
-        matches!(self.turn.load(Ordering::Acquire), AWAY | BOTH)
+        matches!(self.turn.get(), AWAY | BOTH)
     }
 
     /// A worker here begins it; false when that is not its turn.
     fn begin(&self) -> bool {
-        self.change(&[(WAITS, HERE)])
+        self.turn.begin()
     }
 
     /// A worker here begins it although it is elsewhere, if it would be done before it is
     /// `due` back, or should be back by now.
     fn race(&self, now: Instant) -> bool {
-        self.may_race(now) && self.change(&[(AWAY, BOTH)])
+        self.may_race(now) && self.turn.race()
     }
 
     fn may_race(&self, now: Instant) -> bool {
@@ -144,12 +189,12 @@ impl Queued {
 
     /// A worker here has an end of it; false when the engine was first.
     pub(crate) fn end_here(&self) -> bool {
-        self.change(&[(HERE, DONE), (BOTH, DONE)])
+        self.turn.end_here()
     }
 
     /// It goes elsewhere, and should be back when it is `due`; false when somebody has it.
     pub(crate) fn leave(&self, due: Instant) -> bool {
-        let leaves = self.change(&[(WAITS, AWAY)]);
+        let leaves = self.turn.leave();
         if leaves {
             self.away().due = Some(due);
         }
@@ -158,21 +203,19 @@ impl Queued {
 
     /// An engine has its object; false when a worker here was first.
     pub(crate) fn deliver(&self) -> bool {
-        self.change(&[(AWAY, DONE), (BOTH, DONE)])
+        self.turn.deliver()
     }
 
     /// Nobody is to have it, unless a worker here has begun it.
     pub(crate) fn give_up(&self) -> bool {
-        let given_up = self.change(&[(AWAY, DONE)]);
-        let _ = self.change(&[(BOTH, HERE)]);
-        given_up
+        self.turn.give_up()
     }
 
     /// It is left to the workers here, with what it has `brought`, if that is to be looked
     /// at by them.
     pub(crate) fn come_home(&self, brought: Option<Outcome>) {
         self.away().brought = brought;
-        let _ = self.change(&[(AWAY, WAITS), (BOTH, HERE)]);
+        self.turn.come_home();
     }
 
     /// Takes what it has brought home.
@@ -289,5 +332,42 @@ impl Batch {
             worker,
             report: Box::new(report),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(at: u8) -> Turn {
+        Turn(AtomicU8::new(at))
+    }
+
+    #[test]
+    fn of_a_worker_and_an_engine_one_wins() {
+        for engine_first in [false, true] {
+            let turn = turn(WAITS);
+            assert!(turn.leave() && !turn.begin() && turn.race());
+            assert!(!turn.race() && !turn.leave());
+            match engine_first {
+                true => assert!(turn.deliver() && !turn.end_here()),
+                false => assert!(turn.end_here() && !turn.deliver()),
+            }
+            assert!(!turn.begin() && !turn.give_up());
+        }
+    }
+
+    #[test]
+    fn what_comes_home_is_somebodys_once() {
+        let waits = turn(AWAY);
+        waits.come_home();
+        assert!(waits.begin() && waits.end_here());
+        let raced = turn(BOTH);
+        raced.come_home();
+        assert!(!raced.begin() && raced.end_here());
+        // What nobody wants any more is reported once: here, or by who is at work.
+        assert!(turn(AWAY).give_up());
+        let at_work = turn(BOTH);
+        assert!(!at_work.give_up() && at_work.end_here());
     }
 }

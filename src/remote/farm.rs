@@ -428,7 +428,10 @@ impl Workshop for Farm {
                 let outcomes = farm.compile(jobs, time, &name).await;
                 drop(waits);
                 done(outcomes.unwrap_or_else(|trouble| {
-                    farm.connection.health.suffered(&trouble);
+                    // What runs no action may be a good cache all the same.
+                    if trouble.kind.may_pass() {
+                        farm.connection.health.suffered(&trouble);
+                    }
                     farm.came_home(count, &trouble.text, trouble.kind == Ailment::Forbidden);
                     Outcomes::new()
                 }));

@@ -108,6 +108,8 @@ pub struct Held {
     pub platforms: Vec<Option<api::Platform>>,
     /// What was run and not told yet, by its operation.
     pub ended: HashMap<String, Operation>,
+    /// How many actions it has answered, or will not.
+    pub actions: usize,
     /// Operations that nobody wants any more.
     pub cancelled: Vec<String>,
     has_lacked: bool,
@@ -131,7 +133,7 @@ struct State {
 /// A running engine; it ends when it is dropped.
 pub struct Engine {
     state: Arc<State>,
-    runtime: Option<tokio::runtime::Runtime>,
+    runtime: Mutex<Option<tokio::runtime::Runtime>>,
     port: u16,
 }
 
@@ -176,7 +178,7 @@ impl Engine {
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Engine {
             state,
-            runtime: Some(runtime),
+            runtime: Mutex::new(Some(runtime)),
             port,
         }
     }
@@ -223,6 +225,14 @@ impl Engine {
         }
     }
 
+    /// Ends it in the middle of what it does.
+    pub fn end(&self) {
+        let runtime = self.runtime.lock().expect("no test panics within").take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+
     /// How often `call` came.
     pub fn calls(&self, call: &str) -> usize {
         self.held().calls.get(call).copied().unwrap_or(0)
@@ -231,9 +241,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.end();
     }
 }
 

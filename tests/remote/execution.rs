@@ -1,50 +1,62 @@
 //! Jobs that an engine compiles: with clang's bytes, whatever the engine does.
 
-use std::fmt::Write;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::common::{BACKLTO, succeed};
+use crate::common::{BACKLTO, stderr, succeed};
 use crate::engine::{Engine, Fault, Setup};
 use crate::forget;
 use crate::project::{Built, Project};
 
-/// How many modules there are besides the first.
-const OTHERS: usize = 7;
+/// How many modules an engine would be sent.
+const SHORT: usize = 5;
 
-/// A program whose first module takes long to compile here, so that there is time for an
-/// engine to compile the others. All but the first import from `shared`.
+/// A program that was built here, with a record that says that `first` and `second` take
+/// long. So a worker here compiles these, one after the other, while all that follows would
+/// have to wait for very long.
 fn project() -> Project {
-    let mut sources = vec![("first".to_owned(), long("first", 900))];
-    for number in 0..OTHERS - 1 {
-        let name = format!("m{number}");
-        sources.push((name.clone(), long(&name, 400)));
-    }
-    sources.push((
-        "shared".to_owned(),
-        "int shared(int x) { return x * 5; }\n".to_owned(),
-    ));
-    let sources: Vec<(&str, &str)> = sources.iter().map(|(n, t)| (&**n, &**t)).collect();
+    let mut names = vec!["first".to_owned(), "second".to_owned()];
+    names.extend((0..SHORT).map(|number| format!("short{number}")));
+    let sources: Vec<(&str, String)> = names
+        .iter()
+        .map(|name| {
+            let calls = "int start(int);\n__attribute__((weak)) int start(int x) { return x; }\n";
+            (
+                &**name,
+                format!(
+                    "{calls}int {name}(int x) {{ return start(x) * {}; }}\n",
+                    name.len()
+                ),
+            )
+        })
+        .collect();
+    let sources: Vec<(&str, &str)> = sources.iter().map(|(n, t)| (*n, &**t)).collect();
     let mut project = Project::of(&sources);
+    project.build();
     project.program = small_program(project.home());
+    again(&project);
     project
 }
 
-/// A module with much in it.
-fn long(name: &str, statements: usize) -> String {
-    let mut text = "int shared(int x);\n".to_owned();
-    for function in 0..6 {
-        let _ = writeln!(text, "void {name}_{function}(volatile int *a) {{");
-        for line in 0..statements {
-            let _ = writeln!(
-                text,
-                "a[{line}] = shared(a[{line}]) ^ {};",
-                line * 7 + function
-            );
-        }
-        text.push_str("}\n");
+/// Makes as if nothing had been built but for what the record says of times.
+fn again(project: &Project) {
+    let mut record = project.json_record();
+    for (name, object) in record["objects"].as_object_mut().expect("objects") {
+        let microseconds = match name.split('.').next() {
+            Some("first") => 1_000_000_000,
+            Some("second") => 100_000_000,
+            _ => 200_000,
+        };
+        object["how"] = "compiled".into();
+        object["microseconds"] = microseconds.into();
     }
-    text
+    std::fs::write(project.record(), record.to_string()).expect("the record is written");
+    for name in &project.modules {
+        std::fs::remove_file(project.object(name)).expect("an object is removed");
+    }
+    let _ = std::fs::remove_dir_all(&project.cache);
 }
 
 /// The program without what debuggers want to know, which is most of it.
@@ -63,13 +75,15 @@ fn engine() -> Engine {
     })
 }
 
-/// Builds `project` with one worker here, which is busy with the first module for a while,
-/// and two on the machines of `engine`, and checks every object.
+/// How long anything may take that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Builds `project` with one worker here, which is kept busy with the first module until
+/// `engine` has answered so many `actions`, and two on its machines; checks every object.
 #[track_caller]
-fn build(project: &Project, engine: &Engine, args: &[&str]) -> Built {
+fn build(project: &Project, engine: &Engine, actions: usize, args: &[&str]) -> Built {
     let url = engine.url();
     let own = [
-        "-j1",
         "--remote",
         &url,
         "--remote-jobs",
@@ -77,60 +91,85 @@ fn build(project: &Project, engine: &Engine, args: &[&str]) -> Built {
         "--remote-linger",
         "60",
     ];
-    napping(project, &[&own, args].concat())
+    let before = engine.held().actions;
+    let are_answered = || engine.held().actions >= before + actions;
+    busy(project, &[&own, args].concat(), are_answered)
 }
 
-/// Builds `project` while LLVM naps over the first module here.
+/// Builds `project` with one worker here, which is kept busy with the first module until
+/// `is_time`.
 #[track_caller]
-fn napping(project: &Project, args: &[&str]) -> Built {
-    project.build_in(args, &[("BACKLTO_FAULT", "nap:first.o")])
+fn busy(project: &Project, args: &[&str], is_time: impl Fn() -> bool + Sync) -> Built {
+    let until = project.home().join("until");
+    let _ = std::fs::remove_file(&until);
+    let begin = Instant::now();
+    let built = std::thread::scope(|scope| {
+        let _ = scope.spawn(|| {
+            while !is_time() && begin.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // What was answered has to arrive.
+            std::thread::sleep(Duration::from_millis(500));
+            std::fs::write(&until, "").expect("a file is written");
+        });
+        let until = until.display().to_string();
+        let variables = [
+            ("BACKLTO_FAULT", "wait:first.o"),
+            ("BACKLTO_FAULT_UNTIL", &until),
+        ];
+        project.build_in(&[&["-j1"], args].concat(), &variables)
+    });
+    assert!(begin.elapsed() < PATIENCE, "it took too long: {built:?}");
+    built
+}
+
+fn short() -> BTreeSet<String> {
+    (0..SHORT).map(|number| format!("short{number}")).collect()
 }
 
 #[test]
 fn an_engine_compiles_what_would_have_to_wait_here() {
     let engine = engine();
     let project = project();
-    let built = build(&project, &engine, &[]);
-    assert!(built.executed.len() >= 3, "{built:?}");
+    let built = build(&project, &engine, 1, &[]);
+    assert_eq!(built.executed, short(), "{built:?}");
+    built.compiled("first second");
     assert_eq!(built.warnings, [""; 0]);
-    assert!(built.stdout.contains(" by the remote engine"), "{built:?}");
-    let held = engine.held();
-    let twice: Vec<_> = held
-        .uploads
-        .iter()
-        .filter(|(_, times)| **times > 1)
-        .collect();
-    assert!(twice.is_empty(), "{twice:?}");
-    // Short jobs go together.
-    assert!(held.calls["Execute"] <= built.executed.len());
-    let here = project.home().display().to_string();
-    let tells = |blob: &&Vec<u8>| {
-        let is_message = blob.len() < 10_000 && !blob.starts_with(b"\x7fELF");
-        is_message && String::from_utf8_lossy(blob).contains(&here)
-    };
+    let explained = project.run(BACKLTO, &["explain", "short0.thinlto-native.o"]);
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
     assert!(
-        held.blobs.values().find(tells).is_none(),
-        "a path of this machine"
+        explained.contains("compiled by the remote engine"),
+        "{explained}"
     );
-    drop(held);
+    {
+        let held = engine.held();
+        let twice = held.uploads.iter().find(|(_, times)| **times > 1);
+        assert_eq!(twice, None);
+        // Short jobs go together.
+        assert!(held.calls["Execute"] < SHORT, "{built:?}");
+        let here = project.home().display().to_string();
+        let tells = |blob: &&Vec<u8>| memmem(blob, here.as_bytes());
+        assert!(
+            held.blobs.values().find(tells).is_none(),
+            "a path of this machine"
+        );
+    }
 
     // What the engine compiled is as good as what was compiled here.
-    let executed = built.executed.clone();
     project.build().nothing();
-    forget_but_cache(&project);
-    let again = build(&project, &engine, &["--remote-cache-only"]);
-    assert!(executed.is_subset(&again.cached), "{again:?}");
-    std::fs::remove_dir_all(&project.cache).expect("the cache is removed");
-    forget_but_cache(&project);
-    let other = build(&project, &engine, &["--remote-wait=60"]);
-    assert!(executed.is_subset(&other.remote), "{other:?}");
-}
-
-fn forget_but_cache(project: &Project) {
     std::fs::remove_file(project.record()).expect("the record is removed");
     for name in &project.modules {
         std::fs::remove_file(project.object(name)).expect("an object is removed");
     }
+    let cached = project.build().cached;
+    assert!(built.executed.is_subset(&cached), "{cached:?}");
+    forget(&project);
+    let found = crate::build(&project, &engine, &[]).remote;
+    assert!(built.executed.is_subset(&found), "{found:?}");
+}
+
+fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 #[test]
@@ -139,10 +178,126 @@ fn it_is_a_cache_alone_unless_it_is_to_compile() {
     let project = project();
     for args in [&[][..], &["--remote-jobs", "2", "--remote-cache-only"]] {
         let url = engine.url();
-        let args = [&["-j1", "--remote", &url, "--remote-upload=no"], args].concat();
-        assert!(napping(&project, &args).executed.is_empty());
-        forget(&project);
+        let args = [&["--remote", &url, "--remote-upload=no"], args].concat();
+        assert!(busy(&project, &args, || true).executed.is_empty());
+        again(&project);
     }
     assert_eq!(engine.calls("Execute"), 0);
     assert!(engine.held().blobs.is_empty());
+}
+
+/// Everything that an engine can do wrong with an action, and what is said of it.
+const WRONG: [(Fault, &str); 5] = [
+    (Fault::OtherProgram, "another build of backlto or LLVM"),
+    (Fault::Says, "mind the gap"),
+    (Fault::NoOutput, "its report says nothing"),
+    (Fault::Swaps, "its report cannot be read"),
+    (Fault::FlipBit, "came with other bytes"),
+];
+
+#[test]
+fn what_an_engine_does_wrong_is_compiled_here_and_said_once() {
+    let engine = engine();
+    let project = project();
+    for (fault, text) in WRONG {
+        engine.suffer(Some(fault));
+        let built = build(&project, &engine, 1, &[]);
+        assert!(built.executed.is_empty(), "{fault:?}: {built:?}");
+        let said = built.stdout.matches(text).count();
+        assert_eq!(said, 1, "{fault:?}: {built:?}");
+        assert_eq!(built.warnings, [""; 0], "{fault:?}");
+        again(&project);
+        // What it was told since would be found.
+        engine.held().results.clear();
+    }
+}
+
+#[test]
+fn what_can_be_made_good_costs_nothing() {
+    let engine = engine();
+    let project = project();
+    for fault in [Fault::Lacks, Fault::FallsSilent] {
+        engine.suffer(Some(fault));
+        let built = build(
+            &project,
+            &engine,
+            2,
+            &["--remote-platform", "OSFamily=linux"],
+        );
+        assert!(!built.executed.is_empty(), "{fault:?}: {built:?}");
+        assert!(!built.stdout.contains("did not compile all"), "{built:?}");
+        again(&project);
+        engine.held().results.clear();
+    }
+    for platform in &engine.held().platforms {
+        let properties = platform.as_ref().map(|platform| &platform.properties);
+        let property = &properties.expect("there are properties")[0];
+        assert_eq!((&*property.name, &*property.value), ("OSFamily", "linux"));
+    }
+}
+
+#[test]
+fn what_is_late_is_begun_here_and_cancelled_there() {
+    let engine = engine();
+    let project = project();
+    engine.suffer(Some(Fault::NeverEnds));
+    let built = build(&project, &engine, 1, &[]);
+    assert!(built.executed.is_empty(), "{built:?}");
+    let held = engine.held();
+    assert!(held.calls["Execute"] > 0);
+    assert_eq!(held.cancelled.len(), held.calls["Execute"], "{built:?}");
+}
+
+#[test]
+fn an_engine_may_end_in_the_middle() {
+    let engine = engine();
+    let project = project();
+    engine.suffer(Some(Fault::NeverEnds));
+    let url = engine.url();
+    let args = ["--remote", &url, "--remote-jobs", "1"];
+    let built = busy(&project, &args, || {
+        let has_begun = engine.held().actions > 0;
+        if has_begun {
+            engine.end();
+        }
+        has_begun
+    });
+    assert_eq!(built.compiled.len(), SHORT + 2, "{built:?}");
+    assert_eq!(built.warnings.len(), 1, "{built:?}");
+}
+
+#[test]
+fn an_engine_that_runs_nothing_is_one_error_before_work_starts() {
+    let engine = Engine::start(Setup::default());
+    let project = Project::of(&[("alone", "int alone(int x) { return x - 1; }\n")]);
+    let url = engine.url();
+    let output = project.try_build(&["--remote", &url, "--remote-jobs", "2"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    for words in ["it runs no actions", "--remote-cache-only"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!project.object("alone").exists());
+    let args = [
+        "--remote",
+        &url,
+        "--remote-jobs",
+        "2",
+        "--remote-cache-only",
+    ];
+    succeed(&project.try_build(&args));
+}
+
+#[test]
+fn an_audit_compiles_what_an_engine_has_compiled() {
+    let engine = engine();
+    let project = project();
+    let trace = project.file("trace.json").display().to_string();
+    let args = ["--audit", "100%", "--trace", &trace];
+    let built = build(&project, &engine, 1, &args);
+    assert_eq!(built.executed, short(), "{built:?}");
+    let audited = format!("\n{SHORT} taken ones were compiled too: none differs");
+    assert!(built.stdout.contains(&audited), "{built:?}");
+    let trace = std::fs::read_to_string(trace).expect("a trace");
+    assert_eq!(trace.matches("\"how\":\"executed\"").count(), SHORT);
 }

@@ -189,6 +189,7 @@ impl api::execution_server::Execution for Served {
             ..Operation::default()
         };
         let ended = done(&name, &response);
+        self.held().actions += 1;
         Ok(match fault {
             Some(Fault::NeverEnds) => {
                 let begun = tokio_stream::once(Ok(begun));
