@@ -25,6 +25,8 @@ use crate::report::JobReport;
 
 /// How often the rows are looked at while there is something in them.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// Where nothing has to wait for so long, no engine is bothered.
+const WORTH_A_LOOK: Duration = Duration::from_millis(50);
 /// How many tasks leave together, at most.
 const TOGETHER: usize = 64;
 /// For how many lots it is looked at a time whether they pay with their bytes.
@@ -42,7 +44,8 @@ pub(crate) trait Workshop: Send + Sync {
     /// How many lots of jobs may be away at a time.
     fn slots(&self) -> NonZeroUsize;
 
-    /// What it costs at present to send something; `None` when nothing is to be sent.
+    /// What it costs at present to send something; `None` when nothing is to be sent, or
+    /// not yet: what is to be known for that is found out once this was asked.
     fn cost(&self) -> Option<Cost>;
 
     /// How many bytes of `jobs` are not there yet, as far as is known.
@@ -226,10 +229,14 @@ impl Desk {
 
     /// Sends a lot, if there is one for which that pays.
     fn send_some(&mut self) -> bool {
+        let waiting = self.waiting();
+        let last = waiting.last().map(|(_, begin)| *begin);
+        if last.is_none_or(|begin| begin < WORTH_A_LOOK) {
+            return false;
+        }
         let Some(cost) = self.workshop.cost() else {
             return false;
         };
-        let waiting = self.waiting();
         let Some((members, jobs, time, away)) = self.choose(&waiting, cost) else {
             return false;
         };
@@ -350,7 +357,8 @@ fn may_leave(queued: &Queued) -> bool {
     task.asked.as_ref().is_some_and(is_known)
         && task.flags.key.as_ref().is_some_and(|key| !names_files(key))
         && !task.time_trace
-        && queued.waits()
+        // Once is enough.
+        && !queued.has_left()
 }
 
 fn job_of(queued: &Queued) -> Arc<CompileJob> {

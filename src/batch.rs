@@ -211,6 +211,11 @@ impl Queued {
         self.turn.give_up()
     }
 
+    /// Whether it has been elsewhere.
+    pub(crate) fn has_left(&self) -> bool {
+        self.away().due.is_some()
+    }
+
     /// It is left to the workers here, with what it has `brought`, if that is to be looked
     /// at by them.
     pub(crate) fn come_home(&self, brought: Option<Outcome>) {

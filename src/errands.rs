@@ -42,7 +42,7 @@ pub fn run(directory: &Path) -> Result<()> {
             here.short(),
             errand.compiler.short()
         );
-        crate::exit(OTHER_COMPILER);
+        sys::exit_now(OTHER_COMPILER);
     }
     let failed = |e| Error::new(Kind::Environment, "cannot compile here").because(e);
     let directory = std::path::absolute(directory).map_err(failed)?;

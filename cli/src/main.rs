@@ -43,6 +43,7 @@ mod usage;
 use crate::common::Common;
 use crate::interrupt::Ending;
 use crate::session::{Failure, Settings};
+use backlto::RemoteOptions;
 use backlto::error::{self, Error};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -255,6 +256,13 @@ impl Cli {
             }
             _ => Ok(None),
         })?;
+        let remote = remote.map(|remote| RemoteOptions {
+            // A single compile has nothing that would have to wait for it.
+            execution: remote
+                .execution
+                .filter(|_| !matches!(self.door, Door::Cc { .. })),
+            ..remote
+        });
         Ok(self.common.settings(remote))
     }
 }

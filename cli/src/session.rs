@@ -298,6 +298,9 @@ pub(crate) fn finish_caches(mut engine: Engine) -> Caches {
             ));
         }
     }
+    if let Some(reason) = remote.as_ref().and_then(|r| r.closed.as_ref()) {
+        console::warning(&format!("the remote engine was left alone: {reason}"));
+    }
     Caches { cache, remote }
 }
 

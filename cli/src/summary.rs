@@ -368,7 +368,7 @@ fn add_execution(text: &mut String, remote: &RemoteSummary) {
             let _ = write!(text, ", {} came back", totals.came_home);
         }
     }
-    if let Some(reason) = &remote.first_home {
+    if let (Some(reason), None) = (&remote.first_home, &remote.closed) {
         let _ = write!(text, "\nthe remote engine did not compile all: {reason}");
     }
 }

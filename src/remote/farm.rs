@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as api;
@@ -49,7 +49,9 @@ const LONGEST_WORDS: usize = 300;
 
 /// An engine as the place where jobs are compiled.
 pub(super) struct Farm {
-    this: std::sync::Weak<Farm>,
+    this: Weak<Farm>,
+    /// The file with the program to be run.
+    path: PathBuf,
     connection: Arc<Connection>,
     reader: Reader,
     options: ExecutionOptions,
@@ -61,6 +63,8 @@ pub(super) struct Farm {
 
 #[derive(Default)]
 struct State {
+    /// Whether somebody has asked what it would cost to send something.
+    is_asked: bool,
     /// What is to be run, once it is known whether the engine has it.
     program: Option<Arc<Program>>,
     /// The hashes of the blobs that the engine has.
@@ -97,18 +101,16 @@ impl Farm {
         options: &ExecutionOptions,
         program: &Path,
     ) -> Arc<Farm> {
-        let farm = Arc::new_cyclic(|this| Farm {
+        Arc::new_cyclic(|this| Farm {
             this: this.clone(),
+            path: program.to_owned(),
             connection: Arc::clone(connection),
             reader: Reader::start(connection),
             options: options.clone(),
             runtime: Handle::current(),
             state: Mutex::default(),
             uploading: tokio::sync::Mutex::default(),
-        });
-        let program = program.to_owned();
-        drop(tokio::spawn(Arc::clone(&farm).prepare(program)));
-        farm
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,7 +118,8 @@ impl Farm {
     }
 
     /// Finds out whether the engine has the program.
-    async fn prepare(self: Arc<Farm>, path: std::path::PathBuf) {
+    async fn prepare(self: Arc<Farm>) {
+        let path = self.path.clone();
         let opening = tokio::task::spawn_blocking(move || Program::open(&path));
         let program = match opening.await {
             Ok(Ok(program)) => program,
@@ -149,7 +152,7 @@ impl Farm {
     /// Sends nothing more, because of `reason`.
     fn close(&self, reason: &str) {
         self.state().is_closed = true;
-        self.connection.health.came_home(0, reason);
+        self.connection.health.closed(reason);
     }
 
     /// What an action costs beside its compiles and its bytes.
@@ -323,10 +326,14 @@ impl Farm {
     /// Notes that so many `jobs` came back as they were, for `reason`. Where it `is_hopeless`,
     /// nothing more is sent.
     fn came_home(&self, jobs: usize, reason: &str, is_hopeless: bool) {
+        self.connection.health.came_home(jobs, reason);
         let mut state = self.state();
         state.in_vain += 1;
-        state.is_closed |= is_hopeless || state.in_vain >= IN_VAIN;
-        self.connection.health.came_home(jobs, reason);
+        let is_over = is_hopeless || state.in_vain >= IN_VAIN;
+        drop(state);
+        if is_over {
+            self.close(reason);
+        }
     }
 
     /// Learns of an action that took `elapsed`, and of which `outcomes` came.
@@ -367,7 +374,12 @@ impl Workshop for Farm {
     }
 
     fn cost(&self) -> Option<Cost> {
-        let state = self.state();
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.is_asked, true)
+            && let Some(farm) = self.this.upgrade()
+        {
+            drop(self.runtime.spawn(farm.prepare()));
+        }
         let is_ready = state.program.is_some() && !state.is_closed;
         if !is_ready || !self.connection.health.is_well() {
             return None;

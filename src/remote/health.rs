@@ -24,6 +24,7 @@ struct State {
     first_trouble: Option<String>,
     read_only: Option<String>,
     first_home: Option<String>,
+    closed: Option<String>,
     /// How long it was left alone the last time.
     pause: Duration,
     away_until: Option<Instant>,
@@ -105,6 +106,11 @@ impl Health {
         state.first_home.get_or_insert(reason.to_owned());
     }
 
+    /// Notes that nothing more is compiled by the engine, for `reason`.
+    pub(super) fn closed(&self, reason: &str) {
+        self.state().closed.get_or_insert(reason.to_owned());
+    }
+
     /// Notes that nothing can be uploaded, since the engine does not want it: `reason`.
     pub(super) fn refuses_uploads(&self, reason: String) {
         self.state().read_only.get_or_insert(reason);
@@ -122,6 +128,7 @@ impl Health {
             first_trouble: state.first_trouble.clone(),
             read_only: state.read_only.clone(),
             first_home: state.first_home.clone(),
+            closed: state.closed.clone(),
         }
     }
 }

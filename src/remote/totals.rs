@@ -53,6 +53,8 @@ pub struct Summary {
     pub first_trouble: Option<String>,
     /// Why the first job came back without an object that did.
     pub first_home: Option<String>,
+    /// Why nothing more was sent to be compiled, if so.
+    pub closed: Option<String>,
     /// Why nothing was uploaded, when that was the engine's choice.
     pub read_only: Option<String>,
 }
