@@ -68,6 +68,8 @@ pub(crate) struct Cost {
     pub(crate) lot: Duration,
     /// For each byte that is not there yet.
     pub(crate) byte: Duration,
+    /// How many times as long as was expected compiles take there; at least once.
+    pub(crate) slowness: f64,
 }
 
 impl Cost {
@@ -75,9 +77,10 @@ impl Cost {
     /// not there yet.
     fn of(&self, time: Duration, bytes: u64) -> Duration {
         let travels = self.byte.as_secs_f64() * bytes as f64;
-        // What is that long never comes back.
-        let travels = Duration::try_from_secs_f64(travels).unwrap_or(Duration::MAX);
-        self.lot.saturating_add(time).saturating_add(travels)
+        let compiles = time.as_secs_f64() * self.slowness;
+        // What is too long for a clock never comes back.
+        let away = Duration::try_from_secs_f64(travels + compiles).unwrap_or(Duration::MAX);
+        self.lot.saturating_add(away)
     }
 }
 
@@ -453,5 +456,24 @@ impl Watch for Wanted<'_> {
 
     fn imported(&mut self, imported: Option<Imported>) -> bool {
         (self.has_won || !self.queued.is_done()) && self.watch.imported(imported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_slow_machines_cost_time() {
+        let cost = Cost {
+            lot: Duration::from_millis(100),
+            byte: Duration::from_nanos(10),
+            slowness: 2.0,
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(cost.of(Duration::ZERO, 0), cost.lot);
+        assert_eq!(cost.of(second, 0), second * 2 + cost.lot);
+        assert_eq!(cost.of(second, 100_000_000), second * 3 + cost.lot);
+        assert_eq!(cost.of(Duration::MAX, u64::MAX), Duration::MAX);
     }
 }

@@ -73,6 +73,8 @@ struct State {
     names: HashMap<Digest, BlobName>,
     /// What an action cost of late.
     lot: Option<Duration>,
+    /// How many times as long as was expected compiles took of late.
+    slowness: Option<f64>,
     /// Bytes in a second, of late.
     rate: Option<f64>,
     /// The bytes that wait to be uploaded.
@@ -216,7 +218,7 @@ impl Farm {
             result => result?,
         };
         let outcomes = self.take_in(&jobs, &lot, result).await?;
-        self.learn(begin.elapsed(), &outcomes);
+        self.learn(begin.elapsed(), time, &outcomes);
         Ok(outcomes)
     }
 
@@ -336,8 +338,9 @@ impl Farm {
         }
     }
 
-    /// Learns of an action that took `elapsed`, and of which `outcomes` came.
-    fn learn(&self, elapsed: Duration, outcomes: &Outcomes) {
+    /// Learns of an action that took `elapsed`, whose compiles were expected to take
+    /// `time`, and of which `outcomes` came.
+    fn learn(&self, elapsed: Duration, time: Duration, outcomes: &Outcomes) {
         let done = outcomes.iter().flatten();
         let (count, compiles) = done.fold((0, Duration::ZERO), |(count, time), outcome| {
             (count + 1, time + outcome.time)
@@ -353,6 +356,9 @@ impl Farm {
         let now = elapsed.saturating_sub(compiles).max(LEAST_LOT);
         let before = self.cost_of_lot(&state);
         state.lot = Some((before * 3 + now) / 4);
+        let now = compiles.as_secs_f64() / time.as_secs_f64().max(1e-6);
+        let before = state.slowness.unwrap_or(now);
+        state.slowness = Some((before * 3.0 + now) / 4.0);
     }
 
     /// Waits until the engine has been told what is not wanted any more, for as long as
@@ -389,6 +395,7 @@ impl Workshop for Farm {
         Some(Cost {
             lot: self.cost_of_lot(&state) + waits.unwrap_or_default(),
             byte: Duration::from_secs_f64(byte),
+            slowness: state.slowness.unwrap_or(1.0).max(1.0),
         })
     }
 
