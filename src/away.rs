@@ -240,35 +240,27 @@ impl Desk {
         let Some(cost) = self.workshop.cost() else {
             return false;
         };
-        let Some((members, jobs, time, away)) = self.choose(&waiting, cost) else {
+        let Some(choice) = self.choose(&waiting, cost) else {
             return false;
         };
-        let due = Instant::now() + away;
-        let left: Vec<bool> = members
-            .iter()
-            .map(|(_, queued)| queued.leave(due))
-            .collect();
+        let Some(due) = Instant::now().checked_add(choice.away) else {
+            return false;
+        };
         // A worker may have come across some of them meanwhile.
-        let keep = |pair: (bool, _)| pair.0.then_some(pair.1);
-        let jobs: Vec<_> = left.iter().copied().zip(jobs).filter_map(keep).collect();
-        let stayed = left.iter().any(|left| !left);
-        let members: Vec<Member> = left
+        let (members, jobs): (Vec<Member>, Vec<_>) = choice
+            .members
             .into_iter()
-            .zip(members)
-            .filter_map(|(left, member)| left.then_some(member))
-            .collect();
+            .filter(|(member, _)| leaves(member, due))
+            .unzip();
         if members.is_empty() {
-            return stayed;
-        }
-        for (batch, _) in &members {
-            batch.away.fetch_add(1, Ordering::AcqRel);
+            return false;
         }
         self.sent += 1;
         let (number, messages) = (self.sent, self.messages.clone());
         let back = move |outcomes| {
             let _ = messages.send(Message::Back(number, outcomes));
         };
-        let errand = self.workshop.send(jobs, time, Box::new(back));
+        let errand = self.workshop.send(jobs, choice.time, Box::new(back));
         let _ = self.lots.insert(number, Lot { members, errand });
         true
     }
@@ -292,14 +284,8 @@ impl Desk {
     }
 
     /// The longest of the tasks that may leave and should be back before a worker would
-    /// begin them, with some that follow if they are short: their jobs, how long these
-    /// take, and how long they are away.
-    #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
-    fn choose(
-        &self,
-        waiting: &[(Member, Duration)],
-        cost: Cost,
-    ) -> Option<(Vec<Member>, Vec<Arc<CompileJob>>, Duration, Duration)> {
+    /// begin them, with some that follow if they are short.
+    fn choose(&self, waiting: &[(Member, Duration)], cost: Cost) -> Option<Choice> {
         let last = waiting.last().map(|(_, begin)| *begin)?;
         // Towards the end, lots become smaller.
         let worth = (cost.lot * WORTH).min(last.checked_sub(cost.lot)? / 2);
@@ -317,7 +303,12 @@ impl Desk {
             let jobs: Vec<_> = members.iter().map(|(_, queued)| job_of(queued)).collect();
             let away = cost.of(time, self.workshop.bytes_to_send(&jobs));
             if away <= *begin {
-                return Some((members, jobs, time, away));
+                let members = members.into_iter().zip(jobs).collect();
+                return Some(Choice {
+                    members,
+                    time,
+                    away,
+                });
             }
             tries -= 1;
             if tries == 0 {
@@ -328,6 +319,26 @@ impl Desk {
         }
         None
     }
+}
+
+/// Tasks that are to leave together, with what is to be sent of each.
+struct Choice {
+    members: Vec<(Member, Arc<CompileJob>)>,
+    /// How long they take.
+    time: Duration,
+    /// How long they are away.
+    away: Duration,
+}
+
+/// Whether a task leaves, that should be back when it is `due`. It is counted before: a
+/// worker that comes across it then knows that it may come back.
+fn leaves((batch, queued): &Member, due: Instant) -> bool {
+    batch.away.fetch_add(1, Ordering::AcqRel);
+    let leaves = queued.leave(due);
+    if !leaves {
+        batch.away.fetch_sub(1, Ordering::AcqRel);
+    }
+    leaves
 }
 
 /// As many of `candidates`, in their order, as can be compiled by one process and are

@@ -184,7 +184,9 @@ impl Queued {
 
     fn may_race(&self, now: Instant) -> bool {
         let due = self.away().due;
-        self.is_away() && due.is_none_or(|due| now >= due || now + self.task.time < due)
+        let here = now.checked_add(self.task.time);
+        let is_sooner = |due| now >= due || here.is_some_and(|here| here < due);
+        self.is_away() && due.is_none_or(is_sooner)
     }
 
     /// A worker here has an end of it; false when the engine was first.

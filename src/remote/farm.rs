@@ -204,7 +204,7 @@ impl Farm {
         };
         self.upload(&lot.blobs).await?;
         let begin = Instant::now();
-        let limit = time * PATIENCE + MORE_PATIENCE;
+        let limit = time.saturating_mul(PATIENCE).saturating_add(MORE_PATIENCE);
         let connection = &self.connection;
         connection.health.count(|totals| totals.lots += 1);
         let run = || connection.run_action(&lot.action, &lot.outputs, name, limit);
