@@ -77,11 +77,11 @@ fn do_all(chores: &[Chore], directory: &Path) -> Result<()> {
     std::fs::create_dir_all(&out).map_err(unwritten)?;
     let mut report = Vec::new();
     for (number, chore) in chores.iter().enumerate() {
-        let (ended, object, assembly) = do_one(chore, directory)?;
-        if let Some(object) = object {
+        let done = do_one(chore, directory)?;
+        if let Some(object) = done.object {
             std::fs::write(out.join(errand::object_name(number)), object).map_err(unwritten)?;
         }
-        errand::report(&mut report, &ended, &assembly).map_err(unwritten)?;
+        errand::report(&mut report, &done.ended, &done.assembly).map_err(unwritten)?;
     }
     std::fs::write(out.join(REPORT), report).map_err(unwritten)
 }
@@ -105,9 +105,15 @@ impl Contents {
     }
 }
 
-/// Does `chore`: how it ended, its object if there is one that counts, and the assembly
-/// that it has.
-fn do_one(chore: &Chore, directory: &Path) -> Result<(Ended, Option<Vec<u8>>, Vec<Vec<u8>>)> {
+/// What came of a compile.
+struct Done {
+    ended: Ended,
+    /// There is none if it would not be the one that is made at home.
+    object: Option<Vec<u8>>,
+    assembly: Vec<Vec<u8>>,
+}
+
+fn do_one(chore: &Chore, directory: &Path) -> Result<Done> {
     let begin = Instant::now();
     let contents = Contents::of(chore, directory)?;
     let mut witness = Witness::default();
@@ -135,7 +141,11 @@ fn do_one(chore: &Chore, directory: &Path) -> Result<(Ended, Option<Vec<u8>>, Ve
         backend_cpu,
         time: begin.elapsed(),
     };
-    Ok((ended, object.ok(), witness.assembly))
+    Ok(Done {
+        ended,
+        object: object.ok(),
+        assembly: witness.assembly,
+    })
 }
 
 /// What came of a compile, if it is what it would be at home.

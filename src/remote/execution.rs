@@ -153,8 +153,10 @@ mod tests {
     }
 
     fn response(response: &api::ExecuteResponse) -> Operation {
-        let mut any = bazel_remote_apis::google::protobuf::Any::default();
-        any.value = response.encode_to_vec();
+        let any = bazel_remote_apis::google::protobuf::Any {
+            type_url: String::new(),
+            value: response.encode_to_vec(),
+        };
         operation(Some(Ended::Response(any)))
     }
 
