@@ -177,7 +177,7 @@ test-damage: build ## Damaged inputs (COUNT=300), compared with clang
 	BACKLTO_DAMAGE=$(or $(COUNT),300) $(CARGO) test --locked --release $(FEATURES) --test damage -- --nocapture
 
 .PHONY: bench
-bench: ## Against ld.lld, DTLTO, make and xargs: kernels, a C++ program; table and plot (an hour)
+bench: ## Against ld.lld, DTLTO, make and xargs: kernels, a C++ program; table and plot (hours)
 	@scripts/setup.sh bench
 	@$(MAKE) --no-print-directory build
 	benches/contest.py $(if $(wildcard $(DIST)),--tuned BOLT=$(DIST)) $(RELEASE) $(WORK)

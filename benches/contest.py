@@ -11,7 +11,7 @@
 
 They take turns, in rounds after one that warms caches. The WORKs are kernels, VERSION/KIND as
 in harness/kernel.py, and `rocksdb`: a shared library of some 300 modules of C++, -O2 -g, from
-the sources in the crate librocksdb-sys. WORK/contest has what came of it, contest.json,
+the sources in the crate librocksdb-sys. PLACE/contest has what came of it, contest.json,
 contest.md, contest.svg and contest.png. A work that is not named again stays in there.
 """
 
@@ -39,7 +39,7 @@ def drive():
     parser.add_argument("--rounds", metavar="N", type=int, default=5)
     parser.add_argument("--tuned", metavar="NAME=DIRECTORY", action="append", default=[])
     parser.add_argument("program", metavar="BACKLTO", type=program)
-    parser.add_argument("directory", metavar="WORK", type=directory)
+    parser.add_argument("directory", metavar="PLACE", type=directory)
     parser.add_argument("works", metavar="WORK", nargs="*", default=WORKS)
     options = parser.parse_args()
     programs = {"backlto": options.program}
