@@ -85,11 +85,8 @@ def in_kernel(work, place, programs):
     (obj / "contest.natives").write_text("\n".join(natives))
     with open(obj / "contest.commands", "w", encoding="utf-8") as commands:
         for name in modules:
-            compiler, words = oracle.flags(obj, name)
-            line = shlex.join([*compiler, *words, "-x", "ir", "-fno-lto",
-                               "-Wno-unused-command-line-argument",
-                               f"-fthinlto-index={name}.thinlto.bc", "-c",
-                               "-o", oracle.native(name), name])
+            line = shlex.join(oracle.backend_command(name, oracle.flags(obj, name),
+                                                     oracle.native(name)))
             # xargs takes the words apart once more.
             commands.write(f"{shlex.quote(line)}\n")
     contenders = {

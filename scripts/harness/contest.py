@@ -1,40 +1,11 @@
 """Contests: several ways to the same result, in turns, and what each costs."""
 
-import dataclasses
-import os
 import statistics
-import subprocess
-import time
 
-from harness.run import Unable
+from harness.measure import cost
 
 # What the others are measured by.
 BASELINE = "ld.lld"
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Of one way, once."""
-
-    wall: float  # seconds
-    cpu: float  # seconds, of all its processes
-    peak: float  # MB of its largest process
-
-
-def cost(steps, folder):
-    """The Cost of the commands STEPS, one after the other in FOLDER; all must succeed. What
-    they say is dropped."""
-    start, cpu, peak = time.perf_counter(), 0.0, 0.0
-    for command in steps:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise Unable(f"{command[0]} failed in {folder}: status {process.returncode}")
-        cpu += usage.ru_utime + usage.ru_stime
-        peak = max(peak, usage.ru_maxrss / 1000)
-    return Cost(time.perf_counter() - start, cpu, peak)
 
 
 def contest(contenders, folder, rounds, forget):

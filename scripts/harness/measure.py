@@ -1,11 +1,13 @@
-"""What the benchmarks share: their command lines, and seconds of programs."""
+"""What the benchmarks share: their command lines, and what programs cost."""
 
 import argparse
-import resource
+import dataclasses
+import os
+import shlex
 import subprocess
 import time
 
-from harness.run import directory, program
+from harness.run import Unable, directory, program
 
 
 def arguments(text, *more, rounds=3):
@@ -20,12 +22,32 @@ def arguments(text, *more, rounds=3):
     return parser.parse_args()
 
 
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What some commands took together."""
+
+    wall: float  # seconds
+    cpu: float  # seconds, of all its processes
+    peak: float  # MB of its largest process
+
+
+def cost(steps, folder):
+    """The Cost of the commands STEPS, one after the other in FOLDER, or where this
+    program is; all must succeed. What they say is dropped."""
+    start, cpu, peak = time.perf_counter(), 0.0, 0.0
+    for command in steps:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise Unable(f"{shlex.join(map(str, command))}: status {process.returncode}")
+        cpu += usage.ru_utime + usage.ru_stime
+        peak = max(peak, usage.ru_maxrss / 1000)
+    return Cost(time.perf_counter() - start, cpu, peak)
+
+
 def measure(command, folder=None):
     """Wall and CPU seconds of COMMAND, which must succeed; what it says is dropped."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    once = cost([command], folder)
+    return once.wall, once.cpu

@@ -125,17 +125,23 @@ def flags(tree, target):
 
 # --- stage 3 ------------------------------------------------------------------
 
+def backend_command(name, how, result):
+    """The words by which kbuild compiles the bitcode object NAME with HOW, its `flags`, and its
+    summary index to the object RESULT."""
+    compiler, recorded = how
+    return [*compiler, *recorded, "-x", "ir", "-fno-lto", "-Wno-unused-command-line-argument",
+            f"-fthinlto-index={name}.thinlto.bc", "-c", "-o", result, name]
+
+
 def compile_backend(tree, name, how, result, messages):
     """Compiles the bitcode object NAME with HOW, its `flags`, and its summary index as
     kbuild does; RESULT gets the object, MESSAGES the compiler's. Status 128 + N stands
     for signal N."""
     # An object of an earlier run must not pass for this one's.
     remove(result)
-    compiler, recorded = how
     with open(messages, "wb") as log:
         status = subprocess.run(
-            [*compiler, *recorded, "-x", "ir", "-fno-lto", "-Wno-unused-command-line-argument",
-             f"-fthinlto-index={name}.thinlto.bc", "-c", "-o", result, name],
+            backend_command(name, how, result),
             cwd=tree, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode
     if status:
         raise Unable(f"{name}: clang's status is {status if status > 0 else 128 - status}; "
