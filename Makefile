@@ -111,6 +111,15 @@ test-kernel: ## Larger kernels, drop-in kernels of four arches; they boot in qem
 		6.12/modules-small/arm64 6.12/modules-small/riscv 6.12/modules-small/loongarch
 	scripts/test-kernel.py matrix $(LINKER) $(WORK)
 
+# Where `dropin --keep` leaves the tree.
+LARGE = $(abspath $(WORK))/dropin-6.12-large-x86_64/obj
+.PHONY: test-kernel-large
+test-kernel-large: ## A defconfig of 6.12 as modules, drop-in; it boots; what its links cost (an hour)
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	scripts/test-kernel.py dropin --keep $(LINKER) $(WORK) 6.12/large
+	benches/modules.py $(LINKER) $(WORK) 3 $(LARGE)
+
 .PHONY: test-version
 test-version: ## What has to work with each LLVM: tests, demo, programs, kernels that boot
 	@scripts/setup.sh kernel
@@ -135,10 +144,16 @@ test-incremental: ## Edits of a real kernel, each compared with a clean build by
 	scripts/test-incremental.py $(RELEASE) $(WORK)
 
 .PHONY: test-remote
-test-remote: ## A kernel with its cache on buildbox-casd: near, far away, killed
-	@scripts/setup.sh kernel
+test-remote: ## A kernel with buildbox-casd (near, far away, killed) and BuildGrid; 10,000 modules
+	@scripts/setup.sh remote
 	@$(MAKE) --no-print-directory build
 	scripts/test-remote.py $(RELEASE) $(WORK) 6.12/modules-small
+
+.PHONY: test-prediction
+test-prediction: ## What `backlto simulate` predicts of an engine, compared with buildbox-casd
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	scripts/test-prediction.py $(RELEASE) $(WORK)
 
 .PHONY: test-bazel
 test-bazel: ## The backends of a real Bazel, with a cache that outlives its own

@@ -3,13 +3,12 @@
 native objects. Medians of ROUNDS, in turns."""
 
 import pathlib
-import statistics
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
-from harness.measure import arguments, measure
+from harness.measure import arguments, in_turns
 from harness.run import llvm, main, output, program
 
 OBJECTS = 200
@@ -26,17 +25,11 @@ def drive():
         output([llvm("clang"), "-O1", "-c", *(f"{name}.c" for name in names)], cwd=home)
         link = ["-r", "-o", "all.o", *(f"{name}.o" for name in names)]
         for what, words in (("--version", ["--version"]), (f"{OBJECTS} native objects", link)):
-            lld, ours = compare([[linker, *words] for linker in (program(llvm("ld.lld")),
-                                                                 options.program)],
-                                home, options.rounds)
+            commands = [([linker, *words], {})
+                        for linker in (program(llvm("ld.lld")), options.program)]
+            costs = in_turns(commands, home, options.rounds, WARM_UP)
+            lld, ours = (wall * 1000 for wall, _ in costs)
             print(f"{what + ':':20}ld.lld {lld:6.2f} ms, ld.backlto {ours - lld:+.2f} ms")
-
-
-def compare(commands, home, rounds):
-    """The median milliseconds of each of COMMANDS."""
-    walls = [[measure(command, home)[0] for command in commands]
-             for _ in range(rounds + WARM_UP)][WARM_UP:]
-    return [statistics.median(column) * 1000 for column in zip(*walls)]
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# setup.sh [build|test|report|bazel|kernel|arches|bench|dist]: installs what is missing on a Debian 12 machine.
+# setup.sh [build|test|report|bazel|kernel|arches|remote|bench|dist]: installs what is missing on a Debian 12 machine.
 #
 #   build   (the default) to build backlto
 #   test    to run its tests and the demo too
 #   report  to look at reports in a browser
 #   bazel   to build with Bazel too
 #   kernel  to build and boot Linux kernels with it too
-#   arches  to boot kernels of the other architectures too
+#   arches  to boot kernels of the other architectures, and to package kernels, too
+#   remote  to test it with engines of the Remote Execution API too
 #   bench   to compare it with others on kernels and a program, and draw the result
 #   dist    to build it with LLVM inside
 #
@@ -29,8 +30,11 @@ for_kernels=(
     python3 perl qemu-system-x86 "llvm-$llvm-linker-tools"
 )
 for_arches=(qemu-system-arm qemu-system-misc)
+# What kbuild's `make bindeb-pkg` calls.
+for_packages=(debhelper)
 for_reports=(chromium chromium-driver python3 python3-selenium)
 for_bazel=(bazel-bootstrap bazel-rules-java bazel-rules-proto)
+for_engines=(bubblewrap postgresql python3-venv)
 for_bench=(python3-matplotlib)
 # LLVM's archives refer to Polly's.
 for_dist=("libpolly-$llvm-dev" xz-utils qemu-user-static)
@@ -45,14 +49,15 @@ case $purpose in
     report) packages+=("${for_reports[@]}") ;;
     bazel) packages+=("${for_bazel[@]}") ;;
     kernel) packages+=("${for_tests[@]}" "${for_kernels[@]}") ;;
-    arches) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_arches[@]}") ;;
+    arches) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_arches[@]}" "${for_packages[@]}") ;;
+    remote) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_engines[@]}") ;;
     bench) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_bench[@]}") ;;
     dist)
         packages+=("${for_dist[@]}")
         [[ ${TUNE:-bolt} != bolt ]] || packages+=("bolt-$llvm" "libbolt-$llvm-dev")
         ;;
     *)
-        echo "usage: ${0##*/} [build|test|report|bazel|kernel|arches|bench|dist]" >&2
+        echo "usage: ${0##*/} [build|test|report|bazel|kernel|arches|remote|bench|dist]" >&2
         exit 2
         ;;
 esac

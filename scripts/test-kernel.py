@@ -28,7 +28,9 @@
   matrix   a row for each combination of options that people build kernels with: `make` with
            LD=ld.backlto; the kernel boots and loads its modules; make has nothing to do
            afterwards; all objects are clang's, the modules' code is ld.lld's. Goes on where
-           the last run ended, and ends with a table.
+           the last run ended, and ends with a table. In one row make bindeb-pkg does the first
+           build; its packages have the image, the modules and what modules outside of the tree
+           are built with.
 
 A tree is VERSION/KIND or VERSION/KIND/ARCH (see harness/kernel.py). `kbuild` builds the front
 ends, except of trees that `dropin --lend` has left to it.
@@ -54,6 +56,7 @@ def drive():
     dropin = tests.add_parser("dropin", help="make with LD=ld.backlto, one tree after the other")
     dropin.add_argument("--reference", action="store_true", help="compare with ld.lld's build")
     dropin.add_argument("--lend", action="store_true", help="leave the trees to a later kbuild")
+    dropin.add_argument("--keep", action="store_true", help="no make clean in the end")
     dropin.add_argument("program", metavar="LINKER", type=program)
     rows = tests.add_parser("matrix", help="the rows of the matrix, or those that are named")
     rows.add_argument("program", metavar="LINKER", type=program)
@@ -67,7 +70,8 @@ def drive():
             Kbuild(options.program, options.work, options.trees).run()
         case "dropin":
             for tree in options.trees:
-                Dropin(options.program, options.work, tree).run(options.reference, options.lend)
+                Dropin(options.program, options.work, tree).run(
+                    options.reference, options.lend, options.keep)
         case "matrix":
             matrix.run(options.program, options.work, options.trees or matrix.ROWS)
 

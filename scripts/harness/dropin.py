@@ -6,6 +6,7 @@ import time
 from harness import boot, kernel, oracle
 from harness.check import equal, equal_files, require
 from harness.external import External, code
+from harness.package import GOAL, Packages
 from harness.run import Failure, llvm, output, program, remove, say, sha
 from harness.source import Copy, source
 
@@ -53,6 +54,7 @@ class Dropin:
         self.lld = " ".join([str(program(llvm("ld.lld"))), *tree.arch.for_lld])
         self.reference = self.built_with(self.lld, self.base / "reference")
         self.obj, self.modules = self.build.obj, []
+        self.packages = None
 
     def built_with(self, linker, obj):
         # make exports what is on its command line.
@@ -68,7 +70,7 @@ class Dropin:
         (build or self.build).make(log, *words, error=Failure)
         return log.read_text(errors="replace")
 
-    def run(self, with_reference, lend):
+    def run(self, with_reference, lend, kept):
         self.first_build()
         self.module_versions()
         if with_reference:
@@ -86,7 +88,8 @@ class Dropin:
         self.make("undone")
         equal(self.sums(), before, "after the changes were undone, these are not what they were")
         self.say("without the changes, vmlinux and the modules are what they were")
-        self.clean(with_reference)
+        if not kept:
+            self.clean(with_reference)
 
     def row(self):
         """What it takes to say that a kernel is right, in as little time as that needs.
@@ -102,14 +105,21 @@ class Dropin:
         return len(self.modules)
 
     def first_build(self):
-        start = time.monotonic()
+        start, packaged = time.monotonic(), self.tree.kind.packaged
         self.build.configure()
-        self.make("first")
+        self.make("first", *([GOAL] if packaged else []))
         for file in ("vmlinux", self.tree.arch.image):
             require((self.obj / file).is_file(), f"make left no {file}")
+        if packaged:
+            self.packages = Packages(self.build, self.base / "packages")
         self.modules = modules(self.obj)
+        size = sum(file.stat().st_size for file in (self.base / "cache").rglob("*")
+                   if file.is_file())
         self.say(f"make: vmlinux, {len(self.modules)} modules, {self.tree.arch.image} in "
-                 f"{time.monotonic() - start:.0f} s")
+                 f"{time.monotonic() - start:.0f} s, {size / 1e6:.0f} MB in the cache")
+        if packaged:
+            self.packages.compare(self.tree.arch.image, self.modules)
+            self.say(f"{', '.join(self.packages.names)} have this kernel and these modules")
 
     def module_versions(self):
         """Modules carry the versions of Module.symvers, all of them."""
@@ -172,18 +182,27 @@ class Dropin:
         """Modules outside of the tree; those to load when the kernel boots."""
         if not self.build.is_set("MODULES"):
             return []
-        return External(self.build, self.reference, self.base / "external").run()
+        headers = self.packages.headers() if self.packages else None
+        return External(self.build, self.reference, self.base / "external", headers).run()
 
     def boots(self, external):
         paths = []
         if self.modules:
-            root = self.base / "root"
-            remove(root)
-            self.make("install", f"INSTALL_MOD_PATH={root}", "modules_install")
+            root = self.packages.root if self.packages else self.install()
             paths = boot.installed_modules(root)
             require(len(paths) == len(self.modules), f"{root} has {len(paths)} modules")
-        boot.boot(self.tree.arch, self.obj / self.tree.arch.image, paths + external, self.work)
-        self.say(f"boots, {len(paths)} modules and {len(external)} from outside loaded")
+        kind = self.tree.kind
+        loaded = boot.boot(self.tree.arch, self.obj / self.tree.arch.image, paths + external,
+                           self.work, kind.patience, kind.drivers)
+        self.say(f"boots, {loaded} of {len(paths) + len(external)} modules loaded, "
+                 f"{len(external)} from outside among them")
+
+    def install(self):
+        """Where make has installed the modules."""
+        root = self.base / "root"
+        remove(root)
+        self.make("install", f"INSTALL_MOD_PATH={root}", "modules_install")
+        return root
 
     def lend(self):
         """Leaves a copy of the tree to `kbuild`, as one that was never linked."""

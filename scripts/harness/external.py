@@ -16,10 +16,10 @@ NOBODY = 65534
 
 class External:
     """The modules of tests/modules, built by BUILD's linker and by REFERENCE's for the
-    kernel in BUILD's tree, below HOME."""
+    kernel in BUILD's tree, below HOME. HEADERS is what a package has of the kernel."""
 
-    def __init__(self, build, reference, home):
-        self.build, self.home = build, home
+    def __init__(self, build, reference, home, headers=None):
+        self.build, self.home, self.headers = build, home, headers
         self.linker = next(word for word in build.variables if word.startswith("LD="))[3:]
         self.linkers = {"ours": build.variables, "theirs": reference.variables}
         remove(home)
@@ -45,9 +45,12 @@ class External:
         there."""
         public.chmod(0o755)
         tree, self.home = public / "kernel", public / "modules"
-        script = self.build.source / "scripts/package/install-extmod-build"
-        self.build.make(public / "install.log", "run-command",
-                        f"KBUILD_RUN_COMMAND={script} {tree}", error=Failure)
+        if self.headers:
+            shutil.copytree(self.headers, tree, symlinks=True)
+        else:
+            script = self.build.source / "scripts/package/install-extmod-build"
+            self.build.make(public / "install.log", "run-command",
+                            f"KBUILD_RUN_COMMAND={script} {tree}", error=Failure)
         self.home.mkdir()
         programs = public / "bin"
         programs.mkdir()

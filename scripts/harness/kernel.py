@@ -8,6 +8,7 @@ import dataclasses
 import re
 import shlex
 
+from harness.boot import LIMIT
 from harness.run import JOBS, LLVM, Unable, llvm, logged, output, remove, require
 from harness.source import THIN_DIST, knows, source
 
@@ -89,7 +90,10 @@ class Kind:
     without: tuple = ()
     boots: bool = True  # with the options of the architecture
     own_modules: bool = False  # with the modules of the architecture
-    base: str = "tinyconfig"
+    packaged: bool = False  # make bindeb-pkg builds it
+    drivers: bool = False  # some modules are for devices that QEMU has not
+    patience: int = LIMIT  # seconds that a boot may take
+    base: tuple = ("tinyconfig",)  # goals of make
 
 
 def words(*texts):
@@ -142,9 +146,10 @@ KINDS = {
         SIMPLE_MODULES + words("SAMPLE_LIVEPATCH"), WITHOUT),
     "kasan": Kind(PLAIN + words("KASAN KASAN_GENERIC KASAN_INLINE KCOV UBSAN UBSAN_BOUNDS"),
                   SIMPLE_MODULES, WITHOUT + words("SLUB_TINY KASAN_OUTLINE")),
+    # Instrumented kernels are slow in QEMU.
     "kcsan": Kind(PLAIN + words("SMP KCSAN DEBUG_INFO_DWARF5 DEBUG_INFO_SPLIT"),
-                  SIMPLE_MODULES, WITHOUT),
-    "kmsan": Kind(PLAIN + words("KMSAN"), SIMPLE_MODULES, WITHOUT),
+                  SIMPLE_MODULES, WITHOUT, packaged=True, patience=900),
+    "kmsan": Kind(PLAIN + words("KMSAN"), SIMPLE_MODULES, WITHOUT, patience=900),
     "tagged": Kind(
         PLAIN + words("CFI_CLANG SHADOW_CALL_STACK KASAN KASAN_SW_TAGS COMPAT MODVERSIONS"),
         SIMPLE_MODULES, WITHOUT + words("SLUB_TINY KASAN_GENERIC")),
@@ -153,7 +158,10 @@ KINDS = {
                      "BLK_DEV_INITRD PROC_FS SYSFS DEVTMPFS NLS CRYPTO"),
                SIMPLE_MODULES, words("VT INPUT RD_GZIP RD_BZIP2 RD_LZMA RD_XZ RD_LZO RD_LZ4 RD_ZSTD")),
     # What the architecture's maintainers build: some 2,900 C files on x86_64.
-    "defconfig": Kind((), base="defconfig"),
+    "defconfig": Kind((), base=("defconfig",)),
+    # The same with all that can be a module as one; but for what the console is.
+    "large": Kind(words("SERIAL_8250 SERIAL_8250_CONSOLE MODULE_UNLOAD MODVERSIONS"),
+                  drivers=True, patience=1800, base=("defconfig", "yes2modconfig")),
 }
 
 
@@ -224,7 +232,7 @@ class Build:
         remove(self.obj)
         self.obj.mkdir(parents=True)
         log, config = self.obj / "configure.log", self.obj / ".config"
-        self.make(log, self.tree.kind.base)
+        self.make(log, *self.tree.kind.base)
         on, modules, off = self.tree.settings()
         edits = [word for flag, names in (("-d", off), ("-e", on), ("-m", modules))
                  for name in names for word in (flag, name)]

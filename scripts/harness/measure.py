@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import shlex
+import statistics
 import subprocess
 import time
 
@@ -31,12 +32,14 @@ class Cost:
     peak: float  # MB of its largest process
 
 
-def cost(steps, folder):
+def cost(steps, folder, variables=None):
     """The Cost of the commands STEPS, one after the other in FOLDER, or where this
-    program is; all must succeed. What they say is dropped."""
+    program is, with VARIABLES of the environment; all must succeed. What they say is dropped."""
+    environment = {**os.environ, **(variables or {})}
     start, cpu, peak = time.perf_counter(), 0.0, 0.0
     for command in steps:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(command, cwd=folder, env=environment,
+                                   stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -51,3 +54,12 @@ def measure(command, folder=None):
     """Wall and CPU seconds of COMMAND, which must succeed; what it says is dropped."""
     once = cost([command], folder)
     return once.wall, once.cpu
+
+
+def in_turns(commands, folder, rounds, warm_up):
+    """The median wall and CPU seconds of each of COMMANDS, pairs of a command and of variables
+    of its environment, in ROUNDS after so many to WARM_UP."""
+    costs = [[cost([command], folder, variables) for command, variables in commands]
+             for _ in range(warm_up + rounds)][warm_up:]
+    return [(statistics.median(once.wall for once in column),
+             statistics.median(once.cpu for once in column)) for column in zip(*costs)]

@@ -38,6 +38,11 @@ def native(name):
     return f"{name.removesuffix('.o')}.thinlto-native.o"
 
 
+def debug_file(name):
+    """Where the debug information of the bitcode object NAME goes, if it is split."""
+    return f"{native(name).removesuffix('.o')}.dwo"
+
+
 # --- .cmd files ---------------------------------------------------------------
 
 def unescape_make(text):
@@ -129,8 +134,13 @@ def backend_command(name, how, result):
     """The words by which kbuild compiles the bitcode object NAME with HOW, its `flags`, and its
     summary index to the object RESULT."""
     compiler, recorded = how
-    return [*compiler, *recorded, "-x", "ir", "-fno-lto", "-Wno-unused-command-line-argument",
-            f"-fthinlto-index={name}.thinlto.bc", "-c", "-o", result, name]
+    # The name of the file with the debug information is in the object: kbuild's, wherever
+    # RESULT is.
+    split = [word for option in ("-split-dwarf-file", debug_file(name))
+             for word in ("-Xclang", option)] if "-gsplit-dwarf" in recorded else []
+    return [*compiler, *recorded, *split, "-x", "ir", "-fno-lto",
+            "-Wno-unused-command-line-argument", f"-fthinlto-index={name}.thinlto.bc", "-c",
+            "-o", result, name]
 
 
 def compile_backend(tree, name, how, result, messages):

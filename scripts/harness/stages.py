@@ -107,6 +107,9 @@ class Compared:
         for name in self.names:
             result = oracle.native(name)
             equal_files(self.obj / result, oracle.results(self.out, name)[0])
+            if (self.out / oracle.debug_file(name)).exists():
+                equal_files(self.obj / oracle.debug_file(name),
+                            self.out / oracle.debug_file(name))
             record = self.obj / oracle.cmd_file(result)
             require(record.is_file() and record.stat().st_size, f"no {record}")
         equal(oracle.archived(self.obj, "vmlinux.a"), oracle.members(self.obj, self.obj),
@@ -139,7 +142,8 @@ class Compared:
         say(f"{self.name}: make finishes the kernel and leaves stages 2 and 3 alone")
         if self.build.tree.kind.boots:
             self.build.make(log, os.path.basename(self.arch.image), error=Failure)
-            boot.boot(self.arch, self.obj / self.arch.image, [], work)
+            boot.boot(self.arch, self.obj / self.arch.image, [], work,
+                      self.build.tree.kind.patience)
             say(f"{self.name}: boots")
 
     def dates(self):
