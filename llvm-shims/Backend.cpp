@@ -23,11 +23,13 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/TimeProfiler.h"
 #include "llvm/Support/VirtualFileSystem.h"
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <thread>
 #include <unistd.h>
 #if LLVM_VERSION_MAJOR < 22
 #include <sys/mman.h>
@@ -230,7 +232,8 @@ static bool compile(const BackltoCompileRequest &Request, ObjectBuffer &Object,
 /// any module whose name ends in NAME, at its start, or at its end if KIND begins
 /// with `late-`. `BACKLTO_FAULT_HERE` does the same, but is not handed on to
 /// worker processes. Who is to `wait` does so until there is a file with the name
-/// `BACKLTO_FAULT_UNTIL`.
+/// `BACKLTO_FAULT_UNTIL`; who is to `last` sleeps for as many milliseconds as its
+/// module's name ends in, as `a-750.o` does.
 static void injectFault(StringRef Module, bool AtEnd) {
   for (const char *Variable : {"BACKLTO_FAULT", "BACKLTO_FAULT_HERE"}) {
     const char *Value = getenv(Variable);
@@ -251,6 +254,11 @@ static void injectFault(StringRef Module, bool AtEnd) {
           break;
         usleep(10000);
       }
+    if (Kind == "last") {
+      unsigned Milliseconds = 0;
+      Module.rsplit('-').second.consumeInteger(10, Milliseconds);
+      std::this_thread::sleep_for(std::chrono::milliseconds(Milliseconds));
+    }
     if (Kind == "hang")
       for (;;)
         pause();

@@ -187,7 +187,7 @@ fn compile(
                 read_back(&output)?
             }
         };
-        let known = attempt.known(Digest::of(&object), origin);
+        let known = attempt.known(Digest::of(&object), object.len() as u64, origin);
         Ok((object, known))
     });
     let (result, object, known) = match written {

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
 
+/// How many keys are asked for at a time.
+pub(crate) const ASKED_AT_A_TIME: usize = 64;
+
 /// What stands under a key.
 pub(crate) struct Answer {
     /// The key that it was found by.

@@ -1,21 +1,21 @@
 //! A process that an engine starts on another machine to compile what was sent there.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::asm::{AsmFiles, Search};
 use crate::compile::{Compiled, Failure, Imported, Watch};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::execute::STACK_SIZE;
 use crate::execute::errand::{
-    self, Chore, ERRAND, Ended, Errand, INPUTS, Named, OUTPUTS, REPORT, digest_of_flags,
+    self, Chore, ERRAND, Ended, Errand, INPUTS, Named, OUTPUTS, REPORT, WORK, digest_of_files,
 };
 use crate::files::{self, Files};
-use crate::flag_key;
+use crate::flag_key::{self, FlagsKey};
 use crate::flags;
 use crate::identity;
-use crate::incremental::asm::{AsmFiles, Search};
 use crate::llvm::{self, Adopted, CompileInput, Invocation};
 use crate::sys;
 
@@ -77,13 +77,39 @@ fn do_all(chores: &[Chore], directory: &Path) -> Result<()> {
     std::fs::create_dir_all(&out).map_err(unwritten)?;
     let mut report = Vec::new();
     for (number, chore) in chores.iter().enumerate() {
-        let done = do_one(chore, directory)?;
+        let done = do_one(chore, directory, &work_of(chore, number, directory)?)?;
         if let Some(object) = done.object {
             std::fs::write(out.join(errand::object_name(number)), object).map_err(unwritten)?;
         }
         errand::report(&mut report, &done.ended, &done.assembly).map_err(unwritten)?;
     }
     std::fs::write(out.join(REPORT), report).map_err(unwritten)
+}
+
+/// Makes the directory in which compile `number` runs, with what assembly names in it.
+fn work_of(chore: &Chore, number: usize, directory: &Path) -> Result<PathBuf> {
+    let work = directory.join(WORK).join(number.to_string());
+    let unmade = |e: io::Error| {
+        let text = format!("cannot put files into `{}`", work.display());
+        Error::new(Kind::Output, text).because(e)
+    };
+    std::fs::create_dir_all(&work).map_err(unmade)?;
+    for named in &chore.files {
+        if !errand::stays_inside(&named.name) {
+            let text = format!("`{}` is no name for a file of an errand", named.name);
+            return Err(Error::new(Kind::Input, text));
+        }
+        let (from, to) = (input(directory, named), work.join(&named.name));
+        let parent = to.parent().unwrap_or(&work);
+        std::fs::create_dir_all(parent).map_err(unmade)?;
+        let _ = std::fs::copy(from, to).map_err(unmade)?;
+    }
+    Ok(work)
+}
+
+/// Where the content of `named` is.
+fn input(directory: &Path, named: &Named) -> PathBuf {
+    directory.join(INPUTS).join(named.file.to_string())
 }
 
 /// What a compile reads.
@@ -95,8 +121,7 @@ struct Contents {
 
 impl Contents {
     fn of(chore: &Chore, directory: &Path) -> Result<Contents> {
-        let inputs = directory.join(INPUTS);
-        let content = |named: &Named| read(&inputs.join(named.file.to_string()));
+        let content = |named: &Named| read(&input(directory, named));
         Ok(Contents {
             module: content(&chore.module)?,
             index: chore.index.as_ref().map(content).transpose()?,
@@ -113,23 +138,28 @@ struct Done {
     assembly: Vec<Vec<u8>>,
 }
 
-fn do_one(chore: &Chore, directory: &Path) -> Result<Done> {
+fn do_one(chore: &Chore, directory: &Path, work: &Path) -> Result<Done> {
     let begin = Instant::now();
     let contents = Contents::of(chore, directory)?;
+    sys::enter(work).map_err(|e| {
+        let text = format!("cannot enter `{}`", work.display());
+        Error::new(Kind::Environment, text).because(e)
+    })?;
     let mut witness = Witness::default();
-    let compiled = match map(chore, directory) {
+    let (compiled, include) = match map(chore, work) {
         Ok((invocation, include)) => {
             let compiled = compile(chore, &contents, &invocation, &mut witness);
-            witness.look_for_files(directory, &include);
-            compiled
+            (compiled, include)
         }
-        Err(failure) => failure.into(),
+        Err(failure) => (failure.into(), Vec::new()),
     };
     let backend_cpu = compiled.backend_cpu;
-    let object = object_of(compiled).and_then(|object| match witness.names_files {
-        false => Ok(object),
-        true => Err("its assembly names files".to_owned()),
-    });
+    let object = object_of(compiled);
+    let search = Search {
+        directory: work,
+        include: &include,
+        files: &Files::default(),
+    };
     let ended = Ended {
         object: object
             .as_ref()
@@ -138,6 +168,7 @@ fn do_one(chore: &Chore, directory: &Path) -> Result<Done> {
         flags: chore.flags,
         module: Digest::of(&contents.module),
         imported: witness.imported,
+        files: digest_of_files(&AsmFiles::of(&witness.assembly, &search)),
         backend_cpu,
         time: begin.elapsed(),
     };
@@ -162,14 +193,19 @@ fn object_of(compiled: Compiled) -> std::result::Result<Vec<u8>, String> {
 }
 
 /// What the command line of `chore` means, and its include path.
-fn map(chore: &Chore, directory: &Path) -> std::result::Result<(Invocation, Vec<String>), Failure> {
-    let (invocation, messages) = flags::map_inside(&chore.args, directory);
+fn map(chore: &Chore, work: &Path) -> std::result::Result<(Invocation, Vec<String>), Failure> {
+    let (invocation, messages) = flags::map_inside(&chore.args, work);
     let invocation = invocation.ok_or(Failure::Reported(messages))?;
     let cc1 = invocation.cc1_args();
-    match flag_key::of_flags(&cc1, directory, &Files::default()) {
-        Some(key) if digest_of_flags(&key) == chore.flags => Ok((invocation, key.include)),
+    let key = flag_key::of_flags(&cc1, work, &Files::default());
+    let is_meant = |key: &FlagsKey| {
+        let portable = key.portable.as_ref();
+        portable.is_some_and(|portable| portable.digest == chore.flags)
+    };
+    match key.filter(is_meant) {
+        Some(key) => Ok((invocation, key.include)),
         // Names of processors and what is configured are not the same everywhere.
-        _ => Err(Failure::Reported(
+        None => Err(Failure::Reported(
             "the flags mean something else".to_owned(),
         )),
     }
@@ -209,24 +245,6 @@ fn compile(
 struct Witness {
     assembly: Vec<Vec<u8>>,
     imported: Option<Imported>,
-    names_files: bool,
-}
-
-impl Witness {
-    /// Looks whether the assembly names files, which are not those at home.
-    fn look_for_files(&mut self, directory: &Path, include: &[String]) {
-        let files = Files::default();
-        let search = Search {
-            directory,
-            include,
-            files: &files,
-        };
-        let mut found = AsmFiles::none();
-        for text in &self.assembly {
-            found.add(text, &search);
-        }
-        self.names_files = found != AsmFiles::none();
-    }
 }
 
 impl Watch for Witness {

@@ -8,6 +8,7 @@ use crate::dependency::{Dependency, Part};
 use crate::digest::Hasher;
 use crate::files::Files;
 use crate::plan::Job;
+use crate::portable::{BLOCK_LIST, Portable, Reading};
 
 /// What flags mean for an object.
 #[derive(Clone, Debug)]
@@ -18,6 +19,9 @@ pub(crate) struct FlagsKey {
     pub(crate) include: Vec<String>,
     /// How messages look, which depends on the terminal: no part of the object.
     pub(crate) rendering: Vec<String>,
+    /// What they mean on another machine; `None` if they name files in ways that may
+    /// mean something else there.
+    pub(crate) portable: Option<Portable>,
     /// Where the files are that the flags name.
     paths: Vec<PathBuf>,
     /// The file that lists basic blocks, if it is named for nothing else.
@@ -83,9 +87,6 @@ const IRRELEVANT_JOINED: [&str; 3] = [
     "-fcoverage-compilation-dir=",
     "-fthinlto-index=",
 ];
-
-/// The cc1 option with the name of a file that lists basic blocks.
-const BLOCK_LIST: &str = "-fbasic-block-sections=list=";
 
 /// cc1 options, by how they start, that decide how messages look. clang's driver adds
 /// them by what standard error is.
@@ -155,16 +156,20 @@ const MORE_OUTPUT_OF_LLVM: [&str; 29] = [
     "scops",
 ];
 
+/// What has such a word and only steers code. A kernel with KCSAN has it in each compile.
+const CODE_OF_LLVM: &str = "tsan-compound-read-before-write";
+
 /// Whether the LLVM option `option` does more than steer code.
 fn does_more_than_code(option: &str) -> bool {
     let name = option.trim_start_matches('-');
     let name = name.split('=').next().unwrap_or(name);
     // `debug`, `debug-only`, `debug-pass`, `debugify-…`; what has the word elsewhere is
     // about debug information.
-    name.starts_with("debug")
-        || name
-            .split('-')
+    let has_word = |name: &str| {
+        name.split('-')
             .any(|word| MORE_OUTPUT_OF_LLVM.contains(&word))
+    };
+    name.starts_with("debug") || (name != CODE_OF_LLVM && has_word(name))
 }
 
 /// What the cc1 command line `args`, run in `directory`, means for an object.
@@ -177,6 +182,7 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
     let mut rendering = Vec::new();
     let mut names = Vec::new();
     let mut lists = Vec::new();
+    let mut portable = Reading::new(directory);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let arg = arg.as_str();
@@ -198,18 +204,18 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
                 return None;
             }
             hasher.field("llvm", option.as_bytes());
-            names.extend(file_names(option, directory));
-        } else if let Some(list) = arg.strip_prefix(BLOCK_LIST) {
-            hasher.field("arg", arg.as_bytes());
-            lists.push(list);
-            names.extend(
-                file_names(list, directory)
-                    .into_iter()
-                    .filter(|name| *name != list),
-            );
+            let named = file_names(option, directory);
+            portable.add("llvm", option, &named, files);
+            names.extend(named);
         } else if !IRRELEVANT_JOINED.iter().any(|name| arg.starts_with(name)) {
             hasher.field("arg", arg.as_bytes());
-            names.extend(file_names(arg, directory));
+            let mut named = file_names(arg, directory);
+            portable.add("arg", arg, &named, files);
+            if let Some(list) = arg.strip_prefix(BLOCK_LIST) {
+                lists.push(list);
+                named.retain(|name| *name != list);
+            }
+            names.extend(named);
         }
     }
     let listing = listing(&lists, &names, directory);
@@ -232,6 +238,7 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
         dependencies,
         include,
         rendering,
+        portable: portable.finish(),
         paths,
         listing,
     })
@@ -414,6 +421,7 @@ mod tests {
             "-import-instr-limit=5",
             "-regalloc=basic",
             "-hwasan-instrument-writes=0",
+            "-tsan-compound-read-before-write=1",
             "-x=print",
         ] {
             assert!(key(&["-mllvm", option], here).is_some(), "{option}");

@@ -10,6 +10,7 @@ use crate::files::Files;
 use crate::flag_key::{self, FlagsKey};
 use crate::llvm::{self, Invocation};
 use crate::plan::{self, CompilerCommand, Job, Plan};
+use crate::portable::Portable;
 use crate::sys;
 
 /// A flag set as clang understands it.
@@ -25,6 +26,13 @@ pub(crate) struct MappedFlags {
     pub(crate) time_trace: Option<String>,
     /// What they mean for an object; `None` when they ask for more than one.
     pub(crate) key: Option<FlagsKey>,
+}
+
+impl MappedFlags {
+    /// What they mean on another machine, if that is known.
+    pub(crate) fn portable(&self) -> Option<&Portable> {
+        self.key.as_ref()?.portable.as_ref()
+    }
 }
 
 /// The mapped flags of every job, in plan order.

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
+use crate::asm::{AsmFiles, Search};
 use crate::block_list::BlockList;
 use crate::cache::Policy;
 use crate::execute::wire::{self, Reply, Request};
 use crate::files::Files;
 use crate::incremental::Record;
-use crate::incremental::asm::{AsmFiles, Search};
 use crate::incremental::entry;
 
 /// Reads `data` as what comes over a worker's socket, from either side.

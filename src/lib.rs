@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod asm;
 mod audit;
 #[cfg_attr(
     not(feature = "remote"),
@@ -48,6 +49,7 @@ pub mod bitcode;
 mod block_list;
 pub mod cache;
 mod cancel;
+mod choice;
 mod codegen;
 mod compile;
 pub mod dependency;
@@ -77,14 +79,17 @@ mod observer;
 mod options;
 mod origin;
 mod plan;
+mod portable;
 mod prepare;
+mod price;
 mod recheck;
 pub mod remote;
 mod report;
 pub mod reproducer;
+mod row;
 mod run;
 mod schedule;
-mod simulate;
+pub mod simulate;
 mod sys;
 pub mod worker;
 

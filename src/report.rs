@@ -1,6 +1,7 @@
 //! What is known of a job once it has ended.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::Digest;
@@ -54,6 +55,15 @@ impl JobReport {
     /// more: the run was cancelled, or another job had failed.
     pub fn is_cancelled(&self) -> bool {
         matches!(&self.result, Err(e) if e.kind() == Kind::Cancelled)
+    }
+
+    /// Makes the report that `run` gives of the job for `module`, or one of its panic: a bug of
+    /// ours must not leave a run waiting for a report.
+    pub(crate) fn of(module: &Path, run: impl FnOnce() -> JobReport) -> JobReport {
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            let text = format!("a worker panicked over `{}`", module.display());
+            JobReport::not_run(Error::new(Kind::Crash, text))
+        })
     }
 
     /// Makes the report of a job that was not started, because of `error`.

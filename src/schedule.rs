@@ -3,11 +3,10 @@
 //! Where a task is compiled is its worker's [`Executor`]'s business.
 
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
 use jobserver::{Acquired, Client};
@@ -21,6 +20,7 @@ use crate::memory::{Memory, Room};
 use crate::prepare::Task;
 use crate::recheck;
 use crate::report::JobReport;
+use crate::row::Row;
 use crate::sys;
 
 /// How soon to ask a jobserver again that had nothing to give.
@@ -30,7 +30,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 const ASK_FOR_LOAD: Duration = Duration::from_millis(200);
 
 /// How soon to look again whether a task has come back from elsewhere, or is late.
-const LOOK_FOR_RETURNED: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_FOR_RETURNED: Duration = Duration::from_millis(20);
 
 /// Whether the load of the machine is `limit` or more; not where that cannot be told
 /// (`proc_loadavg(5)`).
@@ -150,13 +150,13 @@ impl Pool {
         self.shared.memory.measure();
         let may_leave = self.dispatcher.is_some();
         let batches = [(true, tasks), (false, short)].map(|(long, tasks)| {
-            let batch = Batch::new(long, tasks, workers, may_leave, events, &stop);
-            Arc::new(batch)
+            let row = Row::new(long, tasks, workers, may_leave);
+            Arc::new(Batch::new(row, events, &stop))
         });
         let waiting = self.shared.add(&batches);
         if let Err(error) = self.start_workers(waiting) {
             for batch in &batches {
-                while let Some(queued) = batch.next(0) {
+                while let Some(queued) = batch.next(0, Instant::now()) {
                     let report = JobReport::not_run(error.clone());
                     batch.finish(queued.task.number, 0, report);
                 }
@@ -210,15 +210,6 @@ impl Drop for Pool {
     }
 }
 
-/// Runs `task`. A bug of ours must not leave a run waiting for a report.
-fn run(task: &Task, executor: &mut dyn Executor) -> JobReport {
-    let run = AssertUnwindSafe(|| recheck::run(task, executor));
-    std::panic::catch_unwind(run).unwrap_or_else(|_| {
-        let text = format!("a worker panicked over `{}`", task.module.path().display());
-        JobReport::not_run(Error::new(Kind::Crash, text))
-    })
-}
-
 impl Shared {
     /// Puts `new` in line and wakes workers. Returns how many tasks wait.
     fn add(&self, new: &[Arc<Batch>]) -> usize {
@@ -247,7 +238,8 @@ impl Shared {
                 seen = self.version.load(Ordering::Acquire);
                 queue = Arc::clone(&current);
             }
-            if !queue.iter().any(|batch| batch.is_left()) {
+            let now = Instant::now();
+            if !queue.iter().any(|batch| batch.is_left(now)) {
                 let returns = queue.iter().any(|batch| batch.has_away());
                 // Nothing of a run is held on to while there is nothing to do.
                 queue = match returns {
@@ -267,7 +259,7 @@ impl Shared {
             self.busy.fetch_add(1, Ordering::Relaxed);
             if let Some((batch, queued)) = queue
                 .iter()
-                .find_map(|batch| Some((batch, batch.next(worker)?)))
+                .find_map(|batch| Some((batch, batch.next(worker, Instant::now())?)))
             {
                 self.run(batch, &queued, worker, executor);
             }
@@ -295,7 +287,7 @@ impl Shared {
         batch.start(number, worker);
         let mut delivered = Delivered::first(queued.brought(), executor);
         let mut racing = Racing::new(&mut delivered, queued);
-        let report = run(&task, &mut racing);
+        let report = JobReport::of(task.module.path(), || recheck::run(&task, &mut racing));
         let has_won = racing.has_won() || queued.end_here();
         drop(task);
         if has_won {
@@ -340,7 +332,7 @@ impl Shared {
         let turn = lock(&self.asking);
         while !self.closed.load(Ordering::Relaxed)
             && self.version.load(Ordering::Acquire) == seen
-            && queue.iter().any(|batch| batch.is_left())
+            && queue.iter().any(|batch| batch.is_left(Instant::now()))
         {
             match client.try_acquire() {
                 Ok(Some(leave)) => return Some(Some(leave)),

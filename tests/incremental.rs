@@ -26,6 +26,8 @@ mod project;
 mod promoted;
 #[path = "incremental/records.rs"]
 mod records;
+#[path = "incremental/simulated.rs"]
+mod simulated;
 #[allow(dead_code, reason = "shared with the tests of the kernel door")]
 #[path = "kernel_door/tree.rs"]
 mod tree;

@@ -40,6 +40,28 @@ pub(crate) fn wait(text: &str) -> Result<Limit<Duration>, String> {
     Ok(Limit(Some(time)))
 }
 
+/// Reads a time in milliseconds.
+///
+/// # Errors
+/// With what is expected, when `text` is no time.
+pub(crate) fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|ms: f64| Duration::try_from_secs_f64(ms / 1e3).ok())
+        .ok_or_else(|| "expected a number of milliseconds, as 50 or 0.5".to_owned())
+}
+
+/// Reads what a line carries, in megabits a second.
+///
+/// # Errors
+/// With what is expected, when `text` is no number, or a line would carry nothing.
+pub(crate) fn megabits(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|megabits: &f64| megabits.is_finite() && *megabits > 0.0)
+        .ok_or_else(|| "expected a number of megabits, as 20 or 1000".to_owned())
+}
+
 /// Reads yes or no, also in other usual words.
 ///
 /// # Errors

@@ -5,7 +5,6 @@
 #![cfg_attr(fuzzing, no_main, allow(dead_code))]
 
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 mod apart;
@@ -223,19 +222,9 @@ enum Door {
         #[arg(long = "arch", value_name = "NAME")]
         arches: Vec<String>,
     },
-    /// How long a recorded build would take with other workers than there are
-    Simulate {
-        /// The record of a build, or a directory in the tree that was built
-        record: PathBuf,
-        /// How many workers, for a line each
-        #[arg(
-            long,
-            value_name = "N",
-            value_delimiter = ',',
-            default_values = ["8", "32", "128"]
-        )]
-        workers: Vec<NonZeroUsize>,
-    },
+    /// How long a recorded build would take with other workers than there are, or with a
+    /// remote engine beside them
+    Simulate(doors::simulate::Request),
 }
 
 impl Cli {
@@ -383,7 +372,7 @@ fn main() {
                 other,
                 disassemble,
             } => doors::diff::run(&one, &other, disassemble, &settings),
-            Door::Simulate { record, workers } => doors::simulate::run(&record, &workers),
+            Door::Simulate(request) => doors::simulate::run(&request, settings.json),
             Door::InstallLinker => doors::install_linker::run(),
             Door::Doctor { tree } => doors::doctor::run(&tree, &settings),
             Door::Worker { errand: None } => backlto::worker::serve().map_err(Failure::from),

@@ -84,7 +84,8 @@ pub(crate) struct Remote {
         hide_env_values = true
     )]
     uploads: Option<Limit<bool>>,
-    /// How long the end of a build waits for the last uploads [default: 1]
+    /// How long the end of a build waits for the last uploads [default: a hundredth of
+    /// the build, from 0.1 to 1]
     #[arg(
         long = "remote-linger",
         global = true,
@@ -105,6 +106,16 @@ pub(crate) struct Remote {
         hide_env_values = true
     )]
     lots: Option<Limit<NonZeroUsize>>,
+    /// The path of this build of backlto on machines of the engine, such as in a container
+    /// image [default: this program is uploaded]
+    #[arg(
+        long = "remote-compiler",
+        global = true,
+        value_name = "PATH",
+        env = "BACKLTO_REMOTE_COMPILER",
+        hide_env_values = true
+    )]
+    compiler: Option<String>,
     /// What machines of the engine must have to compile for us, such as OSFamily=linux
     #[arg(
         long = "remote-platform",
@@ -154,10 +165,7 @@ impl Remote {
                 .uploads
                 .and_then(Limit::into_inner)
                 .unwrap_or(defaults.uploads),
-            linger: self
-                .linger
-                .and_then(Limit::into_inner)
-                .unwrap_or(defaults.linger),
+            linger: self.linger.and_then(Limit::into_inner),
             execution: self.execution()?,
             ..defaults
         }))
@@ -166,7 +174,7 @@ impl Remote {
     /// How the engine is to compile, if it is to.
     ///
     /// # Errors
-    /// When a property of its machines is none.
+    /// When the path of a program or a property of its machines is none.
     fn execution(&self) -> Result<Option<ExecutionOptions>> {
         let lots = self.lots.and_then(Limit::into_inner);
         let Some(lots) = lots.filter(|_| !self.cache_only) else {
@@ -180,7 +188,14 @@ impl Remote {
                 Err(Error::new(Kind::Environment, text))
             }
         });
+        let compiler = self.compiler.as_ref().filter(|path| !path.is_empty());
+        if let Some(path) = compiler.filter(|path| !path.contains('/')) {
+            let text = format!("--remote-compiler `{path}` is not the path of a program");
+            let hint = "say where a backlto of this very build is on the machines of the engine";
+            return Err(Error::new(Kind::Environment, text).hint(hint));
+        }
         Ok(Some(ExecutionOptions {
+            program: compiler.cloned(),
             platform: platform.collect::<Result<_>>()?,
             ..ExecutionOptions::new(lots)
         }))
@@ -223,7 +238,8 @@ mod tests {
             format!("{:?}", program.remote.options().ok())
         };
         let names = [
-            "header", "ca", "cert", "key", "upload", "linger", "wait", "jobs", "platform",
+            "header", "ca", "cert", "key", "upload", "linger", "wait", "jobs", "compiler",
+            "platform",
         ];
         let empty = names.map(|name| format!("--remote-{name}="));
         assert_eq!(options(&empty.each_ref().map(String::as_str)), options(&[]));
@@ -243,13 +259,17 @@ mod tests {
         };
         let platform = "--remote-platform=a=b=c";
         assert!(execution(&[platform]).is_ok_and(|execution| execution.is_none()));
-        let asked = execution(&["--remote-jobs=7", platform]).expect("options");
+        let compiler = "--remote-compiler=/usr/bin/backlto";
+        let asked = execution(&["--remote-jobs=7", platform, compiler]).expect("options");
         let asked = asked.expect("it compiles");
         assert_eq!(asked.lots.get(), 7);
+        assert_eq!(asked.program.as_deref(), Some("/usr/bin/backlto"));
         assert_eq!(asked.platform, [("a".to_owned(), "b=c".to_owned())]);
         let only = execution(&["--remote-jobs=7", "--remote-cache-only"]);
         assert!(only.is_ok_and(|execution| execution.is_none()));
-        assert!(execution(&["--remote-jobs=7", "--remote-platform=a"]).is_err());
+        for wrong in ["--remote-platform=a", "--remote-compiler=clang"] {
+            assert!(execution(&["--remote-jobs=7", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

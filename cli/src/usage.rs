@@ -30,7 +30,7 @@ const HEEDED: [(&str, &[&str]); 7] = [
     ("explain", &["json", "color"]),
     ("install-linker", &["color"]),
     ("report", &["json", "color"]),
-    ("simulate", &["color"]),
+    ("simulate", &["json", "color"]),
 ];
 
 /// Whether `args` may ask for help.

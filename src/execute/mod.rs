@@ -91,6 +91,20 @@ pub(crate) struct CompileJob {
     pub(crate) gives_back: bool,
 }
 
+impl CompileJob {
+    /// Everything that it reads, but for what assembly pulls in.
+    #[cfg(feature = "remote")]
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &dyn Content> {
+        let inputs = std::iter::once(&self.module)
+            .chain(&self.index)
+            .chain(&self.imports);
+        let portable = self.flags.portable().into_iter();
+        let named = portable.flat_map(|portable| &portable.files);
+        let named = named.map(|(_, file)| &**file as &dyn Content);
+        inputs.map(|input| &*input.content).chain(named)
+    }
+}
+
 /// What a [`Watch`] is shown, on its way between threads or processes.
 pub(crate) struct Shown {
     pub(crate) assembly: Vec<Vec<u8>>,

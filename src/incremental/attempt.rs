@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::ahead;
-use super::asm::{AsmFiles, Search};
 use super::entry::{Entry, ListedBlocks, store_first};
 use super::keys::{self, InputKeys};
 use super::record::ObjectRecord;
+use crate::asm::{AsmFiles, Search};
 use crate::block_list::BlockList;
 use crate::cache::{Cache, Hit, Placement};
 use crate::compile::{Imported, Watch};
@@ -214,12 +214,12 @@ impl<'a> Attempt<'a> {
         }))
     }
 
-    /// What the record is to know of the object, now that it is there. `None` if
-    /// it cannot be told what the object depends on.
-    pub(crate) fn known(&self, object: Digest, how: Origin) -> Option<ObjectRecord> {
-        let mut made_of = self.made_of.clone()?;
-        made_of.extend_from_slice(self.files()?);
+    /// What the record is to know of the object of this `size`, now that it is there. `None`
+    /// if it cannot be told what the object depends on.
+    pub(crate) fn known(&self, object: Digest, size: u64, how: Origin) -> Option<ObjectRecord> {
+        let made_of = [self.made_of.as_deref()?, self.files()?].concat();
         Some(ObjectRecord {
+            sizes: Some(keys::sizes(self.task, &made_of, size)),
             made_of,
             flags: match &self.task.job.command {
                 CompilerCommand::Flags(words) => words.to_vec(),
@@ -460,7 +460,7 @@ impl<'a> Attempt<'a> {
             size: entry.size,
             diagnostics: entry.diagnostics.clone(),
             how,
-            known: self.known(entry.object, how),
+            known: self.known(entry.object, entry.size, how),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The keys of a job by what it reads.
 
-use crate::dependency::{self, Dependency};
+use super::record::Sizes;
+use crate::dependency::{self, Dependency, Part};
 use crate::digest::Digest;
 use crate::prepare::Task;
 
@@ -51,4 +52,26 @@ pub(super) fn made_of(task: &Task) -> Option<Vec<Dependency>> {
     let mut imports: Vec<&str> = task.imports.iter().map(|(name, _)| &**name).collect();
     imports.sort_unstable();
     Some(super::dependencies(&task.job, flags, &imports, &task.files))
+}
+
+/// How much the compile of `task` reads, whose object of so many bytes is `made_of` that.
+pub(super) fn sizes(task: &Task, made_of: &[Dependency], object: u64) -> Sizes {
+    let read = |dependency: &Dependency| {
+        let import = || {
+            task.imports
+                .iter()
+                .find(|(name, _)| *name == dependency.name)
+        };
+        let file = match dependency.part {
+            Part::Module => Some(&task.module),
+            Part::Index => task.index.as_ref(),
+            Part::Import => import().map(|(_, file)| file),
+            _ => None,
+        };
+        file.map_or(0, |file| file.bytes().len() as u64)
+    };
+    Sizes {
+        made_of: made_of.iter().map(read).collect(),
+        object,
+    }
 }

@@ -5,7 +5,6 @@
 //! it, so if that is as it was, so is the object.
 
 pub(crate) mod ahead;
-pub(crate) mod asm;
 pub(crate) mod attempt;
 pub(crate) mod costs;
 pub(crate) mod entry;
@@ -17,7 +16,8 @@ use std::time::SystemTime;
 
 use rayon::prelude::*;
 
-pub use self::record::{ObjectRecord, Record};
+pub use self::record::{ObjectRecord, Record, Sizes};
+use crate::asm::Search;
 use crate::audit::Audit;
 use crate::compile::Imported;
 use crate::dependency::{self, Dependency, Part};
@@ -130,7 +130,7 @@ fn reasons(
     let of_part = |part: Part| known.made_of.iter().filter(move |known| known.part == part);
     let imports: Vec<&str> = of_part(Part::Import).map(|known| &*known.name).collect();
     let mut now = dependencies(job, flags, &imports, files);
-    let search = asm::Search {
+    let search = Search {
         directory: &job.directory,
         include: &flags.include,
         files,

@@ -32,6 +32,20 @@ pub struct ObjectRecord {
     pub duration: Duration,
     /// Why it was built; empty when nothing was known of an earlier build.
     pub why: Vec<String>,
+    /// How much its compile reads and writes; `None` when it was recorded by a backlto that
+    /// did not look.
+    pub sizes: Option<Sizes>,
+}
+
+/// Tells how much a compile reads and writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sizes {
+    /// For each of [`ObjectRecord::made_of`] the bytes that the compile reads of it: module,
+    /// index and imports have some.
+    pub made_of: Vec<u64>,
+    /// The bytes of the object.
+    pub object: u64,
 }
 
 impl ObjectRecord {
@@ -152,6 +166,9 @@ struct Stored {
     format: u32,
     flags: Vec<Vec<String>>,
     dependencies: Vec<Dependency>,
+    /// The bytes that compiles read of each of `dependencies`, as far as it goes.
+    #[serde(default)]
+    sizes: Vec<u64>,
     objects: BTreeMap<String, StoredObject>,
     notes: BTreeMap<String, serde_json::Value>,
 }
@@ -166,6 +183,9 @@ struct StoredObject {
     how: Origin,
     microseconds: u64,
     why: Vec<String>,
+    /// How many bytes it has, if the sizes of what it is made of are known, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 /// Numbers equal values.
@@ -190,18 +210,28 @@ impl Stored {
     fn of(record: &Record) -> Stored {
         let mut flags = Table::new();
         let mut dependencies = Table::new();
+        let mut sizes = Vec::new();
         let objects = record
             .objects
             .iter()
             .map(|(name, known)| {
                 let made_of = known.made_of.iter();
+                let made_of: Vec<usize> = made_of.map(|one| dependencies.number(one)).collect();
+                sizes.resize(dependencies.0.len(), 0);
+                for (number, size) in made_of
+                    .iter()
+                    .zip(known.sizes.iter().flat_map(|sizes| &sizes.made_of))
+                {
+                    sizes[*number] = *size;
+                }
                 let stored = StoredObject {
-                    made_of: made_of.map(|one| dependencies.number(one)).collect(),
+                    made_of,
                     flags: flags.number(&known.flags),
                     object: known.object,
                     how: known.how,
                     microseconds: u64::try_from(known.duration.as_micros()).unwrap_or(u64::MAX),
                     why: known.why.clone(),
+                    bytes: known.sizes.as_ref().map(|sizes| sizes.object),
                 };
                 (name.clone(), stored)
             })
@@ -210,6 +240,7 @@ impl Stored {
             format: FORMAT,
             flags: flags.0,
             dependencies: dependencies.0,
+            sizes,
             objects,
             notes: record.notes.clone(),
         }
@@ -221,6 +252,11 @@ impl Stored {
         for (name, stored) in self.objects {
             let numbers = stored.made_of.iter();
             let made_of = numbers.map(|number| self.dependencies.get(*number).cloned());
+            let size = |number: &usize| self.sizes.get(*number).copied().unwrap_or_default();
+            let sizes = stored.bytes.map(|object| Sizes {
+                made_of: stored.made_of.iter().map(size).collect(),
+                object,
+            });
             let known = ObjectRecord {
                 made_of: made_of.collect::<Option<_>>()?,
                 flags: self.flags.get(stored.flags)?.clone(),
@@ -228,6 +264,7 @@ impl Stored {
                 how: stored.how,
                 duration: Duration::from_micros(stored.microseconds),
                 why: stored.why,
+                sizes,
             };
             objects.insert(name, known);
         }

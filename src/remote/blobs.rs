@@ -137,8 +137,8 @@ impl Connection {
             digest_function: SHA256,
         };
         let bytes = names.iter().map(|name| name.size).sum();
-        let answer = self.call("BatchReadBlobs", time_for(bytes), async {
-            self.blobs().batch_read_blobs(request).await
+        let answer = self.call("BatchReadBlobs", time_for(bytes), || async {
+            self.blobs().batch_read_blobs(request.clone()).await
         });
         let mut blobs = HashMap::new();
         for response in answer.await?.responses {
@@ -166,8 +166,8 @@ impl Connection {
                 blob_digests: names.iter().map(BlobName::message).collect(),
                 digest_function: SHA256,
             };
-            let answer = self.call("FindMissingBlobs", TO_ANSWER, async {
-                self.blobs().find_missing_blobs(request).await
+            let answer = self.call("FindMissingBlobs", TO_ANSWER, || async {
+                self.blobs().find_missing_blobs(request.clone()).await
             });
             for digest in answer.await?.missing_blob_digests {
                 missing.push(BlobName::read(&digest)?);
@@ -220,8 +220,8 @@ impl Connection {
             requests,
             digest_function: SHA256,
         };
-        let answer = self.call("BatchUpdateBlobs", time_for(bytes), async {
-            self.blobs().batch_update_blobs(request).await
+        let answer = self.call("BatchUpdateBlobs", time_for(bytes), || async {
+            self.blobs().batch_update_blobs(request.clone()).await
         });
         for response in answer.await?.responses {
             if let Some(trouble) = failed("BatchUpdateBlobs", response.status) {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
@@ -26,12 +26,18 @@ use crate::error::{Error, Kind, Result};
 /// How long an end waits until the engine has been told of what is not wanted any more.
 const TO_CANCEL: Duration = Duration::from_millis(300);
 
+/// How long the end of a build waits for uploads, if nobody says.
+const LEAST_LINGER: Duration = Duration::from_millis(100);
+const LONGEST_LINGER: Duration = Duration::from_secs(1);
+
 /// A cache on an engine.
 pub(crate) struct RemoteCache {
     client: Arc<Client>,
     uploads: JoinHandle<()>,
     farm: Option<Arc<Farm>>,
-    linger: Duration,
+    /// See [`RemoteOptions::linger`].
+    linger: Option<Duration>,
+    begin: Instant,
     /// `None` once it has ended.
     runtime: Option<Runtime>,
 }
@@ -99,6 +105,7 @@ impl RemoteCache {
                 uploads,
                 farm,
                 linger: options.linger,
+                begin: Instant::now(),
                 runtime: Some(runtime),
             }),
             Err(e) => {
@@ -128,7 +135,12 @@ impl RemoteCache {
             if let Some(farm) = &self.farm {
                 runtime.block_on(farm.finish(TO_CANCEL));
             }
-            let limit = if lingers { self.linger } else { Duration::ZERO };
+            let limit = match lingers {
+                true => self
+                    .linger
+                    .unwrap_or_else(|| usual_linger(self.begin.elapsed())),
+                false => Duration::ZERO,
+            };
             let _ =
                 runtime.block_on(async { tokio::time::timeout(limit, &mut self.uploads).await });
             runtime.shutdown_background();
@@ -138,6 +150,12 @@ impl RemoteCache {
         health.count(|totals| totals.not_uploaded += left);
         health.summary()
     }
+}
+
+/// How long the end of a build waits that took `elapsed`: it is to be no slower for that, and
+/// an engine that is near is nearly done.
+fn usual_linger(elapsed: Duration) -> Duration {
+    (elapsed / 100).clamp(LEAST_LINGER, LONGEST_LINGER)
 }
 
 impl Drop for RemoteCache {
@@ -213,5 +231,18 @@ impl Elsewhere for Client {
         // A question, and most times a blob.
         let usual = self.connection.health.round_trip().map(|time| time * 2);
         usual.is_some_and(|usual| usual <= patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_waits_for_uploads_a_small_part_of_its_time() {
+        let second = Duration::from_secs(1);
+        assert_eq!(usual_linger(Duration::ZERO), LEAST_LINGER);
+        assert_eq!(usual_linger(second * 20), second / 5);
+        assert_eq!(usual_linger(second * 3600), second);
     }
 }

@@ -31,6 +31,15 @@ pub(super) const TO_ANSWER: Duration = Duration::from_secs(10);
 /// How long it has for blobs, and the least that it is to transfer in a second.
 const TO_TRANSFER: Duration = Duration::from_secs(30);
 const SLOWEST: usize = 64 << 10;
+/// How long a call waits that an engine has no room for: small ones take few calls at a time.
+const PAUSES: [Duration; 6] = [
+    Duration::from_millis(10),
+    Duration::from_millis(30),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(300),
+    Duration::from_millis(400),
+];
 /// What gRPC servers take in one message unless told otherwise, less some room for
 /// what is around the blobs.
 const USUAL_BATCH: usize = (4 << 20) - (64 << 10);
@@ -151,7 +160,7 @@ impl Connection {
         };
         let hint = match trouble.kind {
             Ailment::Broken if address.tls => "it may want a certificate (--remote-cert)",
-            Ailment::Away | Ailment::Broken => {
+            Ailment::Away | Ailment::Crowded | Ailment::Broken => {
                 self.health.suffered(&trouble);
                 return Ok(());
             }
@@ -202,8 +211,8 @@ impl Connection {
             blob_digests: vec![BlobName::of(&action::command()).message()],
             digest_function: SHA256,
         };
-        let asked = self.call("FindMissingBlobs", TO_GREET, async {
-            self.blobs().find_missing_blobs(request).await
+        let asked = self.call("FindMissingBlobs", TO_GREET, || async {
+            self.blobs().find_missing_blobs(request.clone()).await
         });
         asked.await.map(|_| ())
     }
@@ -232,8 +241,8 @@ impl Connection {
             ..api::GetActionResultRequest::default()
         };
         let begin = Instant::now();
-        let result = self.call("GetActionResult", TO_ANSWER, async {
-            self.actions().get_action_result(request).await
+        let result = self.call("GetActionResult", TO_ANSWER, || async {
+            self.actions().get_action_result(request.clone()).await
         });
         let result = result.await;
         if matches!(&result, Err(trouble) if trouble.kind == Ailment::Absent) || result.is_ok() {
@@ -248,9 +257,9 @@ impl Connection {
             let request = api::GetCapabilitiesRequest {
                 instance_name: self.instance.clone(),
             };
-            let answer = self.call("GetCapabilities", TO_GREET, async {
+            let answer = self.call("GetCapabilities", TO_GREET, || async {
                 let client = api::capabilities_client::CapabilitiesClient::new(self.service());
-                { client }.get_capabilities(request).await
+                { client }.get_capabilities(request.clone()).await
             });
             self.read_capabilities(answer.await?)
         };
@@ -306,8 +315,29 @@ impl Connection {
         capabilities.zstd_in_streams && self.is_far()
     }
 
-    /// Waits for the end of `future`, the call of `name`, for no longer than `limit`.
-    pub(super) async fn call<T>(
+    /// Makes `attempt`, the call of `name`, and waits for its end for no longer than `limit`.
+    /// One that an engine has no room for is made again a little later.
+    pub(super) async fn call<T, F>(
+        &self,
+        name: &str,
+        limit: Duration,
+        attempt: impl Fn() -> F,
+    ) -> std::result::Result<T, Trouble>
+    where
+        F: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        for pause in PAUSES {
+            match self.call_once(name, limit, attempt()).await {
+                Err(trouble) if trouble.kind == Ailment::Crowded => {
+                    tokio::time::sleep(pause).await;
+                }
+                result => return result,
+            }
+        }
+        self.call_once(name, limit, attempt()).await
+    }
+
+    async fn call_once<T>(
         &self,
         name: &str,
         limit: Duration,

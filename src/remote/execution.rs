@@ -59,7 +59,7 @@ impl Connection {
             digest_function: SHA256,
             ..api::ExecuteRequest::default()
         };
-        let run = tokio::time::timeout(limit, self.follow(request, name)).await;
+        let run = tokio::time::timeout(limit, self.follow(request, name, limit)).await;
         run.unwrap_or_else(|_| Err(Trouble::slow("Execute", limit.as_secs_f64())))
     }
 
@@ -67,11 +67,14 @@ impl Connection {
         &self,
         request: api::ExecuteRequest,
         name: &OperationName,
+        limit: Duration,
     ) -> Result<api::ActionResult, Trouble> {
-        self.health.count(|totals| totals.calls += 1);
         let of = |status| Trouble::of("Execute", &status);
-        let mut client = self.executions();
-        let mut said = client.execute(request).await.map_err(of)?.into_inner();
+        let mut said = self
+            .call("Execute", limit, || async {
+                self.executions().execute(request.clone()).await
+            })
+            .await?;
         for attempt in 1.. {
             let trouble = match last_of(&mut said, name).await {
                 Ok(Some(operation)) => return result_of(operation),
@@ -84,7 +87,7 @@ impl Connection {
             };
             self.health.count(|totals| totals.calls += 1);
             let request = api::WaitExecutionRequest { name };
-            let waited = client.wait_execution(request).await;
+            let waited = self.executions().wait_execution(request).await;
             said = waited
                 .map_err(|status| Trouble::of("WaitExecution", &status))?
                 .into_inner();
@@ -96,9 +99,9 @@ impl Connection {
     /// listens.
     pub(super) async fn cancel_operation(&self, name: String) {
         let request = CancelOperationRequest { name };
-        let told = self.call("CancelOperation", TO_CANCEL, async {
+        let told = self.call("CancelOperation", TO_CANCEL, || async {
             OperationsClient::new(self.service())
-                .cancel_operation(request)
+                .cancel_operation(request.clone())
                 .await
         });
         let _ = told.await;

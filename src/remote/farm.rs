@@ -1,6 +1,5 @@
 //! Jobs that an engine compiles: what they read goes there, what they make comes back.
 
-use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,29 +13,16 @@ use super::blobs::Reader;
 use super::connection::Connection;
 use super::content::BlobName;
 use super::execution::OperationName;
-use super::lot::{Blob, Lot, Output, Program, outputs};
+use super::lot::{Lot, Output, Program, SentProgram, outputs};
 use super::options::ExecutionOptions;
+use super::stock::{Missing, Stock};
 use super::trouble::{Ailment, Trouble};
-use crate::away::{Cost, Outcomes, Workshop};
-use crate::digest::Digest;
+use crate::away::{Outcomes, Workshop};
 use crate::errands::OTHER_COMPILER;
-use crate::execute::{CompileJob, Content, errand};
+use crate::execute::errand::{self, Parcel, Refusal};
+use crate::execute::{CompileJob, Content, Outcome};
+use crate::price::{Cost, PIECE, Price};
 
-/// What an action costs an engine, until one has shown it: 40 to 300 ms are usual.
-const USUAL_LOT: Duration = Duration::from_millis(250);
-/// Round trips for an action, at most times: what is missing, blobs, the action, outputs.
-const ROUND_TRIPS: u32 = 5;
-/// What it costs at the least.
-const LEAST_LOT: Duration = Duration::from_millis(5);
-/// The bytes in a second that are taken for granted, near and far, until some were sent.
-const NEAR_RATE: f64 = 100e6;
-const FAR_RATE: f64 = 1e6;
-/// Where answers take less than this, the engine is near.
-const NEAR: Duration = Duration::from_millis(1);
-/// What is sent of the program to see how fast bytes travel.
-const PIECE: usize = 256 << 10;
-/// As many bytes say how fast bytes travel.
-const TELLING: usize = 64 << 10;
 /// An engine may take so many times as long as is expected, and so long on top of that.
 const PATIENCE: u32 = 20;
 const MORE_PATIENCE: Duration = Duration::from_secs(60);
@@ -56,9 +42,8 @@ pub(super) struct Farm {
     reader: Reader,
     options: ExecutionOptions,
     runtime: Handle,
+    stock: Stock,
     state: Mutex<State>,
-    /// Held by whoever uploads: so nothing is uploaded twice.
-    uploading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -67,18 +52,7 @@ struct State {
     is_asked: bool,
     /// What is to be run, once it is known whether the engine has it.
     program: Option<Arc<Program>>,
-    /// The hashes of the blobs that the engine has.
-    there: HashSet<String>,
-    /// The names of what was sent.
-    names: HashMap<Digest, BlobName>,
-    /// What an action cost of late.
-    lot: Option<Duration>,
-    /// How many times as long as was expected compiles took of late.
-    slowness: Option<f64>,
-    /// Bytes in a second, of late.
-    rate: Option<f64>,
-    /// The bytes that wait to be uploaded.
-    waiting: u64,
+    price: Price,
     in_vain: u32,
     /// Nothing more is sent.
     is_closed: bool,
@@ -86,15 +60,8 @@ struct State {
     cancels: Vec<JoinHandle<()>>,
 }
 
-impl State {
-    /// Learns that so many `bytes` took `elapsed` to upload.
-    fn learn_rate(&mut self, bytes: usize, elapsed: Duration) {
-        if bytes >= TELLING {
-            let now = bytes as f64 / elapsed.as_secs_f64().max(1e-6);
-            self.rate = Some(self.rate.map_or(now, |before| (before * 3.0 + now) / 4.0));
-        }
-    }
-}
+/// What came of jobs that were sent, in their order; nothing where that is known of none.
+type Results = Vec<Result<Outcome, Refusal>>;
 
 impl Farm {
     /// Makes an engine that runs `program` as `options` say, in the context of a runtime.
@@ -110,8 +77,8 @@ impl Farm {
             reader: Reader::start(connection),
             options: options.clone(),
             runtime: Handle::current(),
+            stock: Stock::new(connection),
             state: Mutex::default(),
-            uploading: tokio::sync::Mutex::default(),
         })
     }
 
@@ -119,36 +86,65 @@ impl Farm {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out whether the engine has the program.
+    /// Finds out what is to be run.
     async fn prepare(self: Arc<Farm>) {
-        let path = self.path.clone();
-        let opening = tokio::task::spawn_blocking(move || Program::open(&path));
-        let program = match opening.await {
-            Ok(Ok(program)) => program,
-            Ok(Err(e)) => return self.close(&format!("cannot read the program to send: {e}")),
-            Err(_) => return,
-        };
-        match self.ask_for(&program).await {
-            Ok(()) => self.state().program = Some(Arc::new(program)),
-            Err(trouble) if trouble.kind == Ailment::Forbidden => self.close(&trouble.text),
-            Err(trouble) => self.connection.health.suffered(&trouble),
+        match self.find_program().await {
+            Ok(program) => self.state().program = Some(Arc::new(program)),
+            Err(trouble) if trouble.kind.may_pass() => self.connection.health.suffered(&trouble),
+            Err(trouble) => self.close(&trouble.text),
         }
     }
 
-    /// Finds out whether the engine has `program`, and if not, how long it would take to
-    /// upload it: a piece of it is sent.
-    async fn ask_for(&self, program: &Program) -> Result<(), Trouble> {
-        let piece = &program.bytes()[..PIECE.min(program.name.size)];
+    /// What is to be run. If that is to be uploaded and is not there, a piece of it shows how
+    /// long the rest would take.
+    async fn find_program(&self) -> Result<Program, Trouble> {
+        if let Some(path) = &self.options.program {
+            return Ok(Program::There(path.clone()));
+        }
+        let path = self.path.clone();
+        let opening = tokio::task::spawn_blocking(move || SentProgram::open(&path));
+        let program = opening
+            .await
+            .unwrap_or_else(|e| Err(e.into()))
+            .map_err(|e| Trouble {
+                kind: Ailment::Other,
+                text: format!("cannot read the program to send: {e}"),
+            })?;
+        let size = usize::try_from(PIECE).unwrap_or(usize::MAX);
+        let piece = &program.bytes()[..program.name.size.min(size)];
         let names = [program.name.clone(), BlobName::of(piece)];
         let missing = self.connection.find_missing(&names).await?;
         if !missing.contains(&names[0]) {
-            self.state().there.insert(program.name.hash.clone());
+            self.stock.has(&program.name);
         } else if missing.contains(&names[1]) {
             let begin = Instant::now();
             self.connection.write(&[(names[1].clone(), piece)]).await?;
-            self.state().learn_rate(piece.len(), begin.elapsed());
+            let bytes = piece.len() as u64;
+            self.state().price.learn_rate(bytes, begin.elapsed());
         }
-        Ok(())
+        Ok(Program::Sent(Arc::new(program)))
+    }
+
+    /// Has the engine run the program on nothing; how long that took.
+    ///
+    /// # Errors
+    /// When it does not run there, or is not what runs here.
+    pub(super) async fn try_out(&self) -> Result<Duration, Trouble> {
+        let program = self.find_program().await?;
+        let nothing = Lot::of(&[], &program, &self.options.platform, |_| {
+            unreachable!("no input")
+        });
+        let lot = nothing.ok_or_else(|| Trouble::wrong("there is no errand"))?;
+        let _ = self.stock.upload(&lot.blobs).await?;
+        let begin = Instant::now();
+        let name = OperationName::default();
+        let result = self
+            .connection
+            .run_action(&lot.action, &lot.outputs, &name, MORE_PATIENCE);
+        match self.failure(&result.await?).await {
+            Some(reason) => Err(Trouble::wrong(reason)),
+            None => Ok(begin.elapsed()),
+        }
     }
 
     /// Sends nothing more, because of `reason`.
@@ -157,30 +153,17 @@ impl Farm {
         self.connection.health.closed(reason);
     }
 
-    /// What an action costs beside its compiles and its bytes.
-    fn cost_of_lot(&self, state: &State) -> Duration {
-        let round_trip = self.connection.health.round_trip().unwrap_or_default();
-        state.lot.unwrap_or(USUAL_LOT + round_trip * ROUND_TRIPS)
+    /// How long a call takes at present.
+    fn round_trip(&self) -> Duration {
+        self.connection.health.round_trip().unwrap_or_default()
     }
 
-    fn rate(&self, state: &State) -> f64 {
-        let is_near = |round_trip| round_trip < NEAR;
-        let usual = match self.connection.health.round_trip().is_some_and(is_near) {
-            true => NEAR_RATE,
-            false => FAR_RATE,
-        };
-        state.rate.unwrap_or(usual)
-    }
-
-    /// The name of the blob that is `content`.
-    fn name_of(&self, content: &dyn Content) -> BlobName {
-        let digest = content.digest();
-        if let Some(name) = self.state().names.get(&digest) {
-            return name.clone();
-        }
-        let name = BlobName::of(content.bytes());
-        self.state().names.insert(digest, name.clone());
-        name
+    /// What of `jobs` and of the program has to be uploaded for them.
+    fn missing(&self, jobs: &[Arc<CompileJob>]) -> Missing {
+        let program = self.state().program.clone();
+        let sent = program.as_ref().and_then(|program| program.sent());
+        let contents = jobs.iter().flat_map(|job| job.contents());
+        self.stock.missing(contents, sent)
     }
 
     /// Has the engine compile `jobs`, which would take `time` here.
@@ -189,94 +172,87 @@ impl Farm {
         jobs: Vec<Arc<CompileJob>>,
         time: Duration,
         name: &OperationName,
+        waits: Waits,
     ) -> Result<Outcomes, Trouble> {
+        let parcel = |job| Parcel {
+            job,
+            files: Vec::new(),
+        };
+        let parcels: Vec<Parcel> = jobs.into_iter().map(parcel).collect();
+        let mut results = self.run(parcels.clone(), time, name, Some(waits)).await?;
+        let (again, lacking): (Vec<usize>, Vec<Parcel>) = with_files(&parcels, &results).unzip();
+        if !again.is_empty() {
+            let (part, all) = (lacking.len() as f64, parcels.len() as f64);
+            let time = time.mul_f64(part / all);
+            let more = self.run(lacking, time, name, None).await?;
+            for (at, result) in again.into_iter().zip(more) {
+                results[at] = result;
+            }
+        }
+        Ok(self.judge(results))
+    }
+
+    /// Has the engine compile `parcels`, once; what came of each. What `waits` for the bytes
+    /// does so until they are there.
+    async fn run(
+        &self,
+        parcels: Vec<Parcel>,
+        time: Duration,
+        name: &OperationName,
+        waits: Option<Waits>,
+    ) -> Result<Results, Trouble> {
         let program = self.state().program.clone();
         let (Some(program), Some(farm)) = (program, self.this.upgrade()) else {
-            return Ok(Outcomes::new());
+            return Ok(Vec::new());
         };
         let packing = tokio::task::spawn_blocking(move || {
-            let name_of = |content: &dyn Content| farm.name_of(content);
-            let lot = Lot::of(&jobs, &program, &farm.options.platform, name_of);
-            (lot, jobs)
+            let name_of = |content: &dyn Content| farm.stock.name_of(content);
+            let lot = Lot::of(&parcels, &program, &farm.options.platform, name_of);
+            (lot, parcels)
         });
-        let Ok((Some(lot), jobs)) = packing.await else {
-            return Ok(Outcomes::new());
+        let Ok((Some(lot), parcels)) = packing.await else {
+            return Ok(Vec::new());
         };
-        self.upload(&lot.blobs).await?;
+        self.upload(&lot).await?;
+        drop(waits);
         let begin = Instant::now();
         let limit = time.saturating_mul(PATIENCE).saturating_add(MORE_PATIENCE);
         let connection = &self.connection;
         connection.health.count(|totals| totals.lots += 1);
-        let run = || connection.run_action(&lot.action, &lot.outputs, name, limit);
-        let result = match run().await {
+        let action = || connection.run_action(&lot.action, &lot.outputs, name, limit);
+        let result = match action().await {
             Err(trouble) if trouble.kind == Ailment::Lacking => {
                 // It has dropped what it had.
-                self.forget(&lot.blobs);
-                self.upload(&lot.blobs).await?;
-                run().await?
+                self.stock.forget(&lot.blobs);
+                self.upload(&lot).await?;
+                action().await?
             }
             result => result?,
         };
-        let outcomes = self.take_in(&jobs, &lot, result).await?;
-        self.learn(begin.elapsed(), time, &outcomes);
-        Ok(outcomes)
+        let results = self.take_in(&parcels, &lot, result).await?;
+        self.learn(begin.elapsed(), time, &results);
+        Ok(results)
     }
 
-    fn forget(&self, blobs: &[(BlobName, Blob)]) {
-        let mut state = self.state();
-        for (name, _) in blobs {
-            state.there.remove(&name.hash);
-        }
-    }
-
-    /// Uploads what the engine lacks of `blobs`.
-    async fn upload(&self, blobs: &[(BlobName, Blob)]) -> Result<(), Trouble> {
-        let _turn = self.uploading.lock().await;
-        let unknown: Vec<BlobName> = {
-            let state = self.state();
-            let names = blobs.iter().map(|(name, _)| name);
-            let unknown = names.filter(|name| !state.there.contains(&name.hash));
-            unknown.cloned().collect()
-        };
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let missing: HashSet<BlobName> = self
-            .connection
-            .find_missing(&unknown)
-            .await?
-            .into_iter()
-            .collect();
-        let mut sent = HashSet::new();
-        let wanted = blobs
-            .iter()
-            .filter(|(name, _)| missing.contains(name) && sent.insert(name.clone()));
-        let wanted: Vec<(BlobName, &[u8])> = wanted
-            .map(|(name, blob)| (name.clone(), blob.bytes()))
-            .collect();
-        let bytes: usize = wanted.iter().map(|(name, _)| name.size).sum();
-        let begin = Instant::now();
-        self.connection.write(&wanted).await?;
-        let mut state = self.state();
-        state.learn_rate(bytes, begin.elapsed());
-        state
-            .there
-            .extend(unknown.into_iter().map(|name| name.hash));
+    async fn upload(&self, lot: &Lot) -> Result<(), Trouble> {
+        let sent = self.stock.upload(&lot.blobs).await?;
+        let price = &mut self.state().price;
+        price.learn_rate(sent.bytes as u64, sent.elapsed);
         Ok(())
     }
 
-    /// What has come of `lot`, by its `result`.
+    /// What has come of `parcels`, which are `lot`, by its `result`.
     async fn take_in(
         &self,
-        jobs: &[Arc<CompileJob>],
+        parcels: &[Parcel],
         lot: &Lot,
         result: api::ActionResult,
-    ) -> Result<Outcomes, Trouble> {
+    ) -> Result<Results, Trouble> {
         if let Some(reason) = self.failure(&result).await {
             let is_hopeless =
                 result.exit_code == OTHER_COMPILER || CANNOT_RUN.contains(&result.exit_code);
-            self.came_home(jobs.len(), &reason, is_hopeless);
-            return Ok(Outcomes::new());
+            self.came_home(parcels.len(), &reason, is_hopeless);
+            return Ok(Vec::new());
         }
         let mut contents = Vec::with_capacity(lot.outputs.len());
         for output in outputs(result, &lot.outputs)? {
@@ -288,16 +264,20 @@ impl Farm {
         }
         let mut contents = contents.into_iter();
         let report = contents.next().flatten().unwrap_or_default();
-        let outcomes = errand::outcomes(jobs, &report[..], contents.collect());
-        let reason = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-        if let Some(reason) = reason {
-            let count = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-            self.came_home(count, reason, false);
+        Ok(errand::outcomes(parcels, &report[..], contents.collect()))
+    }
+
+    /// Notes which of `results` are of use, and gives these.
+    fn judge(&self, results: Results) -> Outcomes {
+        let reasons = results.iter().filter_map(|result| result.as_ref().err());
+        let count = reasons.clone().count();
+        if let Some(reason) = reasons.into_iter().next() {
+            self.came_home(count, &reason.to_string(), false);
         }
-        if outcomes.iter().any(Result::is_ok) {
+        if count < results.len() {
             self.state().in_vain = 0;
         }
-        Ok(outcomes.into_iter().map(Result::ok).collect())
+        results.into_iter().map(Result::ok).collect()
     }
 
     /// Why the action failed that ended with `result`; `None` if it did not.
@@ -339,26 +319,22 @@ impl Farm {
     }
 
     /// Learns of an action that took `elapsed`, whose compiles were expected to take
-    /// `time`, and of which `outcomes` came.
-    fn learn(&self, elapsed: Duration, time: Duration, outcomes: &Outcomes) {
-        let done = outcomes.iter().flatten();
+    /// `time`, and what came of them.
+    fn learn(&self, elapsed: Duration, time: Duration, results: &Results) {
+        let done = results.iter().flatten();
         let (count, compiles) = done.fold((0, Duration::ZERO), |(count, time), outcome| {
             (count + 1, time + outcome.time)
         });
-        self.connection
-            .health
-            .count(|totals| totals.executed += count);
-        if count == 0 {
-            return;
+        let health = &self.connection.health;
+        health.count(|totals| {
+            totals.executed += count;
+            totals.overhead_seconds += elapsed.saturating_sub(compiles).as_secs_f64();
+        });
+        if count > 0 {
+            let round_trip = self.round_trip();
+            let price = &mut self.state().price;
+            price.learn_action(elapsed, compiles, time, round_trip);
         }
-        let mut state = self.state();
-        // What the engine knew already took nothing.
-        let now = elapsed.saturating_sub(compiles).max(LEAST_LOT);
-        let before = self.cost_of_lot(&state);
-        state.lot = Some((before * 3 + now) / 4);
-        let now = compiles.as_secs_f64() / time.as_secs_f64().max(1e-6);
-        let before = state.slowness.unwrap_or(now);
-        state.slowness = Some((before * 3.0 + now) / 4.0);
     }
 
     /// Waits until the engine has been told what is not wanted any more, for as long as
@@ -390,38 +366,11 @@ impl Workshop for Farm {
         if !is_ready || !self.connection.health.is_well() {
             return None;
         }
-        let byte = 1.0 / self.rate(&state);
-        let waits = Duration::try_from_secs_f64(byte * state.waiting as f64);
-        Some(Cost {
-            lot: self.cost_of_lot(&state) + waits.unwrap_or_default(),
-            byte: Duration::from_secs_f64(byte),
-            slowness: state.slowness.unwrap_or(1.0).max(1.0),
-        })
+        Some(state.price.cost(self.round_trip()))
     }
 
     fn bytes_to_send(&self, jobs: &[Arc<CompileJob>]) -> u64 {
-        let state = self.state();
-        let is_there = |name: &BlobName| state.there.contains(&name.hash);
-        let mut counted = HashSet::new();
-        let program = state
-            .program
-            .iter()
-            .filter(|program| !is_there(&program.name));
-        let mut bytes: usize = program.map(|program| program.name.size).sum();
-        for job in jobs {
-            let inputs = [&job.module]
-                .into_iter()
-                .chain(&job.index)
-                .chain(&job.imports);
-            for input in inputs {
-                let digest = input.content.digest();
-                let is_known = state.names.get(&digest).is_some_and(is_there);
-                if !is_known && counted.insert(digest) {
-                    bytes += input.content.bytes().len();
-                }
-            }
-        }
-        bytes as u64
+        self.missing(jobs).bytes
     }
 
     fn send(
@@ -434,18 +383,12 @@ impl Workshop for Farm {
         let Some(farm) = self.this.upgrade() else {
             return Box::new(());
         };
-        let bytes = self.bytes_to_send(&jobs);
-        self.state().waiting += bytes;
-        let waits = Waits {
-            farm: Arc::clone(&farm),
-            bytes,
-        };
+        let waits = Waits::begin(&farm, &jobs);
         let errand = {
             let (farm, name) = (Arc::clone(&farm), Arc::clone(&name));
             async move {
                 let count = jobs.len();
-                let outcomes = farm.compile(jobs, time, &name).await;
-                drop(waits);
+                let outcomes = farm.compile(jobs, time, &name, waits).await;
                 done(outcomes.unwrap_or_else(|trouble| {
                     // What runs no action may be a good cache all the same.
                     if trouble.kind.may_pass() {
@@ -465,15 +408,43 @@ impl Workshop for Farm {
     }
 }
 
-/// Bytes that wait to be uploaded, until this is dropped.
+/// The ones of `parcels` that lacked files, each with its place in the list and these files.
+fn with_files(parcels: &[Parcel], results: &Results) -> impl Iterator<Item = (usize, Parcel)> {
+    let each = parcels.iter().zip(results).enumerate();
+    each.filter_map(|(at, (parcel, result))| match result {
+        Err(Refusal::Lacks(files)) => Some((
+            at,
+            Parcel {
+                job: Arc::clone(&parcel.job),
+                files: files.clone(),
+            },
+        )),
+        _ => None,
+    })
+}
+
+/// What a lot waits for to be uploaded, until this is dropped.
 struct Waits {
     farm: Arc<Farm>,
-    bytes: u64,
+    missing: Missing,
+}
+
+impl Waits {
+    fn begin(farm: &Arc<Farm>, jobs: &[Arc<CompileJob>]) -> Waits {
+        let missing = farm.missing(jobs);
+        farm.stock.expect(&missing);
+        farm.state().price.wait(missing.bytes);
+        Waits {
+            farm: Arc::clone(farm),
+            missing,
+        }
+    }
 }
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        self.farm.state().waiting -= self.bytes;
+        self.farm.stock.expect_no_more(&self.missing);
+        self.farm.state().price.wait_no_more(self.missing.bytes);
     }
 }
 

@@ -11,10 +11,8 @@ use super::connection::Connection;
 use super::content::BlobName;
 use super::trouble::{Ailment, Trouble};
 use crate::digest::Digest;
-use crate::elsewhere::{Answer, Question};
+use crate::elsewhere::{ASKED_AT_A_TIME, Answer, Question};
 
-/// How many questions are worked on at a time.
-const AT_A_TIME: usize = 64;
 /// The bytes of objects that have come and wait for their jobs, at most.
 const ROOM: u32 = 256 << 20;
 
@@ -34,7 +32,7 @@ impl Lookups {
         Lookups {
             connection: Arc::clone(connection),
             reader: Reader::start(connection),
-            slots: Semaphore::new(AT_A_TIME),
+            slots: Semaphore::new(ASKED_AT_A_TIME),
             room: Arc::new(Semaphore::new(ROOM as usize)),
             found: AtomicU64::new(0),
             ended: AtomicU64::new(0),

@@ -7,27 +7,45 @@ use prost::Message as _;
 
 use super::content::BlobName;
 use super::trouble::Trouble;
-use crate::execute::errand::{ERRAND, INPUTS, OUTPUTS, Packed, REPORT, object_name};
-use crate::execute::{CompileJob, Content};
+use crate::execute::Content;
+use crate::execute::errand::{ERRAND, INPUTS, OUTPUTS, Packed, Parcel, REPORT, object_name};
 use crate::sys::Mapping;
 
 /// What the program is called where it runs.
 const PROGRAM: &str = "backlto";
 
 /// The program that engines run.
-pub(super) struct Program {
+pub(super) enum Program {
+    /// One that goes along.
+    Sent(Arc<SentProgram>),
+    /// One that the machines have, by its path there.
+    There(String),
+}
+
+impl Program {
+    /// The blob of one that goes along.
+    pub(super) fn sent(&self) -> Option<&BlobName> {
+        match self {
+            Program::Sent(program) => Some(&program.name),
+            Program::There(_) => None,
+        }
+    }
+}
+
+/// A program that goes along.
+pub(super) struct SentProgram {
     pub(super) name: BlobName,
     content: Mapping,
 }
 
-impl Program {
+impl SentProgram {
     /// Opens the program at `path`.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(super) fn open(path: &std::path::Path) -> std::io::Result<Program> {
+    pub(super) fn open(path: &std::path::Path) -> std::io::Result<SentProgram> {
         let content = Mapping::new(&std::fs::File::open(path)?)?;
-        Ok(Program {
+        Ok(SentProgram {
             name: BlobName::of(content.bytes()),
             content,
         })
@@ -42,7 +60,7 @@ impl Program {
 pub(super) enum Blob {
     Made(Vec<u8>),
     Input(Arc<dyn Content>),
-    Program(Arc<Program>),
+    Program(Arc<SentProgram>),
 }
 
 impl Blob {
@@ -64,17 +82,17 @@ pub(super) struct Lot {
 }
 
 impl Lot {
-    /// The action that has `program` compile `jobs`, wherever an engine has what `platform`
-    /// asks for. `name_of` names the blob of an input. `None` if one of the jobs asks for more
-    /// than an object.
+    /// The action that has `program` compile `parcels`, wherever an engine has what `platform`
+    /// asks for. `name_of` names the blob of an input. `None` if the flags of one of them may
+    /// not leave. Without any, it only shows whether the program runs.
     pub(super) fn of(
-        jobs: &[Arc<CompileJob>],
-        program: &Arc<Program>,
+        parcels: &[Parcel],
+        program: &Program,
         platform: &[(String, String)],
         name_of: impl Fn(&dyn Content) -> BlobName,
     ) -> Option<Lot> {
-        let Packed { errand, inputs } = Packed::of(jobs)?;
-        let objects = (0..jobs.len()).map(object_name);
+        let Packed { errand, inputs } = Packed::of(parcels)?;
+        let objects = (0..parcels.len()).map(object_name);
         let outputs = std::iter::once(REPORT.to_owned()).chain(objects);
         let outputs: Vec<String> = outputs.map(|name| format!("{OUTPUTS}/{name}")).collect();
         let mut blobs = Blobs::default();
@@ -90,21 +108,27 @@ impl Lot {
             .collect();
         let inputs = blobs.made(directory(inputs, Vec::new()));
         let errand = blobs.made(errand);
-        blobs.add(program.name.clone(), Blob::Program(Arc::clone(program)));
-        let files = vec![
-            file(PROGRAM.to_owned(), &program.name, true),
-            file(ERRAND.to_owned(), &errand, false),
-        ];
+        let mut files = vec![file(ERRAND.to_owned(), &errand, false)];
+        let path = match program {
+            Program::Sent(program) => {
+                blobs.add(program.name.clone(), Blob::Program(Arc::clone(program)));
+                files.push(file(PROGRAM.to_owned(), &program.name, true));
+                format!("./{PROGRAM}")
+            }
+            Program::There(path) => path.clone(),
+        };
         let inputs = api::DirectoryNode {
             name: INPUTS.to_owned(),
             digest: Some(inputs.message()),
         };
         let root = blobs.made(directory(files, vec![inputs]));
-        let command = blobs.made(command(&outputs, platform));
+        let command = blobs.made(command(path, &outputs, platform));
         let action = api::Action {
             command_digest: Some(command.message()),
             input_root_digest: Some(root.message()),
             platform: properties(platform),
+            // To see that the program runs, it has to run.
+            do_not_cache: parcels.is_empty(),
             ..api::Action::default()
         };
         let action = blobs.made(action.encode_to_vec());
@@ -164,10 +188,9 @@ fn properties(platform: &[(String, String)]) -> Option<api::Platform> {
 }
 
 #[allow(deprecated, reason = "older engines look for the platform here alone")]
-fn command(outputs: &[String], platform: &[(String, String)]) -> Vec<u8> {
+fn command(program: String, outputs: &[String], platform: &[(String, String)]) -> Vec<u8> {
     let mut output_paths = outputs.to_vec();
     output_paths.sort();
-    let program = format!("./{PROGRAM}");
     let command = api::Command {
         arguments: vec![program, "worker".to_owned(), "errand".to_owned()],
         output_paths,
@@ -218,7 +241,7 @@ mod tests {
     fn what_is_the_same_has_one_name() {
         let property = |name: &str| (name.to_owned(), "1".to_owned());
         let outputs = ["out/1.o".to_owned()];
-        let of = |names: [&str; 2]| command(&outputs, &names.map(property));
+        let of = |names: [&str; 2]| command(String::new(), &outputs, &names.map(property));
         assert_eq!(of(["a", "b"]), of(["b", "a"]));
         assert_ne!(of(["a", "b"]), of(["a", "c"]));
         let names = |names: [&str; 2]| {

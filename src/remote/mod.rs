@@ -45,6 +45,8 @@ mod lot;
 #[cfg(feature = "remote")]
 mod probe;
 #[cfg(feature = "remote")]
+mod stock;
+#[cfg(feature = "remote")]
 mod stream;
 #[cfg(feature = "remote")]
 mod trouble;

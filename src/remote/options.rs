@@ -25,8 +25,9 @@ pub struct RemoteOptions {
     /// Whether objects that are not there are uploaded. An engine that does not take
     /// them is asked all the same.
     pub uploads: bool,
-    /// How long the end of an engine's use waits for uploads.
-    pub linger: Duration,
+    /// How long the end of an engine's use waits for uploads. When not given, a hundredth of
+    /// the time for which it was used, from 0.1 to 1 second.
+    pub linger: Option<Duration>,
     /// How jobs are compiled on the engine; none is when not given.
     pub execution: Option<ExecutionOptions>,
 }
@@ -40,6 +41,9 @@ pub struct ExecutionOptions {
     /// How many actions may be there at a time. Each has one job or several short ones, and
     /// needs one core.
     pub lots: NonZeroUsize,
+    /// The program that compiles there, as a path on the machines. It has to be the build
+    /// that runs here; that is uploaded when no path is given.
+    pub program: Option<String>,
     /// What is asked of the machines, as names and values that the engine knows.
     pub platform: Vec<(String, String)>,
 }
@@ -49,13 +53,14 @@ impl ExecutionOptions {
     pub fn new(lots: NonZeroUsize) -> ExecutionOptions {
         ExecutionOptions {
             lots,
+            program: None,
             platform: Vec::new(),
         }
     }
 }
 
 impl RemoteOptions {
-    /// Chooses the engine at `url`; uploads to it, and waits a second for the last.
+    /// Chooses the engine at `url`, and uploads to it.
     pub fn new(url: impl Into<String>) -> RemoteOptions {
         RemoteOptions {
             url: url.into(),
@@ -64,7 +69,7 @@ impl RemoteOptions {
             identity: None,
             wait: None,
             uploads: true,
-            linger: Duration::from_secs(1),
+            linger: None,
             execution: None,
         }
     }

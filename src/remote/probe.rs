@@ -1,5 +1,6 @@
 //! How well an engine works from here.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use super::blobs::Reader;
 use super::cache::runtime;
 use super::connection::{Connection, cannot_use};
 use super::content::BlobName;
+use super::farm::Farm;
 use super::options::RemoteOptions;
 use super::totals::Probed;
 use super::trouble::{Ailment, Trouble};
@@ -22,17 +24,19 @@ const BLOB: usize = 4 << 20;
 
 /// Tries the engine of `options`: whether it is there, knows the instance and the user,
 /// and gives back what it was given. A blob of 4 MiB is uploaded for that, unless
-/// uploads are off.
+/// uploads are off. If it is to compile, it is to run `helper`, too, without a job.
 ///
 /// # Errors
 /// [`Kind::Environment`](crate::error::Kind) with the reason why it cannot be used.
-pub fn probe(options: &RemoteOptions) -> Result<Probed> {
+pub fn probe(options: &RemoteOptions, helper: Option<&Path>) -> Result<Probed> {
     let address = Address::parse(&options.url)?;
     let runtime = runtime(options)?;
     let probed = runtime.block_on(async {
         let connection = Arc::new(Connection::new(options, &address)?);
         connection.greet(options, &address).await?;
-        let probed = probe_connection(&connection, options.uploads).await;
+        let farm = options.execution.as_ref().zip(helper);
+        let farm = farm.map(|(execution, helper)| Farm::start(&connection, execution, helper));
+        let probed = probe_connection(&connection, farm, options.uploads).await;
         probed.map_err(|trouble| cannot_use(options, trouble.text))
     });
     runtime.shutdown_background();
@@ -41,6 +45,7 @@ pub fn probe(options: &RemoteOptions) -> Result<Probed> {
 
 async fn probe_connection(
     connection: &Arc<Connection>,
+    farm: Option<Arc<Farm>>,
     uploads: bool,
 ) -> std::result::Result<Probed, Trouble> {
     let capabilities = connection.capabilities().await?;
@@ -50,6 +55,10 @@ async fn probe_connection(
         true => Some(bandwidth(connection).await?),
         false => None,
     };
+    let action = match farm {
+        Some(farm) => Some(farm.try_out().await?),
+        None => None,
+    };
     Ok(Probed {
         round_trip,
         bandwidth,
@@ -57,6 +66,7 @@ async fn probe_connection(
         compresses: connection.packs_batches(capabilities)
             || connection.packs_streams(capabilities),
         executes: capabilities.executes,
+        action,
     })
 }
 

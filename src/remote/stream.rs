@@ -132,8 +132,10 @@ impl Connection {
                 data: all[begin..end].to_vec(),
             }
         });
-        let written = self.call("ByteStream.Write", time_for(bytes.len()), async {
-            self.streams().write(tokio_stream::iter(chunks)).await
+        let written = self.call("ByteStream.Write", time_for(bytes.len()), || async {
+            self.streams()
+                .write(tokio_stream::iter(chunks.clone()))
+                .await
         });
         Ok(written.await?.committed_size)
     }
@@ -144,8 +146,8 @@ impl Connection {
         let request = api::QueryWriteStatusRequest {
             resource_name: resource.to_owned(),
         };
-        let status = self.call("ByteStream.QueryWriteStatus", TO_ANSWER, async {
-            self.streams().query_write_status(request).await
+        let status = self.call("ByteStream.QueryWriteStatus", TO_ANSWER, || async {
+            self.streams().query_write_status(request.clone()).await
         });
         match status.await {
             Ok(status) => usize::try_from(status.committed_size).unwrap_or(0),

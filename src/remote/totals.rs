@@ -13,6 +13,8 @@ pub struct Totals {
     pub executed: u64,
     /// How many actions it was sent for that.
     pub lots: u64,
+    /// What these took beside the compiles once their bytes were there, in seconds, added up.
+    pub overhead_seconds: f64,
     /// How many jobs came back from it without an object, and were left to this machine.
     pub came_home: u64,
     /// How many jobs were looked for by the content of their inputs or, later, of their
@@ -73,6 +75,8 @@ pub struct Probed {
     pub compresses: bool,
     /// Whether the engine runs actions, too.
     pub executes: bool,
+    /// How long an action of ours took that compiled nothing, if the engine is to compile.
+    pub action: Option<Duration>,
 }
 
 impl fmt::Display for Probed {
@@ -89,9 +93,10 @@ impl fmt::Display for Probed {
         if self.compresses {
             f.write_str(", zstd")?;
         }
-        if self.executes {
-            f.write_str(", runs actions")?;
+        match self.action {
+            Some(action) => write!(f, ", runs backlto in {:.1} ms", action.as_secs_f64() * 1e3),
+            None if self.executes => f.write_str(", runs actions"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

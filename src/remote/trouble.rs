@@ -21,6 +21,8 @@ pub(super) enum Ailment {
     Absent,
     /// The engine cannot be reached, is too slow or too busy: it may be well later.
     Away,
+    /// It has no room for more calls.
+    Crowded,
     /// The connection broke, or was ended from there.
     Broken,
     /// It does not let us do that.
@@ -38,7 +40,7 @@ pub(super) enum Ailment {
 impl Ailment {
     /// Whether what was tried may work when it is tried again.
     pub(super) fn may_pass(self) -> bool {
-        matches!(self, Ailment::Away | Ailment::Broken)
+        matches!(self, Ailment::Away | Ailment::Crowded | Ailment::Broken)
     }
 }
 
@@ -73,7 +75,8 @@ impl Trouble {
             Code::Unauthenticated | Code::PermissionDenied => Ailment::Forbidden,
             Code::Unimplemented => Ailment::Unable,
             Code::FailedPrecondition => Ailment::Lacking,
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => Ailment::Away,
+            Code::ResourceExhausted => Ailment::Crowded,
+            Code::Unavailable | Code::DeadlineExceeded => Ailment::Away,
             _ => Ailment::Other,
         };
         // A transport says what it met with in its sources.

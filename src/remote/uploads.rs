@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as api;
 use tokio::sync::mpsc;
@@ -18,6 +19,8 @@ use crate::digest::Digest;
 const ROOM: u64 = 256 << 20;
 /// How many objects go together, at most.
 const TOGETHER: usize = 64;
+/// How long the first of them waits for others: nobody waits for it.
+const TO_GATHER: Duration = Duration::from_millis(100);
 
 /// An object to be uploaded.
 pub(super) struct Offer {
@@ -70,7 +73,7 @@ pub(super) async fn upload(
         there: HashSet::new(),
     };
     let mut batch = Vec::new();
-    while offers.recv_many(&mut batch, TOGETHER).await > 0 {
+    while gather(&mut offers, &mut batch).await {
         let health = &connection.health;
         let count = batch.len() as u64;
         let outcome = match health.is_well() && health.takes_objects() {
@@ -91,6 +94,23 @@ pub(super) async fn upload(
         }
         batch.drain(..).for_each(|offer| waiting.remove(&offer));
     }
+}
+
+/// Puts what comes within a while into `batch`; false when nothing more can come.
+async fn gather(offers: &mut mpsc::UnboundedReceiver<Offer>, batch: &mut Vec<Offer>) -> bool {
+    let Some(first) = offers.recv().await else {
+        return false;
+    };
+    batch.push(first);
+    let others = async {
+        while batch.len() < TOGETHER
+            && let Some(offer) = offers.recv().await
+        {
+            batch.push(offer);
+        }
+    };
+    let _ = tokio::time::timeout(TO_GATHER, others).await;
+    true
 }
 
 struct Uploader {
@@ -146,8 +166,11 @@ impl Uploader {
                 };
                 let connection = Arc::clone(&self.connection);
                 let _ = calls.spawn(async move {
-                    let told = connection.call("UpdateActionResult", TO_ANSWER, async {
-                        connection.actions().update_action_result(request).await
+                    let told = connection.call("UpdateActionResult", TO_ANSWER, || async {
+                        connection
+                            .actions()
+                            .update_action_result(request.clone())
+                            .await
                     });
                     told.await.map(|_| ())
                 });

@@ -43,6 +43,6 @@ fn left_out(options: &RemoteOptions) -> Error {
 ///
 /// # Errors
 /// Always.
-pub fn probe(options: &RemoteOptions) -> Result<Probed> {
+pub fn probe(options: &RemoteOptions, _helper: Option<&Path>) -> Result<Probed> {
     Err(left_out(options))
 }

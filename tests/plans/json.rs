@@ -100,6 +100,7 @@ fn other_doors_print_what_the_schema_says() {
     for (args, key) in [
         (&["doctor"][..], "checks"),
         (&["explain", &object], "made_of"),
+        (&["simulate", ".", "--remote-workers", "2,2000"], "engine"),
         (&["cache", "stats"], "counters"),
         (&["cache", "verify"], "problems"),
         (&["cache", "clear"], "files"),

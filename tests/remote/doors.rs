@@ -87,7 +87,7 @@ fn in_memory(url: &str) -> Result<Origin, backlto::Errors> {
     let mut engine = backlto::Engine::new(&Options {
         remote: Some(RemoteOptions {
             wait: Some(minute),
-            linger: minute,
+            linger: Some(minute),
             ..RemoteOptions::new(url)
         }),
         ..Options::default()

@@ -20,6 +20,9 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
+/// Nothing comes for so long when nothing more is to come.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// What an engine does besides its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -29,6 +32,8 @@ pub enum Fault {
     Hang,
     /// It says that it is too busy.
     Busy,
+    /// It has no room for more calls.
+    Crowded,
     /// A bit of what it gives is another.
     FlipBit,
     /// What it gives ends early.
@@ -108,6 +113,8 @@ pub struct Held {
     pub platforms: Vec<Option<api::Platform>>,
     /// What was run and not told yet, by its operation.
     pub ended: HashMap<String, Operation>,
+    /// How many actions it runs at present.
+    pub running: usize,
     /// How many actions it has answered, or will not.
     pub actions: usize,
     /// Operations that nobody wants any more.
@@ -233,6 +240,21 @@ impl Engine {
         }
     }
 
+    /// Waits until nothing was asked for a while, as it is when all that was answered has
+    /// arrived and there is nothing more to send.
+    pub fn wait_until_quiet(&self) {
+        let count = || self.state.count.load(Ordering::Relaxed);
+        let mut before = count();
+        loop {
+            std::thread::sleep(QUIET);
+            let now = count();
+            if now == before && self.held().running == 0 {
+                return;
+            }
+            before = now;
+        }
+    }
+
     /// How often `call` came.
     pub fn calls(&self, call: &str) -> usize {
         self.held().calls.get(call).copied().unwrap_or(0)
@@ -282,6 +304,7 @@ impl Served {
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Busy) => return Err(Status::unavailable("too busy")),
+            Some(Fault::Crowded) => return Err(Status::resource_exhausted("too many calls")),
             _ => {}
         }
         Ok(fault)

@@ -13,11 +13,16 @@ use crate::project::{Built, Project};
 /// How many modules an engine would be sent.
 const SHORT: usize = 5;
 
-/// A program that was built here, with a record that says that `first` and `second` take
-/// long. So a worker here compiles these, one after the other, while all that follows would
-/// have to wait for very long.
+/// A program that was built here, with a record that says that `first` takes long. So a
+/// worker here compiles that, while all that follows would have to wait for very long.
 fn project() -> Project {
-    let mut names = vec!["first".to_owned(), "second".to_owned()];
+    project_with(&[], &[])
+}
+
+/// A program as [`project`] makes it, with `more` modules, which are short, and `flags` for
+/// all backends.
+fn project_with(more: &[(&str, String)], flags: &[&str]) -> Project {
+    let mut names = vec!["first".to_owned()];
     names.extend((0..SHORT).map(|number| format!("short{number}")));
     let sources: Vec<(&str, String)> = names
         .iter()
@@ -32,8 +37,10 @@ fn project() -> Project {
             )
         })
         .collect();
-    let sources: Vec<(&str, &str)> = sources.iter().map(|(n, t)| (*n, &**t)).collect();
+    let all = sources.iter().chain(more);
+    let sources: Vec<(&str, &str)> = all.map(|(n, t)| (*n, &**t)).collect();
     let mut project = Project::of(&sources);
+    project.set_flags(flags);
     project.build();
     project.program = small_program(project.home());
     again(&project);
@@ -46,7 +53,6 @@ fn again(project: &Project) {
     for (name, object) in record["objects"].as_object_mut().expect("objects") {
         let microseconds = match name.split('.').next() {
             Some("first") => 1_000_000_000,
-            Some("second") => 100_000_000,
             _ => 200_000,
         };
         object["how"] = "compiled".into();
@@ -93,25 +99,32 @@ fn build(project: &Project, engine: &Engine, actions: usize, args: &[&str]) -> B
     ];
     let before = engine.held().actions;
     let are_answered = || engine.held().actions >= before + actions;
-    busy(project, &[&own, args].concat(), are_answered)
+    busy(project, engine, &[&own, args].concat(), are_answered)
 }
 
 /// Builds `project` with one worker here, which is kept busy with the first module until
-/// `is_time`.
+/// `is_time` and `engine` has nothing more to answer.
 #[track_caller]
-fn busy(project: &Project, args: &[&str], is_time: impl Fn() -> bool + Sync) -> Built {
+fn busy(
+    project: &Project,
+    engine: &Engine,
+    args: &[&str],
+    is_time: impl Fn() -> bool + Sync,
+) -> Built {
     let begin = Instant::now();
-    let built = while_busy(project, is_time, |variables| {
+    let built = while_busy(project, engine, is_time, |variables| {
         project.build_in(&[&["-j1"], args].concat(), variables)
     });
     assert!(begin.elapsed() < PATIENCE, "it took too long: {built:?}");
     built
 }
 
-/// Runs `run` with variables that keep a worker busy with the first module until `is_time`.
+/// Runs `run` with variables that keep a worker busy with the first module until `is_time`
+/// and `engine` has nothing more to answer.
 #[track_caller]
 fn while_busy<T>(
     project: &Project,
+    engine: &Engine,
     is_time: impl Fn() -> bool + Sync,
     run: impl FnOnce(&[(&str, &str)]) -> T,
 ) -> T {
@@ -123,8 +136,7 @@ fn while_busy<T>(
             while !is_time() && begin.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            // What was answered has to arrive.
-            std::thread::sleep(Duration::from_millis(500));
+            engine.wait_until_quiet();
             std::fs::write(&until, "").expect("a file is written");
         });
         let until = until.display().to_string();
@@ -145,7 +157,7 @@ fn an_engine_compiles_what_would_have_to_wait_here() {
     let project = project();
     let built = build(&project, &engine, 1, &[]);
     assert_eq!(built.executed, short(), "{built:?}");
-    built.compiled("first second");
+    built.compiled("first");
     assert_eq!(built.warnings, [""; 0]);
     let explained = project.run(BACKLTO, &["explain", "short0.thinlto-native.o"]);
     let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
@@ -159,13 +171,8 @@ fn an_engine_compiles_what_would_have_to_wait_here() {
         assert_eq!(twice, None);
         // Short jobs go together.
         assert!(held.calls["Execute"] < SHORT, "{built:?}");
-        let here = project.home().display().to_string();
-        let tells = |blob: &&Vec<u8>| memmem(blob, here.as_bytes());
-        assert!(
-            held.blobs.values().find(tells).is_none(),
-            "a path of this machine"
-        );
     }
+    assert_nothing_tells_where(&project, &engine);
 
     // What the engine compiled is as good as what was compiled here.
     project.build().nothing();
@@ -180,8 +187,133 @@ fn an_engine_compiles_what_would_have_to_wait_here() {
     assert!(built.executed.is_subset(&found), "{found:?}");
 }
 
+/// Checks that no blob has a path of this machine.
+#[track_caller]
+fn assert_nothing_tells_where(project: &Project, engine: &Engine) {
+    let here = project.home().display().to_string();
+    let tells = |blob: &Vec<u8>| memmem(blob, here.as_bytes());
+    assert!(
+        !engine.held().blobs.values().any(tells),
+        "it tells of {here}"
+    );
+}
+
 fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[test]
+fn files_that_flags_name_go_along() {
+    let files = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).expect("a file is written");
+        path.display().to_string()
+    };
+    let profile = file("profile", "short0:1000:100\n 1: 100\n");
+    let blocks = file("blocks", "v1\nf short1\nc0\n");
+    let flags = [
+        &format!("-fprofile-sample-use={profile}"),
+        &format!("-fbasic-block-sections=list={blocks}"),
+    ];
+    let engine = engine();
+    let project = project_with(&[], &flags.map(|flag| &**flag));
+    let built = build(&project, &engine, 1, &[]);
+    assert_eq!(built.executed, short(), "{built:?}");
+    let held = engine.held();
+    for path in [&profile, &blocks] {
+        let content = std::fs::read(path).expect("a file");
+        assert!(held.blobs.values().any(|blob| *blob == content), "{path}");
+        assert!(
+            !held
+                .blobs
+                .values()
+                .any(|blob| memmem(blob, path.as_bytes()))
+        );
+    }
+}
+
+#[test]
+fn machines_may_have_the_program_already() {
+    let engine = engine();
+    let project = project();
+    let program = project.program.display().to_string();
+    let built = build(&project, &engine, 1, &["--remote-compiler", &program]);
+    assert_eq!(built.executed, short(), "{built:?}");
+    let sent = std::fs::read(&program).expect("the program");
+    assert!(!engine.held().blobs.values().any(|blob| *blob == sent));
+
+    again(&project);
+    engine.held().results.clear();
+    let built = build(
+        &project,
+        &engine,
+        1,
+        &["--remote-compiler", "/no/such/backlto"],
+    );
+    assert!(built.executed.is_empty(), "{built:?}");
+    assert!(
+        built.warnings.concat().contains("no such program"),
+        "{built:?}"
+    );
+}
+
+#[test]
+fn doctor_tells_whether_the_program_runs_there() {
+    let engine = engine();
+    let project = Project::of(&[]);
+    let program = small_program(project.home()).display().to_string();
+    let line = |args: &[&str]| {
+        let url = engine.url();
+        let own = ["doctor", "--remote", &url, "--remote-jobs", "2"];
+        let output = project.run(&program, &[&own, args].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find(|line| line.contains(" remote "));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    let well = line(&[]);
+    assert!(
+        well.starts_with("ok ") && well.contains("runs backlto in"),
+        "{well}"
+    );
+    let gone = line(&["--remote-compiler", "/no/such/backlto"]);
+    assert!(
+        gone.starts_with("FAILED ") && gone.contains("no such program"),
+        "{gone}"
+    );
+    engine.suffer(Some(Fault::OtherProgram));
+    let other = line(&[]);
+    assert!(
+        other.starts_with("FAILED ") && other.contains("another build"),
+        "{other}"
+    );
+}
+
+/// A module whose assembly pulls in the file `name`.
+fn pulls_in(symbol: &str, name: &str) -> String {
+    format!(
+        "__asm__(\".section .rodata.blob,\\\"a\\\"\\n.globl {symbol}\\n{symbol}:\\n\"
+        \".incbin \\\"{name}\\\"\\n.previous\");\n"
+    )
+}
+
+#[test]
+fn files_that_assembly_names_go_along() {
+    let engine = engine();
+    let more = [
+        ("inside", pulls_in("inside", "./blob.bin")),
+        ("outside", pulls_in("outside", "../project/blob.bin")),
+    ];
+    let project = project_with(&more, &[]);
+    let built = build(&project, &engine, 2, &[]);
+    let mut expected = short();
+    let _ = expected.insert("inside".to_owned());
+    assert_eq!(built.executed, expected, "{built:?}");
+    built.compiled("first outside");
+    // What its assembly finds is known as well as if it had been compiled here.
+    project.build().nothing();
+    project.write("blob.bin", "blob 3");
+    project.build().compiled("inside outside");
 }
 
 #[test]
@@ -191,7 +323,7 @@ fn it_is_a_cache_alone_unless_it_is_to_compile() {
     for args in [&[][..], &["--remote-jobs", "2", "--remote-cache-only"]] {
         let url = engine.url();
         let args = [&["--remote", &url, "--remote-upload=no"], args].concat();
-        assert!(busy(&project, &args, || true).executed.is_empty());
+        assert!(busy(&project, &engine, &args, || true).executed.is_empty());
         again(&project);
     }
     assert_eq!(engine.calls("Execute"), 0);
@@ -269,14 +401,14 @@ fn an_engine_may_end_in_the_middle() {
     engine.suffer(Some(Fault::NeverEnds));
     let url = engine.url();
     let args = ["--remote", &url, "--remote-jobs", "1"];
-    let built = busy(&project, &args, || {
+    let built = busy(&project, &engine, &args, || {
         let has_begun = engine.held().actions > 0;
         if has_begun {
             engine.end();
         }
         has_begun
     });
-    assert_eq!(built.compiled.len(), SHORT + 2, "{built:?}");
+    assert_eq!(built.compiled.len(), SHORT + 1, "{built:?}");
     assert_eq!(built.warnings.len(), 1, "{built:?}");
 }
 
@@ -310,6 +442,7 @@ fn an_audit_compiles_what_an_engine_has_compiled() {
     let url = engine.url();
     let output = while_busy(
         &project,
+        &engine,
         || engine.held().actions > 0,
         |variables| {
             let mut command = project.command(&project.program.to_string_lossy());

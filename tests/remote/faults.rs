@@ -38,6 +38,18 @@ fn what_is_wrong_is_refused_compiled_and_said_once() {
 }
 
 #[test]
+fn what_an_engine_has_no_room_for_is_asked_again() {
+    let (engine, project) = small(Setup {
+        one_of: 3,
+        ..Setup::default()
+    });
+    engine.suffer(Some(Fault::Crowded));
+    let built = build(&project, &engine, &[]);
+    assert_eq!(built.warnings, [""; 0]);
+    assert_eq!(built.remote.len(), 2, "{built:?}");
+}
+
+#[test]
 fn blobs_that_are_lost_are_no_trouble() {
     let (engine, project) = small(Setup::default());
     engine.held().blobs.clear();

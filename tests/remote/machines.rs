@@ -89,8 +89,16 @@ fn run(blobs: &Blobs, hash: &str, fault: Option<Fault>) -> Option<(api::ActionRe
         .args(&words[1..])
         .current_dir(place.path())
         .env_clear()
-        .output()
-        .expect("the program runs");
+        .output();
+    let Ok(output) = output else {
+        // As a shell says it.
+        let result = api::ActionResult {
+            exit_code: 127,
+            stderr_raw: b"no such program\n".to_vec(),
+            ..api::ActionResult::default()
+        };
+        return Some((result, Blobs::new()));
+    };
     let mut made = Blobs::new();
     let mut files = Vec::new();
     for path in &command.output_paths {
@@ -159,6 +167,7 @@ impl api::execution_server::Execution for Served {
             let action = api::Action::decode(&action[..]).expect("an action");
             self.held().platforms.push(action.platform);
         }
+        self.held().running += 1;
         let lacks = fault == Some(Fault::Lacks) && self.held().lack_once();
         let of = hash.clone();
         let ran = match lacks || fault == Some(Fault::NeverEnds) {
@@ -189,7 +198,11 @@ impl api::execution_server::Execution for Served {
             ..Operation::default()
         };
         let ended = done(&name, &response);
-        self.held().actions += 1;
+        {
+            let mut held = self.held();
+            held.running -= 1;
+            held.actions += 1;
+        }
         Ok(match fault {
             Some(Fault::NeverEnds) => {
                 let begun = tokio_stream::once(Ok(begun));

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::console;
 use crate::report::Verbosity;
@@ -47,6 +48,9 @@ pub(crate) fn backend_or_clang(args: &[OsString], verbosity: Verbosity) -> Resul
 /// Compiles `job`, with the caches that there are.
 ///
 /// # Errors
+/// How long the end waits for the upload of the object, if nobody says.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// As clang, and where clang is silent about an index or import that it cannot
 /// load.
 pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
@@ -57,11 +61,16 @@ pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
         jobs: vec![job],
         ..Plan::default()
     };
+    let mut options = Options {
+        workers: Some(NonZeroUsize::MIN),
+        ..settings.options.clone()
+    };
+    if let Some(remote) = &mut options.remote {
+        // A part of one compile would be too short for its object to get there.
+        remote.linger.get_or_insert(LINGER);
+    }
     let engine = start(&Settings {
-        options: Options {
-            workers: Some(NonZeroUsize::MIN),
-            ..settings.options.clone()
-        },
+        options,
         // It is in clang's place, which needs no cache.
         cache_is_optional: true,
         remote_is_optional: true,

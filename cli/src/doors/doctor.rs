@@ -118,7 +118,8 @@ pub(crate) fn run(here: &Path, settings: &Settings) -> Outcome {
     findings.say("cache", cache(settings));
     if let Some(options) = &settings.options.remote {
         let works = |probed| format!("`{}`: {probed}", options.url);
-        findings.say("remote", backlto::remote::probe(options).map(works));
+        let probed = backlto::remote::probe(options, settings.options.helper.as_deref());
+        findings.say("remote", probed.map(works));
     }
     let jobserver = match backlto::has_jobserver() {
         true => "its tokens are waited for",

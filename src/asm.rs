@@ -37,6 +37,15 @@ impl AsmFiles {
         AsmFiles::Known(Vec::new())
     }
 
+    /// What `texts` pull in.
+    pub(crate) fn of(texts: &[Vec<u8>], search: &Search<'_>) -> AsmFiles {
+        let mut files = AsmFiles::none();
+        for text in texts {
+            files.add(text, search);
+        }
+        files
+    }
+
     /// Adds what `text` pulls in.
     pub(crate) fn add(&mut self, text: &[u8], search: &Search<'_>) {
         let AsmFiles::Known(files) = self else {

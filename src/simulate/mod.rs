@@ -1,11 +1,20 @@
 //! How long a build would take with other workers than there are: its jobs, by how long
 //! each took, go through the order that the pool has, on a clock of its own.
 
+#[cfg(test)]
+mod engine_tests;
+mod farm;
+mod recorded;
+mod remote;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+pub use self::farm::EngineModel;
+pub use self::recorded::{Recorded, RecordedJob};
+pub use self::remote::{Prediction, with_engine};
 use crate::hands::{Hands, split_short};
 
 /// Tells how long a number of workers would take.
