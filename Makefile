@@ -84,8 +84,10 @@ test-oldest: ## The oldest LLVM: objects, links, and one cache for two LLVMs
 	scripts/test-versions.sh target/versions target/llvm-19/debug/backlto $(RELEASE)
 
 .PHONY: dist
-dist: ## A tarball for systems without LLVM, laid out by BOLT (TUNE=none: not)
+dist: ## A tarball for systems without LLVM, laid out by BOLT (TUNE=full: LLVM compiled, too)
 	@scripts/setup.sh dist
+	@# It links that LLVM.
+	$(if $(filter full,$(TUNE)),@$(MAKE) --no-print-directory build)
 	scripts/dist.sh target/dist $(WORK)
 
 .PHONY: test-dist
@@ -226,6 +228,12 @@ bench-modules: ## Links of kernel modules, cold and out of the cache
 	@scripts/setup.sh kernel
 	@$(MAKE) --no-print-directory build
 	benches/modules.py $(LINKER) $(WORK)
+
+.PHONY: bench-touched
+bench-touched: ## A whole make of a defconfig after touch init/main.c, against kbuild and ld.lld (hours)
+	@scripts/setup.sh kernel
+	@$(MAKE) --no-print-directory build
+	benches/touched.py $(LINKER) $(WORK)
 
 .PHONY: bench-launcher
 bench-launcher: ## What backlto cc costs in front of clang

@@ -141,6 +141,10 @@ const STATIC: Parts = Parts {
 const TARGETS_VARIABLE: &str = "BACKLTO_TARGETS";
 const DEFAULT_TARGETS: &str = "X86 AArch64 RISCV LoongArch";
 
+/// The variable that names a directory with archives of LLVM that a static build takes in
+/// place of the installed ones (`make dist TUNE=full`).
+const ARCHIVES_VARIABLE: &str = "BACKLTO_LLVM_ARCHIVES";
+
 /// What a static build takes into the program besides LLVM: a program that only
 /// needs libc runs on systems with other versions of these.
 const STATIC_SYSTEM_LIBRARIES: [&str; 4] = ["z", "zstd", "stdc++", UNWINDER];
@@ -300,6 +304,11 @@ fn link_dynamically(llvm: &Llvm) -> Vec<String> {
 /// program is to be told besides. The C library stays a shared one, with its libm: LLVM
 /// computes constants with it, and is to get what clang gets on that system.
 fn link_statically(llvm: &Llvm, targets: &[String]) -> Vec<String> {
+    println!("cargo:rerun-if-env-changed={ARCHIVES_VARIABLE}");
+    if let Ok(directory) = std::env::var(ARCHIVES_VARIABLE) {
+        println!("cargo:rerun-if-changed={directory}");
+        println!("cargo:rustc-link-search=native={directory}");
+    }
     println!("cargo:rustc-link-search=native={}", llvm.ask("--libdir"));
     // Archives stay where they are: cargo would copy them into the library.
     let link = |library: &str| println!("cargo:rustc-link-lib=static:-bundle={library}");

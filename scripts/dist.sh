@@ -5,11 +5,17 @@
 #
 # TUNE=bolt (the default): BOLT lays out the program by a profile of itself at work;
 #   kernels below WORK (target/kernel), if there are any, are part of that work.
+# TUNE=full: the same, of a program for which the files of LLVM that it spends its time in
+#   (scripts/dist/hot) were compiled from their sources, by such a profile, and linked by ThinLTO.
 # TUNE=none: as the linker made it.
 # BACKLTO_TARGETS: the targets of LLVM that it has (X86 AArch64 RISCV LoongArch).
 #
 # What a stage made stays in OUT, and is made again when what it is made of has changed:
-#   linked        by cargo, from LLVM's archives
+#   llvm          LLVM's sources, for TUNE=full, as are
+#   counting      hot files that count what they do, in copies of LLVM's archives,
+#   counted       what they counted at the work in scripts/dist/train.sh,
+#   hot           hot files as bitcode, optimized by that, in copies of LLVM's archives
+#   linked        by cargo, from LLVM's archives or those copies
 #   instrumented  the same, counting what it does
 #   profile       of the work in scripts/dist/train.sh
 #   tuned         linked, laid out by that
@@ -62,24 +68,58 @@ stage() {
     mv -- "$out/$name.part" "$out/$name"
 }
 
-# Cargo knows what has changed. The relocations are for BOLT, which moves code; so is a program
-# that stays where it was linked, which is faster besides.
+# link NAME FLAG...: OUT/NAME with the programs, in whose links rustc is told FLAGs. Cargo knows
+# what has changed. The relocations are for BOLT, which moves code; so is a program that stays
+# where it was linked, which is faster besides.
 link() {
-    local flags='"-Crelocation-model=static", "-Clink-arg=-Wl,--emit-relocs"'
-    say "linked: by cargo"
-    "${CARGO:-cargo}" build --release --locked --package backlto-cli --features static \
-        --target "$target" --target-dir "$out/cargo" \
-        --config "target.$target.rustflags = [$flags]" \
-        --config 'profile.release.debug = false' --config 'profile.release.strip = "debuginfo"'
-    mkdir -p -- "$out/linked"
-    ln -f -- "$out/cargo/$target/release/backlto" "$out/linked/backlto"
-    ln -f -- "$out/cargo/$target/release/ld-backlto" "$out/linked/ld.backlto"
+    local program
+    say "$1: by cargo, $(date +%T)"
+    mkdir -p -- "$out/$1"
+    for program in backlto ld-backlto; do
+        "${CARGO:-cargo}" rustc --release --locked --package backlto-cli --features static \
+            --bin "$program" --target "$target" --target-dir "$out/cargo" \
+            --config "target.$target.rustflags = [\"-Crelocation-model=static\"]" \
+            --config 'profile.release.debug = false' \
+            --config 'profile.release.strip = "debuginfo"' \
+            -- -Clink-arg=-Wl,--emit-relocs "${@:2}"
+        ln -f -- "$out/cargo/$target/release/$program" "$out/$1/${program/-/.}"
+    done
+}
+
+# What these three make stays where it is: it is resumed file by file, and has its own path in it.
+make_llvm() { scripts/dist/llvm.py source "$out/llvm-source"; }
+make_counting() {
+    scripts/dist/llvm.py compile "$out/llvm-source" "$out/hot-counting" -fno-pie \
+        -fprofile-generate -mllvm -vp-counters-per-site=6
+}
+make_hot() {
+    scripts/dist/llvm.py compile "$out/llvm-source" "$out/hot-bitcode" -fno-pie \
+        "-fprofile-use=$out/counted/profile" -flto=thin
+}
+
+# The program ends without its own clean-up, which would write what was counted.
+make_counted() {
+    local exit=$1/exit.o
+    clang-22 -O2 -c -x c -o "$exit" - <<'C'
+extern int __llvm_profile_write_file(void);
+extern _Noreturn void __real__exit(int status);
+_Noreturn void __wrap__exit(int status) {
+    __llvm_profile_write_file();
+    __real__exit(status);
+}
+C
+    BACKLTO_LLVM_ARCHIVES=$out/hot-counting/lib link counting-program -Clinker=clang-22 \
+        -Clink-arg=-fuse-ld=lld -Clink-arg=-fprofile-generate "-Clink-arg=$exit" \
+        -Clink-arg=-Wl,--wrap=_exit
+    LLVM_PROFILE_FILE=$out/counts scripts/dist/train.sh "$out/counting-program/backlto" \
+        "$out/counts" "$1/training" "$work"
+    llvm-profdata-22 merge -o "$1/profile" "$1"/training/profiles/*
+    rm -rf -- "$1/training"
 }
 
 # The program ends without its own clean-up, which would write the profile. So a process
 # that the instrumentation starts waits for its end, and writes.
 make_instrumented() {
-    need llvm-bolt-22 "TUNE=bolt needs (TUNE=none does without)" "bolt-22 and libbolt-22-dev"
     bolt "$1" "instrumented" --instrument --instrumentation-file="$out/counts" \
         --instrumentation-no-counters-clear --instrumentation-sleep-time=1000000
 }
@@ -158,19 +198,32 @@ make_package() {
 
 case $tune in
     none) from=linked ;;
-    bolt)
+    bolt | full)
         from=tuned
         # Said before an hour's work, not after it.
-        need llvm-bolt-22 "TUNE=bolt needs (TUNE=none does without)" "bolt-22 and libbolt-22-dev"
+        need llvm-bolt-22 "TUNE=$tune needs (TUNE=none does without)" "bolt-22 and libbolt-22-dev"
         ;;
-    *) die "TUNE is bolt or none, not \`$tune\`" ;;
+    *) die "TUNE is bolt, full or none, not \`$tune\`" ;;
 esac
 need llvm-strip-22 "strips programs" "llvm-22"
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 release=backlto-$version-$target
 
-link
-if [[ $tune == bolt ]]; then
+if [[ $tune == full ]]; then
+    need cmake "TUNE=full needs (TUNE=bolt does without)" "cmake"
+    linker=$(realpath -- "${CARGO_TARGET_DIR:-target}/release/ld.backlto") ||
+        die "TUNE=full links by ld.backlto; \`make build\` makes it"
+    stage llvm scripts/dist/llvm.py
+    stage counting scripts/dist/llvm.py scripts/dist/hot "$out/llvm/.made-of"
+    stage counted "$out/counting/.made-of" scripts/dist/train.sh
+    stage hot scripts/dist/hot "$out/counted/profile"
+    # The largest program that it links.
+    BACKLTO_LLVM_ARCHIVES=$out/hot-bitcode/lib link linked -Clinker=clang-22 \
+        "-Clink-arg=--ld-path=$linker" -Clink-arg=-Wl,--lto-O3
+else
+    link linked
+fi
+if [[ $from == tuned ]]; then
     stage instrumented "$out/linked/backlto"
     stage profile "$out/instrumented/backlto" scripts/dist/train.sh
     stage tuned "$out/linked/backlto" "$out/profile/backlto.fdata"

@@ -38,6 +38,9 @@ for_engines=(bubblewrap postgresql python3-venv)
 for_bench=(python3-matplotlib)
 # LLVM's archives refer to Polly's.
 for_dist=("libpolly-$llvm-dev" xz-utils qemu-user-static)
+for_bolt=("bolt-$llvm" "libbolt-$llvm-dev")
+# To compile some of LLVM's sources.
+for_full=(cmake ninja-build patch python3 "libclang-rt-$llvm-dev")
 
 purpose=${1:-build}
 if (($# > 1)); then
@@ -54,7 +57,10 @@ case $purpose in
     bench) packages+=("${for_tests[@]}" "${for_kernels[@]}" "${for_bench[@]}") ;;
     dist)
         packages+=("${for_dist[@]}")
-        [[ ${TUNE:-bolt} != bolt ]] || packages+=("bolt-$llvm" "libbolt-$llvm-dev")
+        case ${TUNE:-bolt} in
+            bolt) packages+=("${for_bolt[@]}") ;;
+            full) packages+=("${for_bolt[@]}" "${for_full[@]}") ;;
+        esac
         ;;
     *)
         echo "usage: ${0##*/} [build|test|report|bazel|kernel|arches|remote|bench|dist]" >&2

@@ -9,15 +9,16 @@ import os
 import pwd
 import re
 
-from harness.run import Unable, logged, output, remove, require
+from harness.run import Unable, logged, output, remove, require, say
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class Suite:
-    """A suite of Debian, by name; the one that this machine is set up for without."""
+    """A suite of Debian, by name; the one that this machine is set up for without. Of its
+    packages, or of their SOURCES."""
 
-    def __init__(self, home, name=None):
+    def __init__(self, home, name=None, sources=False):
         require("apt-get", "apt-cache", "dpkg-deb")
         self.home, self.name = home, name
         home.mkdir(parents=True, exist_ok=True)
@@ -25,19 +26,19 @@ class Suite:
         # downloads spares root the warning about it.
         self.options = ["-qq", f"-oAPT::Sandbox::User={pwd.getpwuid(os.geteuid()).pw_name}"]
         if name:
-            self.options += self.private_options()
+            self.options += self.private_options("deb-src" if sources else "deb")
             # Without Error-Mode, apt answers a failed download with a warning and
             # status 0, and goes on with stale lists or none.
             self.apt_get(f"update of {name}", "-oAPT::Update::Error-Mode=any", "update")
 
-    def private_options(self):
+    def private_options(self, kind):
         """What makes apt read this suite and no other. On the command line it wins over
         the machine's configuration, of which proxies and the like stay in force."""
         for folder in ("lists/partial", "cache/archives/partial", "state"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         (self.home / "state/status").touch()
         sources = self.home / "sources.list"
-        sources.write_text(f"deb [signed-by={KEYRING}] {archive()} {self.name} main\n")
+        sources.write_text(f"{kind} [signed-by={KEYRING}] {archive()} {self.name} main\n")
         options = [
             f"Dir::Etc::sourcelist={sources}", "Dir::Etc::sourceparts=/dev/null",
             "Dir::Etc::preferences=/dev/null", "Dir::Etc::preferencesparts=/dev/null",
@@ -69,6 +70,32 @@ class Suite:
             output(["dpkg-deb", "-x", file, root])
             file.unlink()
         return root
+
+
+    def source(self, package, version):
+        """The two tarballs of the source PACKAGE of the upstream VERSION: what was released, and
+        Debian's part. Of several of Debian's versions, of which the archive may have dropped
+        some, the newest that can be had."""
+        found = [entry for entry in output(["apt-cache", *self.options, "showsrc", package])
+                 .split("\n\n") if re.search(rf"^Version: (\d+:)?{re.escape(version)}-", entry, re.M)]
+        for entry in found:
+            place = re.search(r"^Directory: (.*)", entry, re.M)[1]
+            try:
+                return tuple(self.download(f"{archive()}{place}/{name}", digest)
+                             for end in ("orig", "debian")
+                             for digest, name in re.findall(
+                                 rf"^ ([0-9a-f]{{64}}) \d+ (\S+\.{end}\.tar\.xz)$", entry, re.M))
+            except Unable as error:
+                say(f"{package}: {str(error).splitlines()[0]}")
+        raise Unable(f"{self.name} has no source of {package} {version} "
+                     f"({len(found)} of its versions were tried)")
+
+    def download(self, address, digest):
+        """The file at ADDRESS, whose SHA-256 is DIGEST."""
+        file = self.home / address.rpartition("/")[2]
+        output(["/usr/lib/apt/apt-helper", *self.options, "download-file", address, file,
+                f"SHA256:{digest}"])
+        return file
 
 
 def archive():

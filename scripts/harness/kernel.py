@@ -5,6 +5,7 @@ words mean stands in the tables VERSIONS, KINDS and ARCHES.
 """
 
 import dataclasses
+import pathlib
 import re
 import shlex
 
@@ -15,6 +16,8 @@ from harness.source import THIN_DIST, knows, source
 THIN = "LTO_CLANG_THIN"
 # Written when a front end is complete.
 STAMP = ".front-end"
+# Made up: samples and blocks of a few functions that every kernel has.
+PROFILES = pathlib.Path(__file__).parent / "profiles"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Kind:
     packaged: bool = False  # make bindeb-pkg builds it
     drivers: bool = False  # some modules are for devices that QEMU has not
     patience: int = LIMIT  # seconds that a boot may take
+    variables: tuple = ()  # of make
     base: tuple = ("tinyconfig",)  # goals of make
 
 
@@ -153,6 +157,10 @@ KINDS = {
     "tagged": Kind(
         PLAIN + words("CFI_CLANG SHADOW_CALL_STACK KASAN KASAN_SW_TAGS COMPAT MODVERSIONS"),
         SIMPLE_MODULES, WITHOUT + words("SLUB_TINY KASAN_GENERIC")),
+    # From 6.13 on.
+    "profiled": Kind(PLAIN + words("AUTOFDO_CLANG PROPELLER_CLANG"), SIMPLE_MODULES, WITHOUT,
+                     variables=(f"CLANG_AUTOFDO_PROFILE={PROFILES}/samples.txt",
+                                f"CLANG_PROPELLER_PROFILE_PREFIX={PROFILES}/blocks")),
     # For ARCH=um, where a kernel is a program.
     "um": Kind(words("64BIT PRINTK TTY NULL_CHAN MODULES MODVERSIONS MODULE_UNLOAD BINFMT_ELF",
                      "BLK_DEV_INITRD PROC_FS SYSFS DEVTMPFS NLS CRYPTO"),
@@ -211,7 +219,7 @@ class Build:
     def __init__(self, tree, source_, obj, linker=None, variables=()):
         self.tree, self.source, self.obj = tree, source_, obj
         self.variables = [f"LLVM=-{LLVM}", f"ARCH={tree.arch.make}", *tree.arch.variables,
-                          *variables]
+                          *tree.kind.variables, *variables]
         if linker:
             self.variables.append(f"LD={linker}")
 

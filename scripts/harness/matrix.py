@@ -13,7 +13,8 @@ from harness.run import Failure, Unable, remove, say, sha
 from harness.stages import Kbuild
 
 ROWS = [kernel.Tree(f"{version}/{row}") for version in ("6.12", "7.2") for row in (
-    "um/um", "hardened", "traced", "kasan", "kcsan", "kmsan", "tagged/arm64")]
+    "um/um", "hardened", "traced", "kasan", "kcsan", "kmsan", "tagged/arm64")] + [
+    kernel.Tree(f"{version}/profiled") for version in ("7.2", "7.2-thin")]
 
 
 def run(linker, work, rows):

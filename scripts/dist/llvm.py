@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""The sources of LLVM that ThinLTO backends spend their time in, compiled for `make dist`.
+
+  source DIRECTORY         Debian's source of the LLVM that is installed, configured as that is,
+                           with what TableGen makes of it
+  compile DIRECTORY OUT FLAG...
+                           the files in the list `hot`, with FLAGS in addition, for OUT/lib: copies
+                           of that LLVM's archives which have these in place of their own
+  rank PROGRAM PERF...     what that list was made of: LLVM's files by the samples in recordings of
+                           `perf record -e cpu-clock` of PROGRAM, a static one with its symbols
+
+What was compiled stays in OUT/objects, and is not compiled again with the same flags and profile.
+"""
+
+import argparse
+import bisect
+import collections
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from harness.debian import Suite
+from harness.oracle import each
+from harness.run import (LLVM, Unable, directory, llvm, logged, main, output, remove, require,
+                         say, sha)
+
+HOT = HERE / "hot"
+PACKAGE = f"llvm-toolchain-{LLVM}"
+# Has had every release of LLVM so far.
+SUITE = "sid"
+# What of the source is unpacked; the rest is clang, other projects and tests.
+PARTS = ("llvm", "cmake", "third-party")
+# These have a say in the code.
+PATCHED = re.compile(r"^\+\+\+ [^/\s]+/llvm/(lib|include)/", re.M)
+TARGETS = os.environ.get("BACKLTO_TARGETS", "X86 AArch64 RISCV LoongArch").split()
+# As Debian has it (llvm/Config/llvm-config.h), less what only other programs of LLVM's use.
+CONFIGURED = {
+    "CMAKE_BUILD_TYPE": "Release", "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
+    "CMAKE_C_COMPILER": llvm("clang"), "CMAKE_CXX_COMPILER": llvm("clang++"),
+    "LLVM_TARGETS_TO_BUILD": ";".join(TARGETS), "LLVM_ENABLE_RTTI": "ON",
+    "LLVM_ENABLE_ASSERTIONS": "OFF", "LLVM_ENABLE_DUMP": "ON", "LLVM_ENABLE_PIC": "OFF",
+    "LLVM_ENABLE_ZLIB": "FORCE_ON", "LLVM_ENABLE_ZSTD": "FORCE_ON", "LLVM_ENABLE_LIBXML2": "OFF",
+    "LLVM_HOST_TRIPLE": "x86_64-pc-linux-gnu", "LLVM_VERSION_SUFFIX": "",
+    "LLVM_INCLUDE_TESTS": "OFF", "LLVM_INCLUDE_BENCHMARKS": "OFF", "LLVM_INCLUDE_EXAMPLES": "OFF",
+    "LLVM_INCLUDE_DOCS": "OFF", "LLVM_ENABLE_BINDINGS": "OFF",
+}
+
+
+def drive():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True, metavar="source|compile|rank")
+    for name, words in (("source", ["directory"]), ("compile", ["directory", "out", "flags"]),
+                        ("rank", ["program", "recordings"])):
+        step = steps.add_parser(name)
+        for word in words:
+            step.add_argument(word, **{"flags": {"nargs": argparse.REMAINDER},
+                                       "recordings": {"nargs": "+"}}.get(word, {"type": pathlib.Path}))
+    options = parser.parse_args()
+    match options.step:
+        case "source":
+            fetch(directory(options.directory))
+        case "compile":
+            compile_hot(options.directory.resolve(), directory(options.out), options.flags)
+        case "rank":
+            rank(options.program, options.recordings)
+
+
+# --- source -----------------------------------------------------------------------
+
+def fetch(home):
+    """Leaves the source in HOME/source, and what was configured in HOME/tree."""
+    require("cmake", "ninja", "patch", "tar", "xz")
+    version, source, tree = config("--version"), home / "source", home / "tree"
+    suite = Suite(home / "apt", SUITE, sources=True)
+    remove(source)
+    source.mkdir()
+    original, packaging = suite.source(PACKAGE, version)
+    say(f"LLVM {version}: {original.name}, {packaging.name}")
+    output(["tar", "-xf", original, "-C", source, "--strip-components=1",
+            *(f"--wildcards=*/{part}" for part in PARTS)])
+    output(["tar", "-xf", packaging, "-C", source])
+    patches = source / "debian/patches"
+    for name in re.findall(r"^[^#\s]\S*", (patches / "series").read_text(), re.M):
+        text = (patches / name).read_text(errors="surrogateescape")
+        if PATCHED.search(text):
+            output(["patch", "-d", source, "-p1", "--force", "-i", patches / name])
+    original.unlink()
+    options = [f"-D{name}={value}" for name, value in CONFIGURED.items()]
+    tblgen = pathlib.Path(config("--bindir")) / "llvm-tblgen"
+    logged(["cmake", "-G", "Ninja", "-S", source / "llvm", "-B", tree,
+            f"-DLLVM_TABLEGEN={tblgen}", *options], home / "cmake.log", "cmake")
+    made = output(["ninja", "-C", tree, "-t", "targets", "rule", "CUSTOM_COMMAND"])
+    headers = re.findall(r"^\S+\.(?:inc|h|def)$", made, re.M)
+    logged(["ninja", "-C", tree, *headers], home / "ninja.log", "what TableGen makes")
+
+
+def config(option):
+    return output([llvm("llvm-config"), option]).strip()
+
+
+# --- compile ----------------------------------------------------------------------
+
+def compile_hot(home, out, flags):
+    """The archives in OUT/lib."""
+    files = HOT.read_text().split()
+    commands = {f"{library(entry)}/{os.path.basename(entry['file'])}": entry
+                for entry in json.loads((home / "tree/compile_commands.json").read_text())}
+    missing = [name for name in files if name not in commands]
+    if missing:
+        say(f"LLVM {config('--version')} has no {', '.join(missing)}, which is in {HOT}")
+    wanted = [commands[name] for name in files if name in commands]
+    objects, made_of = out / "objects", out / "made-of"
+    identity = " ".join([config("--version"), *flags, *profiles(flags)])
+    if not made_of.exists() or made_of.read_text() != identity:
+        remove(objects)
+        directory(objects)
+        made_of.write_text(identity)
+    done = iter(range(1, len(wanted) + 1))
+
+    def one(entry):
+        made = objects / library(entry) / member(entry)
+        if not made.exists():
+            made.parent.mkdir(exist_ok=True)
+            compile_one(entry, made, flags)
+        if (number := next(done)) % 25 == 0:
+            say(f"{number} of {len(wanted)} files")
+
+    # The largest first: one of them may take minutes.
+    each(one, sorted(wanted, key=lambda entry: -os.path.getsize(entry["file"])))
+    replace(wanted, objects, out / "lib")
+
+
+def profiles(flags):
+    """The digests of the profiles that FLAGS name."""
+    return [sha(flag.partition("=")[2]) for flag in flags if flag.startswith("-fprofile-use=")]
+
+
+def library(entry):
+    """The name of the archive that has the object of a compile command, without its ending."""
+    return re.search(r"CMakeFiles/([\w.-]+)\.dir/", entry["command"])[1]
+
+
+def member(entry):
+    """What the object is called in there."""
+    return f"{os.path.basename(entry['file'])}.o"
+
+
+def compile_one(entry, made, flags):
+    words = [word for word in shlex.split(entry["command"]) if not word.startswith("-W")]
+    words[words.index("-o") + 1] = part = f"{made}.part"
+    logged([*words, "-w", *flags], f"{made}.log", entry["file"], cwd=entry["directory"])
+    os.rename(part, made)
+
+
+def replace(wanted, objects, lib):
+    """Copies the archives that have WANTED files to LIB, with those in OBJECTS in their places."""
+    there, ours = pathlib.Path(config("--libdir")), collections.defaultdict(list)
+    for entry in wanted:
+        ours[library(entry)].append(member(entry))
+    remove(lib)
+    lib.mkdir()
+    for name, members in ours.items():
+        archive = f"lib{name}.a"
+        theirs = collections.Counter(output([llvm("llvm-ar"), "t", there / archive]).split())
+        for made in members:
+            if theirs[made] != 1:
+                raise Unable(f"{there / archive} has {made} {theirs[made]} times")
+        shutil.copyfile(there / archive, lib / archive)
+        output([llvm("llvm-ar"), "rs", lib / archive, *(objects / name / made for made in members)])
+
+
+# --- rank -------------------------------------------------------------------------
+
+def rank(program, recordings):
+    """Prints files, their share and the sum of the shares."""
+    symbols = Symbols(program)
+    samples, all_samples = collections.Counter(), 0
+    for recording in recordings:
+        for line in output(["perf", "script", "-i", recording, "-F", "ip"]).split():
+            all_samples += 1
+            if name := symbols.file(int(line, 16)):
+                samples[name] += 1
+    total = 0
+    for name, count in samples.most_common():
+        total += count
+        print(f"{name} {count / all_samples:.5f} {total / all_samples:.4f}")
+
+
+class Symbols:
+    """The functions of PROGRAM, and the files that they are from."""
+
+    def __init__(self, program):
+        members = defined()
+        table = []
+        for line in output([llvm("llvm-nm"), "--defined-only", program]).splitlines():
+            address, _, name = line.split(" ", 2)
+            table.append((int(address, 16), members.get(name)))
+        table.sort(key=lambda pair: pair[0])
+        self.starts, self.files = [start for start, _ in table], [of for _, of in table]
+
+    def file(self, address):
+        """The file of the function at ADDRESS, if that is LLVM's."""
+        at = bisect.bisect_right(self.starts, address) - 1
+        return self.files[at] if at >= 0 else None
+
+
+def defined():
+    """LIBRARY/FILE of each function in LLVM's archives: of those of one name, of one with
+    external linkage if there is any."""
+    members, static = {}, {}
+    archives = sorted(pathlib.Path(config("--libdir")).glob("libLLVM*.a"))
+    for line in output([llvm("llvm-nm"), "-A", "--defined-only", *archives]).splitlines():
+        match = re.match(r".*/lib(LLVM\w+)\.a:(\S+)\.o: \w+ ([TWt]) (\S+)$", line)
+        if match:
+            of = static if match[3] == "t" else members
+            of.setdefault(match[4], f"{match[1]}/{match[2]}")
+    return static | members
+
+
+if __name__ == "__main__":
+    main(drive)
