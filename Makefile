@@ -235,6 +235,12 @@ bench-touched: ## A whole make of a defconfig after touch init/main.c, against k
 	@$(MAKE) --no-print-directory build
 	benches/touched.py $(LINKER) $(WORK)
 
+.PHONY: bench-growth
+bench-growth: ## Links of 1,000 to 20,000 tiny modules, against ld.lld
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	benches/growth.py $(LINKER) $(WORK)
+
 .PHONY: bench-launcher
 bench-launcher: ## What backlto cc costs in front of clang
 	@scripts/setup.sh test

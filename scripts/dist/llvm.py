@@ -9,7 +9,7 @@
   rank PROGRAM PERF...     what that list was made of: LLVM's files by the samples in recordings of
                            `perf record -e cpu-clock` of PROGRAM, a static one with its symbols
 
-What was compiled stays in OUT/objects, and is not compiled again with the same flags and profile.
+What was compiled stays in OUT/objects, and is not compiled again by the same flags and profile.
 """
 
 import argparse
@@ -47,7 +47,7 @@ CONFIGURED = {
     "LLVM_TARGETS_TO_BUILD": ";".join(TARGETS), "LLVM_ENABLE_RTTI": "ON",
     "LLVM_ENABLE_ASSERTIONS": "OFF", "LLVM_ENABLE_DUMP": "ON", "LLVM_ENABLE_PIC": "OFF",
     "LLVM_ENABLE_ZLIB": "FORCE_ON", "LLVM_ENABLE_ZSTD": "FORCE_ON", "LLVM_ENABLE_LIBXML2": "OFF",
-    "LLVM_HOST_TRIPLE": "x86_64-pc-linux-gnu", "LLVM_VERSION_SUFFIX": "",
+    "LLVM_VERSION_SUFFIX": "",
     "LLVM_INCLUDE_TESTS": "OFF", "LLVM_INCLUDE_BENCHMARKS": "OFF", "LLVM_INCLUDE_EXAMPLES": "OFF",
     "LLVM_INCLUDE_DOCS": "OFF", "LLVM_ENABLE_BINDINGS": "OFF",
 }
@@ -57,18 +57,21 @@ def drive():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True, metavar="source|compile|rank")
-    for name, words in (("source", ["directory"]), ("compile", ["directory", "out", "flags"]),
-                        ("rank", ["program", "recordings"])):
-        step = steps.add_parser(name)
-        for word in words:
-            step.add_argument(word, **{"flags": {"nargs": argparse.REMAINDER},
-                                       "recordings": {"nargs": "+"}}.get(word, {"type": pathlib.Path}))
+    source = steps.add_parser("source")
+    source.add_argument("directory", type=directory)
+    compile_ = steps.add_parser("compile")
+    compile_.add_argument("directory", type=directory)
+    compile_.add_argument("out", type=directory)
+    compile_.add_argument("flags", nargs=argparse.REMAINDER)
+    rank_ = steps.add_parser("rank")
+    rank_.add_argument("program")
+    rank_.add_argument("recordings", nargs="+")
     options = parser.parse_args()
     match options.step:
         case "source":
-            fetch(directory(options.directory))
+            fetch(options.directory)
         case "compile":
-            compile_hot(options.directory.resolve(), directory(options.out), options.flags)
+            compile_hot(options.directory, options.out, options.flags)
         case "rank":
             rank(options.program, options.recordings)
 
@@ -84,8 +87,9 @@ def fetch(home):
     source.mkdir()
     original, packaging = suite.source(PACKAGE, version)
     say(f"LLVM {version}: {original.name}, {packaging.name}")
+    top = original.name.removesuffix(".orig.tar.xz")
     output(["tar", "-xf", original, "-C", source, "--strip-components=1",
-            *(f"--wildcards=*/{part}" for part in PARTS)])
+            *(f"{top}/{part}" for part in PARTS)])
     output(["tar", "-xf", packaging, "-C", source])
     patches = source / "debian/patches"
     for name in re.findall(r"^[^#\s]\S*", (patches / "series").read_text(), re.M):
@@ -93,10 +97,11 @@ def fetch(home):
         if PATCHED.search(text):
             output(["patch", "-d", source, "-p1", "--force", "-i", patches / name])
     original.unlink()
-    options = [f"-D{name}={value}" for name, value in CONFIGURED.items()]
-    tblgen = pathlib.Path(config("--bindir")) / "llvm-tblgen"
-    logged(["cmake", "-G", "Ninja", "-S", source / "llvm", "-B", tree,
-            f"-DLLVM_TABLEGEN={tblgen}", *options], home / "cmake.log", "cmake")
+    own = {"LLVM_TABLEGEN": f"{config('--bindir')}/llvm-tblgen",
+           "LLVM_HOST_TRIPLE": config("--host-target")}
+    options = [f"-D{name}={value}" for name, value in {**CONFIGURED, **own}.items()]
+    logged(["cmake", "-G", "Ninja", "-S", source / "llvm", "-B", tree, *options],
+           home / "cmake.log", "cmake")
     made = output(["ninja", "-C", tree, "-t", "targets", "rule", "CUSTOM_COMMAND"])
     headers = re.findall(r"^\S+\.(?:inc|h|def)$", made, re.M)
     logged(["ninja", "-C", tree, *headers], home / "ninja.log", "what TableGen makes")

@@ -71,13 +71,12 @@ class Suite:
             file.unlink()
         return root
 
-
     def source(self, package, version):
         """The two tarballs of the source PACKAGE of the upstream VERSION: what was released, and
-        Debian's part. Of several of Debian's versions, of which the archive may have dropped
-        some, the newest that can be had."""
-        found = [entry for entry in output(["apt-cache", *self.options, "showsrc", package])
-                 .split("\n\n") if re.search(rf"^Version: (\d+:)?{re.escape(version)}-", entry, re.M)]
+        Debian's part; the first that can be had, as archives drop files before indexes do."""
+        entries = output(["apt-cache", *self.options, "showsrc", package]).split("\n\n")
+        released = re.compile(rf"^Version: (\d+:)?{re.escape(version)}-", re.M)
+        found = [entry for entry in entries if released.search(entry)]
         for entry in found:
             place = re.search(r"^Directory: (.*)", entry, re.M)[1]
             try:

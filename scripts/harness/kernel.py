@@ -206,7 +206,8 @@ class Tree:
 
     def stamp(self):
         """Changes when a tree of this name has to be built again."""
-        return f"{self.name} {self.settings()}\n{output([llvm('clang'), '--version'])}"
+        given = " ".join([self.name, str(self.settings()), *self.kind.variables])
+        return f"{given}\n{output([llvm('clang'), '--version'])}"
 
 
 class Build:
