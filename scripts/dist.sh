@@ -12,9 +12,10 @@
 #
 # What a stage made stays in OUT, and is made again when what it is made of has changed:
 #   llvm          LLVM's sources, for TUNE=full, as are
-#   counting      hot files that count what they do, in copies of LLVM's archives,
+#   proved        which of the hot files are the sources of LLVM's archives indeed,
+#   counting      these counting what they do, in copies of LLVM's archives,
 #   counted       what they counted at the work in scripts/dist/train.sh,
-#   hot           hot files as bitcode, optimized by that, in copies of LLVM's archives
+#   hot           these as bitcode, optimized by that, in copies of LLVM's archives
 #   linked        by cargo, from LLVM's archives or those copies
 #   instrumented  the same, counting what it does
 #   profile       of the work in scripts/dist/train.sh
@@ -86,20 +87,21 @@ link() {
     done
 }
 
-# What these three make stays where it is: it is resumed file by file, and has its own path in it.
+# What these four make stays where it is: it is resumed file by file, and has its own path in it.
 make_llvm() {
     scripts/dist/llvm.py source "$out/llvm-source" || {
         say "llvm: TUNE=bolt does without LLVM's sources"
         return 1
     }
 }
+make_proved() { scripts/dist/llvm.py prove "$out/llvm-source" "$out/hot-proved"; }
 make_counting() {
-    scripts/dist/llvm.py compile "$out/llvm-source" "$out/hot-counting" -fno-pie \
-        -fprofile-generate -mllvm -vp-counters-per-site=6
+    scripts/dist/llvm.py compile "$out/llvm-source" "$out/hot-counting" "$out/hot-proved/proved" \
+        -fno-pie -fprofile-generate -mllvm -vp-counters-per-site=6
 }
 make_hot() {
-    scripts/dist/llvm.py compile "$out/llvm-source" "$out/hot-bitcode" -fno-pie \
-        "-fprofile-use=$out/counted/profile" -flto=thin
+    scripts/dist/llvm.py compile "$out/llvm-source" "$out/hot-bitcode" "$out/hot-proved/proved" \
+        -fno-pie "-fprofile-use=$out/counted/profile" -flto=thin
 }
 
 # The program ends without its own clean-up, which would write what was counted.
@@ -219,9 +221,10 @@ if [[ $tune == full ]]; then
     linker=$(realpath -- "${CARGO_TARGET_DIR:-target}/release/ld.backlto") ||
         die "TUNE=full links by ld.backlto; \`make build\` makes it"
     stage llvm scripts/dist/llvm.py
-    stage counting scripts/dist/llvm.py scripts/dist/hot "$out/llvm/.made-of"
+    stage proved scripts/dist/llvm.py scripts/dist/hot "$out/llvm/.made-of"
+    stage counting "$out/hot-proved/proved"
     stage counted "$out/counting/.made-of" scripts/dist/train.sh
-    stage hot scripts/dist/hot "$out/counted/profile"
+    stage hot "$out/hot-proved/proved" "$out/counted/profile"
     # The largest program that it links.
     BACKLTO_LLVM_ARCHIVES=$out/hot-bitcode/lib link linked -Clinker=clang-22 \
         "-Clink-arg=--ld-path=$linker" -Clink-arg=-Wl,--lto-O3

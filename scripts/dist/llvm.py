@@ -3,9 +3,11 @@
 
   source DIRECTORY         Debian's source of the LLVM that is installed, configured as that is,
                            with what TableGen makes of it
-  compile DIRECTORY OUT FLAG...
-                           the files in the list `hot`, with FLAGS in addition, for OUT/lib: copies
-                           of that LLVM's archives which have these in place of their own
+  prove DIRECTORY OUT      OUT/proved: those files in the list `hot` that give the very objects of
+                           that LLVM's archives, when they are compiled as Debian compiles them
+  compile DIRECTORY OUT PROVED FLAG...
+                           these, with FLAGS, for OUT/lib: copies of that LLVM's archives which
+                           have them in place of their own
   rank PROGRAM PERF...     what that list was made of: LLVM's files by the samples in recordings of
                            `perf record -e cpu-clock` of PROGRAM, a static one with its symbols
 
@@ -32,6 +34,10 @@ from harness.run import (LLVM, Unable, directory, llvm, logged, main, output, re
                          say, sha)
 
 HOT = HERE / "hot"
+# By which Debian's archives are compiled (debian/rules, dpkg-buildflags, LLVM's cmake), as far as
+# code goes; -g1 does change some.
+DEBIAN_FLAGS = ["-O2", "-g1", "-fPIC", "-fno-semantic-interposition", "-fstack-protector-strong",
+                "-D_FORTIFY_SOURCE=2"]
 PACKAGE = f"llvm-toolchain-{LLVM}"
 # Has had every release of LLVM so far.
 SUITE = "sid"
@@ -56,12 +62,15 @@ CONFIGURED = {
 def drive():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = parser.add_subparsers(dest="step", required=True, metavar="source|compile|rank")
+    steps = parser.add_subparsers(dest="step", required=True, metavar="source|prove|compile|rank")
     source = steps.add_parser("source")
     source.add_argument("directory", type=directory)
+    prove_ = steps.add_parser("prove")
     compile_ = steps.add_parser("compile")
-    compile_.add_argument("directory", type=directory)
-    compile_.add_argument("out", type=directory)
+    for step in (prove_, compile_):
+        step.add_argument("directory", type=directory)
+        step.add_argument("out", type=directory)
+    compile_.add_argument("proved", type=pathlib.Path)
     compile_.add_argument("flags", nargs=argparse.REMAINDER)
     rank_ = steps.add_parser("rank")
     rank_.add_argument("program")
@@ -70,8 +79,11 @@ def drive():
     match options.step:
         case "source":
             fetch(options.directory)
+        case "prove":
+            prove(options.directory, options.out)
         case "compile":
-            compile_hot(options.directory, options.out, options.flags)
+            tree = Tree(options.directory, options.proved.read_text().split())
+            replace(tree.compile(options.out, ["-O3", *options.flags]), options.out / "lib")
         case "rank":
             rank(options.program, options.recordings)
 
@@ -113,34 +125,33 @@ def config(option):
 
 # --- compile ----------------------------------------------------------------------
 
-def compile_hot(home, out, flags):
-    """The archives in OUT/lib."""
-    files = HOT.read_text().split()
-    commands = {f"{library(entry)}/{os.path.basename(entry['file'])}": entry
-                for entry in json.loads((home / "tree/compile_commands.json").read_text())}
-    missing = [name for name in files if name not in commands]
-    if missing:
-        say(f"LLVM {config('--version')} has no {', '.join(missing)}, which is in {HOT}")
-    wanted = [commands[name] for name in files if name in commands]
-    objects, made_of = out / "objects", out / "made-of"
-    identity = " ".join([config("--version"), *flags, *profiles(flags)])
-    if not made_of.exists() or made_of.read_text() != identity:
-        remove(objects)
-        directory(objects)
-        made_of.write_text(identity)
-    done = iter(range(1, len(wanted) + 1))
+class Tree:
+    """The files NAMES, each LIBRARY/FILE, of the source below HOME."""
 
-    def one(entry):
-        made = objects / library(entry) / member(entry)
-        if not made.exists():
-            made.parent.mkdir(exist_ok=True)
-            compile_one(entry, made, flags)
-        if (number := next(done)) % 25 == 0:
-            say(f"{number} of {len(wanted)} files")
+    def __init__(self, home, names):
+        known = {}
+        for entry in json.loads((home / "tree/compile_commands.json").read_text()):
+            library = re.search(r"CMakeFiles/([\w.-]+)\.dir/", entry["command"])[1]
+            known[f"{library}/{os.path.basename(entry['file'])}"] = entry
+        missing = [name for name in names if name not in known]
+        if missing:
+            say(f"LLVM {config('--version')} has no {', '.join(missing)}")
+        self.entries = {name: known[name] for name in names if name in known}
 
-    # The largest first: one of them may take minutes.
-    each(one, sorted(wanted, key=lambda entry: -os.path.getsize(entry["file"])))
-    replace(wanted, objects, out / "lib")
+    def compile(self, out, flags):
+        """The objects in OUT/objects, {LIBRARY/FILE: path}, by FLAGS."""
+        objects, made_of = out / "objects", out / "made-of"
+        identity = " ".join([config("--version"), *flags, *profiles(flags)])
+        if not made_of.exists() or made_of.read_text() != identity:
+            remove(objects)
+            made_of.write_text(identity)
+        made = {name: objects / f"{name}.o" for name in self.entries}
+        missing = [name for name, path in made.items() if not path.exists()]
+        say(f"{len(missing)} of {len(made)} files to compile")
+        # The largest first: one of them may take minutes.
+        missing.sort(key=lambda name: -os.path.getsize(self.entries[name]["file"]))
+        each(lambda name: compile_one(self.entries[name], made[name], flags), missing)
+        return made
 
 
 def profiles(flags):
@@ -148,38 +159,66 @@ def profiles(flags):
     return [sha(flag.partition("=")[2]) for flag in flags if flag.startswith("-fprofile-use=")]
 
 
-def library(entry):
-    """The name of the archive that has the object of a compile command, without its ending."""
-    return re.search(r"CMakeFiles/([\w.-]+)\.dir/", entry["command"])[1]
-
-
-def member(entry):
-    """What the object is called in there."""
-    return f"{os.path.basename(entry['file'])}.o"
-
-
 def compile_one(entry, made, flags):
-    words = [word for word in shlex.split(entry["command"]) if not word.startswith("-W")]
+    made.parent.mkdir(parents=True, exist_ok=True)
+    words = [word for word in shlex.split(entry["command"])
+             if not word.startswith("-W") and word != "-O3"]
     words[words.index("-o") + 1] = part = f"{made}.part"
     logged([*words, "-w", *flags], f"{made}.log", entry["file"], cwd=entry["directory"])
     os.rename(part, made)
 
 
-def replace(wanted, objects, lib):
-    """Copies the archives that have WANTED files to LIB, with those in OBJECTS in their places."""
+def prove(home, out):
+    """Writes OUT/proved."""
+    made = Tree(home, HOT.read_text().split()).compile(out, DEBIAN_FLAGS)
+    theirs, proved = directory(out / "theirs"), []
+    for name, ours in made.items():
+        archive = pathlib.Path(config("--libdir")) / f"lib{name.partition('/')[0]}.a"
+        output([llvm("llvm-ar"), "x", "--output", theirs, archive, ours.name])
+        differ = differences(theirs / ours.name, ours)
+        if differ:
+            say(f"{name} stays Debian's: other {', '.join(differ)}")
+        else:
+            proved.append(name)
+    say(f"{len(proved)} of {len(made)} files give Debian's objects")
+    (out / "proved").write_text("".join(f"{name}\n" for name in proved))
+
+
+def differences(one, other):
+    """The names of the sections of code and data in which two objects differ."""
+    ours, theirs = sections(one), sections(other)
+    return sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+
+
+def sections(file):
+    """What an object has in its sections of code and data, sorted, by their names. Calls and
+    addresses are zero there: the linker fills them in."""
+    found, contents = collections.defaultdict(list), file.read_bytes()
+    for line in output([llvm("llvm-readelf"), "--sections", "--wide", file]).splitlines():
+        match = re.match(r"\s*\[ *\d+\] (\.(?:text|rodata|data)\S*) +PROGBITS +\S+ "
+                         r"(\S+) (\S+) ", line)
+        if match:
+            start, size = int(match[2], 16), int(match[3], 16)
+            found[match[1]].append(contents[start:start + size])
+    return {name: sorted(pieces) for name, pieces in found.items()}
+
+
+def replace(objects, lib):
+    """Copies the archives that have OBJECTS, {LIBRARY/FILE: path}, to LIB, with these in place
+    of their own."""
     there, ours = pathlib.Path(config("--libdir")), collections.defaultdict(list)
-    for entry in wanted:
-        ours[library(entry)].append(member(entry))
+    for name, made in objects.items():
+        ours[name.partition("/")[0]].append(made)
     remove(lib)
     lib.mkdir()
-    for name, members in ours.items():
-        archive = f"lib{name}.a"
+    for library, members in ours.items():
+        archive = f"lib{library}.a"
         theirs = collections.Counter(output([llvm("llvm-ar"), "t", there / archive]).split())
         for made in members:
-            if theirs[made] != 1:
-                raise Unable(f"{there / archive} has {made} {theirs[made]} times")
+            if theirs[made.name] != 1:
+                raise Unable(f"{there / archive} has {made.name} {theirs[made.name]} times")
         shutil.copyfile(there / archive, lib / archive)
-        output([llvm("llvm-ar"), "rs", lib / archive, *(objects / name / made for made in members)])
+        output([llvm("llvm-ar"), "rs", lib / archive, *members])
 
 
 # --- rank -------------------------------------------------------------------------
