@@ -15,7 +15,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
 
-from harness.measure import arguments, cost
+from harness.measure import arguments, in_turns
 from harness.oracle import each
 from harness.run import directory, llvm, main, output
 
@@ -23,6 +23,7 @@ COUNTS = "1000,4000,5000,20000"
 FLAGS = ["-O2", "-fPIE", "-ffunction-sections"]
 # So many sources for each run of clang.
 BATCH = 100
+WARM_UP = 1
 
 
 def drive():
@@ -38,20 +39,16 @@ def drive():
         (folder / "modules").write_text("\n".join(modules))
         commands = [([llvm("ld.lld"), *words], None),
                     ([options.program, *words], {"BACKLTO_CACHE_DIR": ""})]
-        costs = [[cost([command], folder, variables) for command, variables in commands]
-                 for _ in range(1 + options.rounds)][1:]
-        lld, ours = ([once.wall for once in column] for column in zip(*costs))
-        ratio = statistics.median(our / their for our, their in zip(ours, lld))
+        (lld, _), (ours, _) = in_turns(commands, folder, options.rounds, WARM_UP)
         outside, peak = zip(*(alone(backlto, folder, modules) for _ in range(options.rounds)))
-        print(f"{count:8}{per_module(lld, count):>18}{per_module(ours, count):>18}{ratio:8.2f}"
-              f"{per_module(outside, count):>24}{statistics.median(peak) / 1e6:11.0f} MB",
-              flush=True)
+        print(f"{count:8}{per_module(lld, count):>18}{per_module(ours, count):>18}"
+              f"{ours / lld:8.2f}{per_module(statistics.median(outside), count):>24}"
+              f"{statistics.median(peak) / 1e6:11.0f} MB", flush=True)
 
 
 def per_module(seconds, count):
-    """The median in all, and for each of COUNT modules."""
-    median = statistics.median(seconds)
-    return f"{median:.2f} s, {median / count * 1000:.2f} ms"
+    """SECONDS in all, and for each of COUNT modules."""
+    return f"{seconds:.2f} s, {seconds / count * 1000:.2f} ms"
 
 
 def front_end(folder, count):

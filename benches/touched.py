@@ -37,10 +37,7 @@ def drive():
     copy = Copy(source(kernel.VERSIONS["7.2"].source, options.work), home / "src")
     dist, thin = (kernel.Tree(f"{version}/{options.kind}") for version in ("7.2", "7.2-thin"))
     front_end = kernel.Build(dist, copy.path, home / "front-end")
-    if not front_end.is_complete():
-        front_end.configure()
-        front_end.front_end()
-        front_end.complete()
+    front_end.ensure_front_end()
 
     lld = program(llvm("ld.lld"))
     by_lld = shlex.join([str(lld), f"--thinlto-cache-dir={home / 'lld-cache'}"])
@@ -49,14 +46,14 @@ def drive():
         "ld.lld, cache": Tree(front_end, thin, home / "lld", by_lld),
         "ld.backlto, dist": Tree(front_end, dist, home / "backlto-dist", options.program),
         "ld.backlto": Tree(front_end, thin, home / "backlto", options.program),
+        "backlto kbuild": Stages(front_end, dist, home / "stages", lld, backlto),
     }
-    stages = Stages(front_end, dist, home / "stages", lld, backlto)
-    for name, tree in {**trees, "backlto kbuild": stages}.items():
+    for name, tree in trees.items():
         say(f"{name}: {tree.build_all():.1f} s, the first")
 
-    walls = {name: [] for name in (*trees, "backlto kbuild")}
-    for number in range(options.rounds):
-        for name, tree in {**trees, "backlto kbuild": stages}.items():
+    walls = {name: [] for name in trees}
+    for _ in range(options.rounds):
+        for name, tree in trees.items():
             # A new file with the old text.
             copy.write(TOUCHED, copy.read(TOUCHED))
             walls[name].append(tree.again())

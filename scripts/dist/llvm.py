@@ -171,9 +171,9 @@ def compile_one(entry, made, flags):
 def prove(home, out):
     """Writes OUT/proved."""
     made = Tree(home, HOT.read_text().split()).compile(out, DEBIAN_FLAGS)
-    theirs, proved = directory(out / "theirs"), []
+    there, theirs, proved = config("--libdir"), directory(out / "theirs"), []
     for name, ours in made.items():
-        archive = pathlib.Path(config("--libdir")) / f"lib{name.partition('/')[0]}.a"
+        archive = f"{there}/lib{name.partition('/')[0]}.a"
         output([llvm("llvm-ar"), "x", "--output", theirs, archive, ours.name])
         differ = differences(theirs / ours.name, ours)
         if differ:

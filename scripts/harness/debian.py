@@ -77,10 +77,11 @@ class Suite:
         entries = output(["apt-cache", *self.options, "showsrc", package]).split("\n\n")
         released = re.compile(rf"^Version: (\d+:)?{re.escape(version)}-", re.M)
         found = [entry for entry in entries if released.search(entry)]
+        root = archive()
         for entry in found:
             place = re.search(r"^Directory: (.*)", entry, re.M)[1]
             try:
-                return tuple(self.download(f"{archive()}{place}/{name}", digest)
+                return tuple(self.download(f"{root}{place}/{name}", digest)
                              for end in ("orig", "debian")
                              for digest, name in re.findall(
                                  rf"^ ([0-9a-f]{{64}}) \d+ (\S+\.{end}\.tar\.xz)$", entry, re.M))

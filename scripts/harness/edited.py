@@ -24,10 +24,7 @@ class Edited:
         self.obj = self.home / "obj"
         self.backlto, self.cache = backlto, self.home / "cache"
         self.build = kernel.Build(tree, self.source.path, self.obj)
-        if not self.build.is_complete():
-            self.build.configure()
-            self.build.front_end()
-            self.build.complete()
+        self.build.ensure_front_end()
 
     def front_end(self):
         self.build.front_end()

@@ -276,6 +276,13 @@ class Build:
         stamp = self.obj / STAMP
         return stamp.exists() and stamp.read_text() == self.tree.stamp()
 
+    def ensure_front_end(self):
+        """The front end, where it is not done yet."""
+        if not self.is_complete():
+            self.configure()
+            self.front_end()
+            self.complete()
+
     def copy(self, obj):
         """The same tree again, in OBJ."""
         remove(obj)
@@ -287,8 +294,5 @@ def with_front_end(tree, work, obj):
     """The build of TREE in OBJ with its front end done: the one that is there, or a new
     one with the source in WORK."""
     build = Build(tree, source(tree.version.source, work), obj)
-    if not build.is_complete():
-        build.configure()
-        build.front_end()
-        build.complete()
+    build.ensure_front_end()
     return build
