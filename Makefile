@@ -98,6 +98,7 @@ test-dist: dist ## What `make dist` made: bytes and messages, demo, programs, ke
 		$(CARGO) test --locked $(FEATURES) -p backlto-cli --test compare --test plans --test linker_door \
 		-- --skip armv7 --skip command_lines_that_clang_rejects
 	examples/demo/run.sh $(DIST)/backlto target/test-dist/demo
+	scripts/test-bare-root.sh target/dist/*.deb target/test-dist/bare
 	scripts/test-programs.sh $(DIST)/backlto target/test-dist/programs
 	scripts/test-kernel.py kbuild $(DIST)/backlto $(WORK) 6.12/modules-small \
 		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
@@ -197,7 +198,7 @@ test-damage: build ## Damaged inputs (COUNT=300), compared with clang
 bench: ## Against ld.lld, DTLTO, make and xargs: kernels, a C++ program; table and plot (hours)
 	@scripts/setup.sh bench
 	@$(MAKE) --no-print-directory build
-	benches/contest.py $(if $(wildcard $(DIST)),--tuned BOLT=$(DIST)) $(RELEASE) $(WORK)
+	benches/contest.py $(if $(wildcard $(DIST)),--tuned dist=$(DIST)) $(RELEASE) $(WORK)
 
 .PHONY: bench-kernel
 bench-kernel: ## Stages 2 to 4 against kbuild's stage 3 and ld.lld in process

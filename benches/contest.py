@@ -6,8 +6,9 @@
                        of a kernel, of whose flags (-mcmodel=kernel) it tells that nothing
   make, clang each     kbuild's stages 2 to 4, as Linux 7.2 has them
   xargs, clang each    the same without make
-  backlto              `backlto kbuild`, or a link by ld.backlto; no cache
-  backlto, NAME        the same of the programs in the directory of --tuned NAME=DIRECTORY
+  ld.backlto           the command line of ld.lld, by ld.backlto; no cache
+  backlto kbuild       stages 2 to 4 of a tree that it knows nothing of: it asks make first
+  …, NAME              the same of the programs in the directory of --tuned NAME=DIRECTORY
 
 They take turns, in rounds after one that warms caches. The WORKs are kernels, VERSION/KIND as
 in harness/kernel.py, and `rocksdb`: a shared library of some 300 modules of C++, -O2 -g, from
@@ -42,10 +43,11 @@ def drive():
     parser.add_argument("directory", metavar="PLACE", type=directory)
     parser.add_argument("works", metavar="WORK", nargs="*", default=WORKS)
     options = parser.parse_args()
-    programs = {"backlto": options.program}
+    # By what is added to the name of a contender.
+    programs = {"": options.program}
     for word in options.tuned:
         name, _, place = word.partition("=")
-        programs[f"backlto, {name}"] = program(f"{place}/backlto")
+        programs[f", {name}"] = program(f"{place}/backlto")
 
     home = directory(options.directory / "contest")
     kept = home / "contest.json"
@@ -96,8 +98,14 @@ def in_kernel(work, place, programs):
         "xargs, clang each": [thin_link, ["xargs", "-a", "contest.commands", "-P", str(JOBS),
                                           "-n", "1", "sh", "-c"], last_link],
     }
-    for name, backlto in programs.items():
-        contenders[name] = [[backlto, "kbuild", obj, "-q", "--no-cache"]]
+    for tuning, backlto in programs.items():
+        # Where kbuild does the thin link apart, no linker runs the backends.
+        if not tree.has_index:
+            # By the variables it knows a link of kbuild's.
+            contenders[f"ld.backlto{tuning}"] = [[
+                "env", "BACKLTO_CACHE_DIR=", f"srctree={build.source}", "objtree=.",
+                "KBUILD_LDFLAGS=", backlto.with_name("ld.backlto"), *flags[1:]]]
+        contenders[f"backlto kbuild{tuning}"] = [[backlto, "kbuild", obj, "-q", "--no-cache"]]
 
     def forget():
         (obj / ".tmp_backlto").unlink(missing_ok=True)
@@ -117,9 +125,10 @@ def rocksdb(_, place, programs):
         "ld.lld": [[*by_lld, f"-Wl,--thinlto-jobs={JOBS}"]],
         "DTLTO, clang each": [[*by_lld, *(f"-Wl,{word}" for word in dtlto())]],
     }
-    for name, backlto in programs.items():
+    for tuning, backlto in programs.items():
         linker = backlto.with_name("ld.backlto")
-        contenders[name] = [["env", "BACKLTO_CACHE_DIR=", *link, f"--ld-path={linker}"]]
+        contenders[f"ld.backlto{tuning}"] = [["env", "BACKLTO_CACHE_DIR=", *link,
+                                              f"--ld-path={linker}"]]
     return folder, contenders, lambda: remove(folder / "librocksdb.so")
 
 
