@@ -15,16 +15,17 @@ out=$(cd -- "$2" && pwd)
 cd -- "$(dirname -- "$0")/.."
 root=$out/root
 
-# loaded PROGRAM: the files that the system's loader maps for it, itself included.
-loaded() { ldd "$1" | sed -n 's/^.*\(\s\|^\)\(\/[^ ]*\) (0x.*/\2/p'; }
+# loaded PROGRAM: the libraries that the system's loader maps for it, and the loader.
+loaded() { ldd "$1" | sed -n 's/^.*\s\(\/[^ ]*\) (0x.*/\1/p'; }
 
 mkdir -p -- "$root"/{dev,proc,tmp} "$root/$out"
 dpkg-deb -x "$package" "$root"
 # With ld.lld comes the C library, of which backlto needs no more than this.
 lld=$(command -v ld.lld-22)
-while read -r file; do
+libraries=$(loaded "$lld")
+for file in "$lld" $libraries; do
     install -D -- "$file" "$root/$file"
-done < <(realpath -s -- "$lld" && loaded "$lld")
+done
 strangers=$(loaded "$root/usr/bin/backlto" | grep -v '/\(libc\.so\|libm\.so\|ld-linux\)[^/]*$' || true)
 if [[ -n $strangers ]]; then
     printf 'bare root: backlto loads more than the C library:\n%s\n' "$strangers" >&2
