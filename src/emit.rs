@@ -300,7 +300,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("object");
         for size in [0, 1, MAPPED_FROM - 1, MAPPED_FROM, MAPPED_FROM + 1] {
-            let bytes: Vec<u8> = (0..size).map(|place| (place % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(size).collect();
             write(&path, &bytes).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), bytes, "{size} bytes");
         }
