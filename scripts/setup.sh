@@ -31,7 +31,7 @@ for_kernels=(
 )
 for_arches=(qemu-system-arm qemu-system-misc)
 # What kbuild's `make bindeb-pkg` calls.
-for_packages=(debhelper)
+for_packages=(debhelper libdw-dev)
 for_reports=(chromium chromium-driver python3 python3-selenium)
 for_bazel=(bazel-bootstrap bazel-rules-java bazel-rules-proto)
 for_engines=(bubblewrap postgresql python3-venv)

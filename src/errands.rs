@@ -1,6 +1,6 @@
 //! A process that an engine starts on another machine to compile what was sent there.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -37,7 +37,9 @@ pub fn run(directory: &Path) -> Result<()> {
     })?;
     let here = *identity::of_process();
     if errand.compiler != here {
-        eprintln!(
+        // Whoever started this and has gone needs no word.
+        let _ = writeln!(
+            io::stderr(),
             "backlto: this is another build of backlto or LLVM: {}, not {}",
             here.short(),
             errand.compiler.short()

@@ -37,6 +37,9 @@
 //! # }
 //! ```
 
+// They panic when nobody reads any more.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod asm;
 mod audit;
 #[cfg_attr(

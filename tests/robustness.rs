@@ -18,6 +18,8 @@ mod processes;
 mod reproducers;
 #[path = "robustness/signals.rs"]
 mod signals;
+#[path = "robustness/unread.rs"]
+mod unread;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

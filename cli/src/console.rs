@@ -50,6 +50,11 @@ pub(crate) fn note(text: &str) {
     message("note", AnsiColor::Cyan, text);
 }
 
+/// Prints `line` to standard error as it is.
+pub(crate) fn bare(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Prints what clang says, as it would: it has decided on colours when it wrote that,
 /// unless the user wants none.
 pub(crate) fn compiler_messages(text: &str) {

@@ -5,6 +5,9 @@
 //! The library is not used, so that LLVM is not loaded (nor linked): this runs
 //! for every link of a build, most of which have no bitcode.
 
+// They panic when nobody reads any more.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod fitting;
 mod magic;
 mod options;
@@ -12,7 +15,7 @@ mod response;
 mod tools;
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -32,11 +35,10 @@ fn main() -> ExitCode {
     let lld = match find_lld() {
         Ok(lld) => lld,
         Err(message) => {
-            eprintln!(
-                "ld.backlto: error: {message}\n\
+            return fail(&format!(
+                "{message}\n\
                  ld.backlto: note: install LLD, or name one with {LLD_VARIABLE}"
-            );
-            return ExitCode::FAILURE;
+            ));
         }
     };
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -66,13 +68,13 @@ fn main() -> ExitCode {
         let is_sure = matches!(asked, Ask::KernelIndex) || names_bitcode(&expanded);
         asked = Ask::Other;
         if is_sure {
-            eprintln!(
-                "ld.backlto: warning: `{}` is LLD {version}, and backlto compiles with LLVM \
+            say(&format!(
+                "warning: `{}` is LLD {version}, and backlto compiles with LLVM \
                  {}: ld.lld runs the backends itself; install backlto for that LLVM, \
                  or name another one with {LLD_VARIABLE}",
                 lld.display(),
                 fitting::OURS
-            );
+            ));
         }
     }
     match asked {
@@ -82,10 +84,10 @@ fn main() -> ExitCode {
             };
             match options::carry(&expanded) {
                 Ok(carried) => command = distributed(&lld, &args, &backlto, carried),
-                Err(option) if is_verbose(&expanded) => eprintln!(
-                    "ld.backlto: note: ld.lld runs the backends itself, as only they follow `{}`",
+                Err(option) if is_verbose(&expanded) => say(&format!(
+                    "note: ld.lld runs the backends itself, as only they follow `{}`",
                     option.display()
-                ),
+                )),
                 Err(_) => {}
             }
         }
@@ -115,10 +117,7 @@ fn leave_to_fitting(inputs: &[OsString], lld: &Path, args: &[OsString]) -> Optio
     match fitting::find(inputs, lld, named) {
         Ok(Fitting::Ours) => None,
         Ok(Fitting::Other(program)) => Some(become_program(Command::new(program).args(args))),
-        Err(message) => {
-            eprintln!("ld.backlto: error: {message}");
-            Some(ExitCode::FAILURE)
-        }
+        Err(message) => Some(fail(&message)),
     }
 }
 
@@ -127,12 +126,18 @@ fn leave_to_fitting(inputs: &[OsString], lld: &Path, args: &[OsString]) -> Optio
 fn print_version(mut command: Command) -> ExitCode {
     match command.status() {
         Ok(status) if status.success() => {
-            println!(
+            let printed = writeln!(
+                std::io::stdout(),
                 "ld.backlto {} (LLVM {}) in front of it: ThinLTO backends run in backlto",
                 env!("CARGO_PKG_VERSION"),
                 env!("BACKLTO_LLVM_VERSION")
             );
-            ExitCode::SUCCESS
+            match printed {
+                Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+                    fail(&format!("cannot write to standard output: {e}"))
+                }
+                _ => ExitCode::SUCCESS,
+            }
         }
         Ok(_) => ExitCode::FAILURE,
         Err(reason) => cannot_run(&command, &reason),
@@ -141,11 +146,21 @@ fn print_version(mut command: Command) -> ExitCode {
 
 /// Says that `command` cannot be run.
 fn cannot_run(command: &Command, reason: &std::io::Error) -> ExitCode {
-    eprintln!(
-        "ld.backlto: error: cannot run `{}`: {reason}",
+    fail(&format!(
+        "cannot run `{}`: {reason}",
         Path::new(command.get_program()).display()
-    );
+    ))
+}
+
+/// Says the error `message`, with which this program ends.
+fn fail(message: &str) -> ExitCode {
+    say(&format!("error: {message}"));
     ExitCode::FAILURE
+}
+
+/// Prints `message` to standard error. When that is gone, nobody is left to tell.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "ld.backlto: {message}");
 }
 
 /// The command for the link of `args` by `lld` with backends run by `backlto`, which
@@ -230,8 +245,7 @@ fn is_verbose(args: &[OsString]) -> bool {
 
 /// Says that there is no `backlto` to run the backends.
 fn no_backlto() -> ExitCode {
-    eprintln!("ld.backlto: error: backlto is neither beside ld.backlto nor on PATH");
-    ExitCode::FAILURE
+    fail("backlto is neither beside ld.backlto nor on PATH")
 }
 
 /// The option `name` with `value`.

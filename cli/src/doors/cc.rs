@@ -55,7 +55,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// load.
 pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
     if settings.verbosity == Verbosity::Verbose {
-        eprintln!("{}", shell_words(&job.command_line()));
+        console::bare(&shell_words(&job.command_line()));
     }
     let plan = Plan {
         jobs: vec![job],
@@ -80,7 +80,7 @@ pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
     finish_caches(engine);
     say_reproducers(&reports);
     for job in reports {
-        eprint!("{}", job.diagnostics);
+        console::compiler_messages(&job.diagnostics);
         match job.result {
             Ok(_) => {}
             // clang would leave it at that too.
@@ -203,7 +203,10 @@ fn as_clang_would(errors: Errors) -> Failure {
     let messages: Option<Vec<&str>> = errors.iter().map(Error::compiler_message).collect();
     match messages {
         Some(messages) => {
-            messages.iter().for_each(|message| eprint!("{message}"));
+            messages
+                .iter()
+                .copied()
+                .for_each(console::compiler_messages);
             Failure::Reported
         }
         None => Failure::Errors(errors),

@@ -66,7 +66,7 @@ fn by_backlto(reproducer: &Reproducer, settings: &Settings) -> Outcome {
         ..settings.options.clone()
     })?;
     for job in engine.run(&reproducer.plan()?, &Silent)? {
-        eprint!("{}", job.diagnostics);
+        console::compiler_messages(&job.diagnostics);
         job.result?;
     }
     Ok(())
@@ -112,6 +112,6 @@ fn by_clang(reproducer: &Reproducer, clang: &Path, settings: &Settings) -> Outco
 /// Prints the command line `words` if everything is to be said.
 fn show(words: &[String], settings: &Settings) {
     if settings.verbosity == Verbosity::Verbose {
-        eprintln!("{}", shell_words(words));
+        console::bare(&shell_words(words));
     }
 }

@@ -1,0 +1,42 @@
+//! Whoever was to read what is printed has gone: that is no reason to fail.
+
+use super::*;
+use crate::common::LINKER;
+
+/// How `program` ends when nobody reads what it says on either stream.
+fn unread(tree: &Tree, program: &str, args: &[String], linker: &str) -> Option<i32> {
+    let nobody = || std::io::pipe().expect("a pipe").1;
+    Command::new(program)
+        .args(args)
+        .current_dir(tree.path())
+        .env("BACKLTO_LD", linker)
+        .stdout(nobody())
+        .stderr(nobody())
+        .status()
+        .expect("it can be run")
+        .code()
+}
+
+#[test]
+fn a_linker_that_nobody_listens_to_ends_as_it_would() {
+    let tree = Tree::new();
+    let lld = "#!/bin/sh\ntrap '' PIPE\necho LLD 22\nexit 0\n";
+    tree.write("ld.lld", lld);
+    succeed(&tree.run("chmod", &["+x", "ld.lld"]));
+    let version = ["--version".to_owned()];
+    assert_eq!(unread(&tree, LINKER, &version, "./ld.lld"), Some(0));
+    assert_eq!(unread(&tree, LINKER, &version, "/nowhere/ld.lld"), Some(1));
+}
+
+#[test]
+fn a_backend_that_nobody_listens_to_leaves_its_object() {
+    let flags = [&FLAGS[..], &["-Wframe-larger-than=100"]].concat();
+    let source = "void use(char *);\nvoid big(void) { char frame[400]; use(frame); }\n";
+    let tree = Tree::thin_linked(&[("big", source)], &flags);
+    let clang = tree.clang_backend("big", "clang.o", &flags);
+    assert!(stderr(&clang).contains("warning: "), "{}", stderr(&clang));
+    let mut args = ["-v", "cc"].map(str::to_owned).to_vec();
+    args.extend(Tree::backend_args("big", "ours.o", &flags));
+    assert_eq!(unread(&tree, BACKLTO, &args, LLD), Some(0));
+    assert!(tree.read("ours.o") == tree.read("clang.o"));
+}
