@@ -18,6 +18,8 @@ mod common;
 mod kernel;
 #[path = "incremental/killed.rs"]
 mod killed;
+#[path = "common/mounted.rs"]
+mod mounted;
 #[path = "incremental/places.rs"]
 mod places;
 #[path = "incremental/project.rs"]

@@ -1,14 +1,16 @@
 //! What a build gets from a cache, whatever happened to its files.
 
+#[path = "../../tests/common/mounted.rs"]
+mod mounted;
 mod trust;
 mod upkeep;
 
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::process::Command;
 
 use tempfile::TempDir;
 
+use self::mounted::Mounted;
 use super::*;
 
 const KEY: &[u8] = b"key";
@@ -260,41 +262,12 @@ fn another_file_system_gets_a_copy() {
     assert_eq!(names_in(elsewhere.path()), ["out.o"]);
 }
 
-/// A small file system of its own, if the system lets us.
-struct Mounted(TempDir);
-
-impl Mounted {
-    fn new() -> Option<Mounted> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Mounted(directory);
-        mounted.mount("size=256k,mode=755").then_some(mounted)
-    }
-
-    fn mount(&self, options: &str) -> bool {
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", options, "none"])
-            .arg(self.0.path());
-        let done = mount.output().is_ok_and(|output| output.status.success());
-        if !done {
-            eprintln!("skipped: `mount -o {options}` is not allowed here");
-        }
-        done
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).output();
-    }
-}
-
 #[test]
 fn a_read_only_cache_gives_what_it_has() {
-    let Some(mounted) = Mounted::new() else {
+    let Some(mounted) = Mounted::new("256k") else {
         return;
     };
-    let directory = mounted.0.path().join("cache");
+    let directory = mounted.path().join("cache");
     let cache = open(&directory);
     assert_eq!(cache.read_only(), None);
     cache.store(&key(KEY), ENTRY);
@@ -302,7 +275,7 @@ fn a_read_only_cache_gives_what_it_has() {
     let damaged = cache.insert(b"damaged").unwrap();
     overwrite(&cache.store.path(Shelf::Objects, &damaged), b"Damaged");
     cache.finish();
-    if !mounted.mount("remount,ro") {
+    if !mounted.close() {
         return;
     }
 
@@ -320,16 +293,16 @@ fn a_read_only_cache_gives_what_it_has() {
     assert!(cache.finish().first_error.unwrap().ends_with("was damaged"));
 
     // One that was never filled, too.
-    assert!(open(mounted.0.path()).read_only().is_some());
-    assert!(Cache::open(&mounted.0.path().join("none"), Policy::default(), false).is_err());
+    assert!(open(mounted.path()).read_only().is_some());
+    assert!(Cache::open(&mounted.path().join("none"), Policy::default(), false).is_err());
 }
 
 #[test]
 fn a_full_disk_is_counted_and_no_error() {
-    let Some(mounted) = Mounted::new() else {
+    let Some(mounted) = Mounted::new("256k") else {
         return;
     };
-    let cache = open(&mounted.0.path().join("cache"));
+    let cache = open(&mounted.path().join("cache"));
     cache.store(&key(KEY), ENTRY);
     assert_eq!(cache.insert(&vec![1; 1 << 20]), None);
     assert_eq!(cache.lookup(&key(KEY)).as_deref(), Some(ENTRY));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::{BACKLTO, stderr, succeed};
+use crate::mounted::Mounted;
 use crate::project::{ALL, Project, UTIL};
 
 /// Has the next build take nothing from the tree.
@@ -271,44 +272,16 @@ fn what_is_said_while_importing_is_not_lost() {
     project.build();
 }
 
-/// A file system of its own, if the system lets us.
-struct Mounted(tempfile::TempDir);
-
-impl Mounted {
-    fn new(size: &str) -> Option<Mounted> {
-        let mounted = Mounted(tempfile::tempdir().expect("a temporary directory"));
-        mounted.mount(&format!("size={size}")).then_some(mounted)
-    }
-
-    fn mount(&self, options: &str) -> bool {
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", options, "none"])
-            .arg(self.0.path());
-        let done = mount.output().is_ok_and(|output| output.status.success());
-        if !done {
-            eprintln!("skipped: `mount -o {options}` is not allowed here");
-        }
-        done
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).output();
-    }
-}
-
 #[test]
 fn a_read_only_cache_gives_what_it_has() {
     let Some(mounted) = Mounted::new("8m") else {
         return;
     };
     let mut project = Project::new();
-    project.cache = mounted.0.path().join("cache");
+    project.cache = mounted.path().join("cache");
     project.build().compiled(ALL);
-    let before = files(mounted.0.path());
-    if !mounted.mount("remount,ro") {
+    let before = files(mounted.path());
+    if !mounted.close() {
         return;
     }
     forget(&project);
@@ -317,7 +290,7 @@ fn a_read_only_cache_gives_what_it_has() {
     project.build().compiled("alone");
     forget(&project);
     project.build().did("alone", "main util blob inner", "");
-    assert_eq!(files(mounted.0.path()), before);
+    assert_eq!(files(mounted.path()), before);
 }
 
 #[test]
@@ -326,7 +299,7 @@ fn a_full_cache_fails_no_build() {
         return;
     };
     let mut project = Project::new();
-    project.cache = mounted.0.path().join("cache");
+    project.cache = mounted.path().join("cache");
     let built = project.build();
     built.compiled(ALL);
     assert!(
@@ -346,7 +319,7 @@ fn a_full_disk_fails_the_build_and_keeps_nothing_wrong() {
         return;
     };
     let mut project = Project::built();
-    let place = mounted.0.path().join("project");
+    let place = mounted.path().join("project");
     let copied = Command::new("cp")
         .arg("-a")
         .arg(project.directory())
@@ -361,10 +334,10 @@ fn a_full_disk_fails_the_build_and_keeps_nothing_wrong() {
     // linker writes, each may be the one that does not fit.
     project.edit("alone", "int alone(int x) { return x * 123; }\n");
     project.edit("util", &UTIL.replace("x * 2", "x * 15"));
-    let ballast = mounted.0.path().join("ballast");
+    let ballast = mounted.path().join("ballast");
     let mut failures = 0;
     for left in [0_usize, 4, 8, 12, 16, 24, 32, 48, 64] {
-        let free = free_kilobytes(mounted.0.path());
+        let free = free_kilobytes(mounted.path());
         std::fs::write(&ballast, vec![1; free.saturating_sub(left) * 1024]).unwrap();
         let output = project.try_build(&[]);
         failures += u32::from(!output.status.success());
