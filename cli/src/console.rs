@@ -90,12 +90,22 @@ pub(crate) fn be_silent() {
 
 /// Prints `line` to standard output.
 pub(crate) fn line(line: &str) {
+    text(&format!("{line}\n"));
+}
+
+/// Prints `text`, which ends a line, to standard output.
+pub(crate) fn text(text: &str) {
     if SILENT.load(Ordering::Relaxed) {
         return;
     }
-    match writeln!(std::io::stdout(), "{line}") {
+    check_output(std::io::stdout().write_all(text.as_bytes()));
+}
+
+/// Says once if what was `printed` to standard output is lost.
+pub(crate) fn check_output(printed: std::io::Result<()>) {
+    match printed {
         Err(e) if e.kind() != ErrorKind::BrokenPipe && !has_lost_output() => {
-            lost_output(&Error::new(Kind::Output, "cannot write to standard output").because(e))
+            lost_output(&Error::new(Kind::Output, "cannot write to standard output").because(e));
         }
         _ => {}
     }

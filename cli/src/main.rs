@@ -313,7 +313,7 @@ fn main() {
     }
     if meant::asks_for_all_versions(&args) {
         doors::doctor::print_versions(VERSION);
-        return;
+        std::process::exit(i32::from(console::has_lost_output()));
     }
     let parsed = program.try_get_matches_from_mut(args);
     let cli = parsed

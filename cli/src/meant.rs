@@ -6,6 +6,8 @@ use std::io::Write as _;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::console;
+
 /// The command line `args` of `program`, as it is meant. LLD calls a distributor with
 /// options that the user has for it and, last, the file that describes the jobs; its name
 /// is made of that of the link's output, and may look like an option.
@@ -41,7 +43,14 @@ pub(crate) fn refuse(mut program: Command, error: clap::Error) -> ! {
         let _ = write!(std::io::stderr(), "{}", program.render_help());
         std::process::exit(error.exit_code());
     }
-    without_hidden_doors(&program, error).exit()
+    let error = without_hidden_doors(&program, error);
+    let printed = error.print();
+    if !error.use_stderr() {
+        // Help and version were asked for.
+        console::check_output(printed);
+        std::process::exit(i32::from(console::has_lost_output()));
+    }
+    std::process::exit(error.exit_code())
 }
 
 /// Leaves doors that are not for people out of what `error` suggests, an error about

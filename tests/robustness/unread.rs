@@ -1,4 +1,5 @@
-//! Whoever was to read what is printed has gone: that is no reason to fail.
+//! Whoever was to read what is printed has gone: that is no reason to fail. A disk that is
+//! full is one: what was asked for is not all there.
 
 use super::*;
 use crate::common::LINKER;
@@ -39,4 +40,40 @@ fn a_backend_that_nobody_listens_to_leaves_its_object() {
     args.extend(Tree::backend_args("big", "ours.o", &flags));
     assert_eq!(unread(&tree, BACKLTO, &args, LLD), Some(0));
     assert!(tree.read("ours.o") == tree.read("clang.o"));
+}
+
+#[test]
+fn what_a_full_disk_does_not_take_is_a_failure() {
+    let tree = program();
+    succeed(&backlto(&tree, &["run", "plan.json"]));
+    let object = output("main");
+    let cases: [&[&str]; 9] = [
+        &["--cache-dir", "cache", "cache", "stats"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["explain", &object],
+        &["simulate", "."],
+        &["-vV"],
+        &["--version"],
+        &["help", "run"],
+        &["--json", "run", "plan.json"],
+    ];
+    for args in cases {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = Command::new(BACKLTO);
+        command.args(args).current_dir(tree.path());
+        let read = command.output().expect("it can be run");
+        command.stdout(full.expect("a full device"));
+        let lost = command.output().expect("it can be run");
+        assert_eq!(
+            (read.status.code(), lost.status.code()),
+            (Some(0), Some(1)),
+            "{args:?} {}",
+            stderr(&lost)
+        );
+        assert!(
+            stderr(&lost).contains("cannot write to standard output"),
+            "{args:?}"
+        );
+    }
 }

@@ -1,10 +1,10 @@
 //! `backlto cache`: look at the cache, prune it, empty it, check it.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::console;
 use crate::session::{Failure, Outcome};
 use backlto::cache::{Cleared, Policy, Pruned, Store, Survey, Verified};
 use backlto::error::{Error, Errors, Kind, Result};
@@ -52,9 +52,7 @@ pub(crate) fn run(request: &Request) -> Outcome {
     let store = Store::at(&directory.ok_or_else(no_directory)?)?;
     let policy: Policy = request.policy.as_deref().unwrap_or_default().parse()?;
     let print = |text: String, json: Result<String>| -> Result<()> {
-        let text = if request.json { json? } else { text };
-        // Nobody is left to tell when standard output is gone.
-        let _ = writeln!(std::io::stdout(), "{text}");
+        console::line(&if request.json { json? } else { text });
         Ok(())
     };
     match request.task {

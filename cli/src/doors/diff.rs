@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::records;
+use crate::console;
 use crate::magic::{ARCHIVE, THIN_ARCHIVE};
 use crate::parts::{self, Change, Kind};
 use crate::report::Verbosity;
@@ -53,8 +54,7 @@ pub(crate) fn run(one: &Path, other: &Path, disassemble: bool, settings: &Settin
         if settings.json {
             files.push(as_json(&shown, &found));
         } else if settings.verbosity != Verbosity::Quiet {
-            // Nobody is left to tell when standard output is gone.
-            let _ = write!(std::io::stdout(), "{}{code}", in_words(&shown, &found));
+            console::text(&format!("{}{code}", in_words(&shown, &found)));
             files.push(Value::Null);
         } else {
             files.push(Value::Null);
@@ -63,12 +63,9 @@ pub(crate) fn run(one: &Path, other: &Path, disassemble: bool, settings: &Settin
     let differing = files.len();
     if settings.json {
         let text = json!({ "same": differing == 0, "compared": compared, "files": files });
-        let _ = writeln!(std::io::stdout(), "{text}");
+        console::line(&text.to_string());
     } else if compared > 1 && settings.verbosity != Verbosity::Quiet {
-        let _ = writeln!(
-            std::io::stdout(),
-            "{differing} of {compared} objects differ"
-        );
+        console::line(&format!("{differing} of {compared} objects differ"));
     }
     match differing {
         0 => Ok(()),

@@ -1,7 +1,6 @@
 //! `backlto doctor`: whether everything that builds need is there and fits.
 
 use std::fmt::Display;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::console;
 use crate::kbuild;
 use crate::linker::{Linker, index_name, native_name};
 use crate::session::{Failure, Outcome, Settings};
@@ -57,12 +57,7 @@ impl Findings {
             let advice = check.advice.as_ref();
             let advice = advice.map(|advice| format!("\n        {:12} {advice}", ""));
             let advice = advice.unwrap_or_default();
-            // Nobody is left to tell when standard output is gone.
-            let _ = writeln!(
-                std::io::stdout(),
-                "{word:<7} {name:<12} {}{advice}",
-                check.text
-            );
+            console::line(&format!("{word:<7} {name:<12} {}{advice}", check.text));
         }
         self.checks.push(check);
     }
@@ -73,7 +68,7 @@ impl Findings {
         let all_well = self.checks.iter().all(|check| check.ok);
         if self.json {
             let text = json!({ "ok": all_well, "checks": self.checks });
-            let _ = writeln!(std::io::stdout(), "{text}");
+            console::line(&text.to_string());
         }
         match all_well {
             true => Ok(()),
@@ -146,11 +141,9 @@ pub(crate) fn print_versions(version: &str) {
         ("cache", cache),
         ("build", backlto::identity::of_this_process().to_string()),
     ];
-    // Nobody is left to tell when standard output is gone.
-    let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "backlto {version}");
+    console::line(&format!("backlto {version}"));
     for (name, value) in lines {
-        let _ = writeln!(stdout, "{name:<8} {value}");
+        console::line(&format!("{name:<8} {value}"));
     }
 }
 

@@ -1,12 +1,12 @@
 //! `backlto explain`: why an object was built, and whether it would be now.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::records;
+use crate::console;
 use crate::linker::native_name;
 use crate::session::{Outcome, absolute};
 use crate::text::shell_words;
@@ -38,8 +38,7 @@ pub(crate) fn run(object: &Path, json: bool) -> Outcome {
             true => format!("{}\n", as_json(shown, known, job.as_ref())),
             false => describe(shown, known, job.as_ref()),
         };
-        // Nobody is left to tell when standard output is gone.
-        let _ = write!(std::io::stdout(), "{text}");
+        console::text(&text);
         return Ok(());
     }
     let Some(nearest) = nearest else {

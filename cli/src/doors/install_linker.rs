@@ -1,9 +1,9 @@
 //! `backlto install-linker`: puts the link `ld.backlto` beside this program, where
 //! `cargo install` leaves the linker under a name without a dot.
 
-use std::io::Write;
 use std::path::Path;
 
+use crate::console;
 use crate::linker::LINKER_NAMES;
 use crate::session::Outcome;
 use backlto::error::{Error, Kind, Result};
@@ -17,9 +17,7 @@ pub(crate) fn run() -> Outcome {
     let program = std::env::current_exe().map_err(|e| {
         Error::new(Kind::Environment, "cannot tell where this program is").because(e)
     })?;
-    let said = install(program.parent().unwrap_or(Path::new("/")))?;
-    // Nobody is left to tell when standard output is gone.
-    let _ = writeln!(std::io::stdout(), "{said}");
+    console::line(&install(program.parent().unwrap_or(Path::new("/")))?);
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 //! with an engine beside them.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::records;
+use crate::console;
 use crate::limits::{self, Limit};
 use crate::session::{Outcome, absolute};
 use backlto::Simulation;
@@ -108,8 +108,7 @@ pub(crate) fn run(request: &Request, json: bool) -> Outcome {
         true => format!("{}\n", as_json(request, &recorded, &rows)),
         false => describe(request, &recorded, &rows),
     };
-    // Nobody is left to tell when standard output is gone.
-    let _ = write!(std::io::stdout(), "{text}");
+    console::text(&text);
     Ok(())
 }
 
