@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""backlto against all that runs ThinLTO backends, on kernels and a C++ program.
+"""backlto against all that runs ThinLTO backends, on kernels and C++ programs.
 
   ld.lld               one process, as many threads as processors (--thinlto-jobs)
   DTLTO, clang each    ld.lld hands the backends to a program that runs one clang for each; not
@@ -11,8 +11,9 @@
   …, NAME              the same of the programs in the directory of --tuned NAME=DIRECTORY
 
 They take turns, in rounds after one that warms caches. The WORKs are kernels, VERSION/KIND as
-in harness/kernel.py, and `rocksdb`: a shared library of some 300 modules of C++, -O2 -g, from
-the sources in the crate librocksdb-sys. PLACE/contest has what came of it, contest.json,
+in harness/kernel.py, `rocksdb`: a shared library of some 300 modules of C++, -O2 -g, from the
+sources in the crate librocksdb-sys; and `llvm`: one of 228 modules of LLVM, -O3, which are
+there after `make dist TUNE=full`. PLACE/contest has what came of it, contest.json,
 contest.md, contest.svg and contest.png. A work that is not named again stays in there.
 """
 
@@ -27,7 +28,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from harness import kernel, oracle
 from harness.contest import contest, figures, plot, table
-from harness.run import JOBS, LLVM, directory, llvm, logged, main, output, program, remove, say
+from harness.run import (JOBS, LLVM, Unable, directory, llvm, logged, main, output, program,
+                         remove, say)
 
 WORKS = ["6.12/boot", "7.2/small", "6.12/traced", "rocksdb"]
 HERE = ROOT / "benches"
@@ -53,8 +55,7 @@ def drive():
     kept = home / "contest.json"
     results = json.loads(kept.read_text()) if kept.exists() else {}
     for work in options.works:
-        make = rocksdb if work == "rocksdb" else in_kernel
-        folder, contenders, forget = make(work, options.directory, programs)
+        folder, contenders, forget = PROGRAMS.get(work, in_kernel)(work, options.directory, programs)
         say(f"{work}: {len(contenders)} contenders, {options.rounds} rounds")
         results[work] = figures(contest(contenders, folder, options.rounds, forget))
         kept.write_text(json.dumps(results, indent=1))
@@ -115,11 +116,22 @@ def in_kernel(work, place, programs):
 
 
 def rocksdb(_, place, programs):
-    """The link of a shared library from bitcode."""
+    """A C++ program with debug information."""
     folder = directory(place / "bench-rocksdb")
-    objects = front_end(folder)
-    link = [llvm("clang++"), "-shared", "-O2", "-g", "-flto=thin", "-o", "librocksdb.so",
-            *objects]
+    return shared_library(folder, ["-O2", "-g", *front_end(folder)], programs)
+
+
+def llvm_itself(_, place, programs):
+    """What has nine tenths of LLVM's time, as `make dist TUNE=full` compiled it."""
+    objects = sorted((ROOT / "target/dist/hot-bitcode/objects").rglob("*.o"))
+    if not objects:
+        raise Unable("the modules of LLVM are made by `make dist TUNE=full`")
+    return shared_library(directory(place / "bench-llvm"), ["-O3", *objects], programs)
+
+
+def shared_library(folder, words, programs):
+    """The link by clang++ with WORDS, in FOLDER."""
+    link = [llvm("clang++"), "-shared", "-flto=thin", "-o", "library.so", *words]
     by_lld = [*link, f"--ld-path=/usr/bin/{LLD}"]
     contenders = {
         "ld.lld": [[*by_lld, f"-Wl,--thinlto-jobs={JOBS}"]],
@@ -129,7 +141,7 @@ def rocksdb(_, place, programs):
         linker = backlto.with_name("ld.backlto")
         contenders[f"ld.backlto{tuning}"] = [["env", "BACKLTO_CACHE_DIR=", *link,
                                               f"--ld-path={linker}"]]
-    return folder, contenders, lambda: remove(folder / "librocksdb.so")
+    return folder, contenders, lambda: remove(folder / "library.so")
 
 
 def dtlto():
@@ -164,6 +176,8 @@ def compile_one(command, folder, name):
     logged([*command, "-o", f"{name}.part"], folder / f"{name}.log", command[-1], cwd=folder)
     (folder / f"{name}.part").rename(folder / name)
 
+
+PROGRAMS = {"rocksdb": rocksdb, "llvm": llvm_itself}
 
 if __name__ == "__main__":
     main(drive)
