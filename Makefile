@@ -69,6 +69,7 @@ test: ## Install what is missing and run everything that CI runs
 	scripts/test-kernel.py dropin --lend $(LINKER) $(WORK) 6.12/modules-small
 	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 6.12/modules-small \
 		6.12/small/arm64 6.12/small/riscv 6.12/small/loongarch
+	scripts/test-kernel.py kbuild $(RELEASE) $(WORK) 7.2/small
 	scripts/test-kernel.py matrix $(LINKER) $(WORK) 7.2/um/um
 	$(MAKE) --no-print-directory test-oldest
 
