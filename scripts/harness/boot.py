@@ -16,6 +16,8 @@ INIT = pathlib.Path(__file__).resolve().parents[2] / "tests/init/init.c"
 RUNNING = "backlto: init is running"
 LIVE_PATCH = "livepatch: enabling patch 'livepatch_sample'"
 LIMIT = 180  # seconds
+# What a module asks for while it is loaded: nobody is there then to load it.
+ASKED_FOR = "softdep jitterentropy_rng pre: sha3_generic\n"
 # What a module says where its device, or the processor's part that it drives, is not there:
 # ENODEV, EOPNOTSUPP.
 NO_DEVICE = (19, 95)
@@ -144,12 +146,15 @@ def installed_modules(root):
     if len(releases) != 1 or not (releases[0] / "modules.dep").exists():
         raise Unable(f"{root} does not hold the modules of one kernel")
     names = sorted(stem(module) for module in (releases[0] / "kernel").rglob("*.ko*"))
-    # An empty configuration: this machine's may forbid modules or run programs instead.
-    # --show-depends loads nothing; it prints "insmod PATH" for each module, dependencies
-    # first, and what several need several times.
-    text = output(["modprobe", "--config", os.devnull, "--dirname", root, "--set-version",
+    # No other configuration: this machine's may forbid modules or run programs instead.
+    configuration = root / "modprobe.conf"
+    configuration.write_text(ASKED_FOR)
+    # --show-depends loads nothing; it prints "insmod PATH OPTIONS" for each module, dependencies
+    # first, and what several need several times. Options are those that this machine's own
+    # kernel was started with.
+    text = output(["modprobe", "--config", configuration, "--dirname", root, "--set-version",
                    releases[0].name, "--show-depends", "--all", *names])
-    paths = re.findall(r"^insmod (.*?) *$", text, re.M)
+    paths = re.findall(r"^insmod (.*?\.ko(?:\.\w+)?)(?: .*)?$", text, re.M)
     return [pathlib.Path(path) for path in dict.fromkeys(paths)]
 
 
