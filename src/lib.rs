@@ -37,7 +37,7 @@
 //! # }
 //! ```
 
-// They panic when nobody reads any more.
+// The macros that print panic when nobody reads any more.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod asm;

@@ -5,7 +5,7 @@
 //! The library is not used, so that LLVM is not loaded (nor linked): this runs
 //! for every link of a build, most of which have no bitcode.
 
-// They panic when nobody reads any more.
+// The macros that print panic when nobody reads any more.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod fitting;

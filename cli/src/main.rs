@@ -3,7 +3,7 @@
 
 // libFuzzer has a main of its own.
 #![cfg_attr(fuzzing, no_main, allow(dead_code))]
-// They panic when nobody reads any more.
+// The macros that print panic when nobody reads any more.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::ffi::OsString;
