@@ -12,8 +12,8 @@
 
 They take turns, in rounds after one that warms caches. The WORKs are kernels, VERSION/KIND as
 in harness/kernel.py, `rocksdb`: a shared library of some 300 modules of C++, -O2 -g, from the
-sources in the crate librocksdb-sys; and `llvm`: one of 228 modules of LLVM, -O3, which are
-there after `make dist TUNE=full`. PLACE/contest has what came of it, contest.json,
+sources in the crate librocksdb-sys; and `llvm`: one object of 228 modules of LLVM, -O3, which
+are there after `make dist TUNE=full`. PLACE/contest has what came of it, contest.json,
 contest.md, contest.svg and contest.png. A work that is not named again stays in there.
 """
 
@@ -118,7 +118,7 @@ def in_kernel(work, place, programs):
 def rocksdb(_, place, programs):
     """A C++ program with debug information."""
     folder = directory(place / "bench-rocksdb")
-    return shared_library(folder, ["-O2", "-g", *front_end(folder)], programs)
+    return linked(folder, ["-shared", "-O2", "-g", *front_end(folder)], programs)
 
 
 def llvm_itself(_, place, programs):
@@ -126,12 +126,13 @@ def llvm_itself(_, place, programs):
     objects = sorted((ROOT / "target/dist/hot-bitcode/objects").rglob("*.o"))
     if not objects:
         raise Unable("the modules of LLVM are made by `make dist TUNE=full`")
-    return shared_library(directory(place / "bench-llvm"), ["-O3", *objects], programs)
+    # It is not code for a shared library, and nothing of it may be left out.
+    return linked(directory(place / "bench-llvm"), ["-r", "-O3", *objects], programs)
 
 
-def shared_library(folder, words, programs):
+def linked(folder, words, programs):
     """The link by clang++ with WORDS, in FOLDER."""
-    link = [llvm("clang++"), "-shared", "-flto=thin", "-o", "library.so", *words]
+    link = [llvm("clang++"), "-flto=thin", "-o", "contest.out", *words]
     by_lld = [*link, f"--ld-path=/usr/bin/{LLD}"]
     contenders = {
         "ld.lld": [[*by_lld, f"-Wl,--thinlto-jobs={JOBS}"]],
@@ -141,7 +142,7 @@ def shared_library(folder, words, programs):
         linker = backlto.with_name("ld.backlto")
         contenders[f"ld.backlto{tuning}"] = [["env", "BACKLTO_CACHE_DIR=", *link,
                                               f"--ld-path={linker}"]]
-    return folder, contenders, lambda: remove(folder / "library.so")
+    return folder, contenders, lambda: remove(folder / "contest.out")
 
 
 def dtlto():
