@@ -55,7 +55,8 @@ def drive():
     kept = home / "contest.json"
     results = json.loads(kept.read_text()) if kept.exists() else {}
     for work in options.works:
-        folder, contenders, forget = PROGRAMS.get(work, in_kernel)(work, options.directory, programs)
+        make = PROGRAMS.get(work, in_kernel)
+        folder, contenders, forget = make(work, options.directory, programs)
         say(f"{work}: {len(contenders)} contenders, {options.rounds} rounds")
         results[work] = figures(contest(contenders, folder, options.rounds, forget))
         kept.write_text(json.dumps(results, indent=1))

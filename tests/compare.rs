@@ -409,9 +409,7 @@ fn a_time_trace_is_written_where_clang_writes_it() {
 #[track_caller]
 fn refused_by_a_run(flags: &[&str]) -> String {
     let tree = Tree::demo(&["-O2"]);
-    let program = "#!/bin/sh\ntouch ran\n";
-    tree.write("program", program);
-    succeed(&tree.run("chmod", &["+x", "program"]));
+    tree.script("program", "touch ran");
     let plan = serde_json::json!({ "programs": [{
         "name": "p", "directory": ".", "output": "linked", "flags": flags,
         "inputs": DEMO.map(|name| format!("{name}.o")), "thin_link": ["-r"], "link": ["-r"],

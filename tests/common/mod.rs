@@ -165,6 +165,14 @@ impl Tree {
         std::fs::write(path, bytes).expect("a test file is written");
     }
 
+    /// Writes the shell script `name`, which does `text`, to be run.
+    pub fn script(&self, name: &str, text: &str) {
+        // Written by another process: a file that this one has open for writing could be
+        // inherited by another test's child and be busy when it is run.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod +x \"$0\"";
+        succeed(&self.run("sh", &["-c", write, name, text]));
+    }
+
     /// What `name` holds.
     pub fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.file(name)).unwrap_or_else(|e| panic!("{name}: {e}"))

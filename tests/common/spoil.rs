@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::{BACKLTO, CLANG, LLD, Tree, stderr, succeed};
+use super::{BACKLTO, CLANG, LLD, Tree, stderr};
 
 /// Flags of both ends, so that a test can tell one architecture from another.
 pub const FLAGS: [&str; 2] = ["--target=x86_64-linux-gnu", "-O2"];
@@ -62,11 +62,8 @@ pub fn program() -> Tree {
     for (name, bytes) in files {
         tree.write(name, bytes);
     }
-    // Written by another process: a file that this one has open for writing
-    // could be inherited by another test's child and be busy when it is run.
-    let script = format!("printf '#!/bin/sh\\n[ \"$1\" != --version ] || exec {LLD} \"$1\"\\n' >");
-    let script = format!("{script} {DONE_LINKER} && chmod +x {DONE_LINKER}");
-    succeed(&tree.run("sh", &["-c", &script]));
+    let script = format!("[ \"$1\" != --version ] || exec {LLD} \"$1\"");
+    tree.script(DONE_LINKER, &script);
     tree
 }
 

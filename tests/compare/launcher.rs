@@ -98,10 +98,9 @@ fn names_need_not_be_text() {
 /// compiles.
 fn write_compiler(tree: &Tree, name: &str, version: &str) {
     let text = format!(
-        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo '{version}'; exit; }}\ntouch ran\nexec {CLANG} \"$@\"\n"
+        "[ \"$1\" = --version ] && {{ echo '{version}'; exit; }}\ntouch ran\nexec {CLANG} \"$@\""
     );
-    tree.write(name, text);
-    succeed(&tree.run("chmod", &["+x", name]));
+    tree.script(name, &text);
 }
 
 /// What another LLVM would write is not ours to write.

@@ -147,11 +147,7 @@ fn without_a_record_a_module_is_compiled_as_by_ld_lld_and_that_is_said() {
 #[test]
 fn a_running_recipe_comes_before_any_record() {
     let tree = tree();
-    tree.write(
-        "wrapper",
-        format!("#!/bin/sh\nenv \"$@\"\n: {LINKER} has ended\n"),
-    );
-    succeed(&tree.run("chmod", &["+x", "wrapper"]));
+    tree.script("wrapper", &format!("env \"$@\"\n: {LINKER} has ended"));
     for launcher in ["", "env ", "env -- "] {
         for wrapper in ["", "./wrapper ", "sh ./wrapper "] {
             std::fs::remove_file(tree.file(".use.o.cmd")).ok();

@@ -73,11 +73,8 @@ fn its_version_is_that_of_lld_and_its_own() {
 #[test]
 fn an_lld_of_another_llvm_links_alone_and_that_is_said() {
     let tree = two_modules(&[]);
-    let script = format!(
-        "#!/bin/sh\n[ \"$1\" = --version ] && echo 'LLD 18.1.8' && exit\nexec {LLD} \"$@\"\n"
-    );
-    tree.write("lld-of-old", script);
-    succeed(&tree.run("chmod", &["+x", "lld-of-old"]));
+    let script = format!("[ \"$1\" = --version ] && echo 'LLD 18.1.8' && exit\nexec {LLD} \"$@\"");
+    tree.script("lld-of-old", &script);
     let lld = tree.file("lld-of-old").display().to_string();
     let said = link_with(&tree, &[("BACKLTO_LD", &lld), ("BACKLTO_SUMMARY", "1")]);
     let words = format!(

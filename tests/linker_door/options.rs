@@ -1,6 +1,6 @@
 //! What becomes of ld.lld's options.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::common::spoil::set_mode;
@@ -11,12 +11,8 @@ use crate::common::{BACKLTO, READELF, stderr};
 fn witnessed() -> Tree {
     let tree = two_modules(&[]);
     std::fs::copy(LINKER, tree.file("ld.backlto")).expect("a copy of the linker");
-    tree.write(
-        "backlto",
-        format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >called\nexec '{BACKLTO}' \"$@\"\n"),
-    );
-    let runnable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(tree.file("backlto"), runnable).expect("made runnable");
+    let script = format!("printf '%s\\n' \"$@\" >called\nexec '{BACKLTO}' \"$@\"");
+    tree.script("backlto", &script);
     tree
 }
 
@@ -137,9 +133,7 @@ fn split_debug_information_and_remarks_are_written() {
 #[test]
 fn the_users_own_distributor_and_compiler_stay() {
     let tree = witnessed();
-    tree.write("mine", "#!/bin/sh\nexit 7\n");
-    let runnable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(tree.file("mine"), runnable).expect("made runnable");
+    tree.script("mine", "exit 7");
     let mine = format!("-Wl,--thinlto-distributor={}", tree.file("mine").display());
     let linker = linked_by(tree.file("ld.backlto"));
     let args = [

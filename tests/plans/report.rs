@@ -1,7 +1,5 @@
 //! `backlto report`, and `--report` of a run.
 
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::Value;
 
 use super::json::Schema;
@@ -190,9 +188,7 @@ fn the_users_browser_shows_the_page_and_a_failure_is_said() {
     let tree = programs();
     run(&tree, &[]);
     let script = |name: &str, text: &str| {
-        tree.write(name, format!("#!/bin/sh\n{text}\n"));
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(tree.file(name), mode).expect("it is ours");
+        tree.script(name, text);
         tree.file(name).display().to_string()
     };
     let shows = script(

@@ -21,9 +21,7 @@ fn unread(tree: &Tree, program: &str, args: &[String], linker: &str) -> Option<i
 #[test]
 fn a_linker_that_nobody_listens_to_ends_as_it_would() {
     let tree = Tree::new();
-    let lld = "#!/bin/sh\ntrap '' PIPE\necho LLD 22\nexit 0\n";
-    tree.write("ld.lld", lld);
-    succeed(&tree.run("chmod", &["+x", "ld.lld"]));
+    tree.script("ld.lld", "trap '' PIPE\necho LLD 22\nexit 0");
     let version = ["--version".to_owned()];
     assert_eq!(unread(&tree, LINKER, &version, "./ld.lld"), Some(0));
     assert_eq!(unread(&tree, LINKER, &version, "/nowhere/ld.lld"), Some(1));
@@ -45,8 +43,9 @@ fn a_backend_that_nobody_listens_to_leaves_its_object() {
 #[test]
 fn what_a_full_disk_does_not_take_is_a_failure() {
     let tree = program();
-    succeed(&backlto(&tree, &["run", "plan.json"]));
+    succeed(&backlto(&tree, &RUN));
     let object = output("main");
+    let run = [&["--json"], &RUN[..]].concat();
     let cases: [&[&str]; 9] = [
         &["--cache-dir", "cache", "cache", "stats"],
         &["doctor"],
@@ -56,7 +55,7 @@ fn what_a_full_disk_does_not_take_is_a_failure() {
         &["-vV"],
         &["--version"],
         &["help", "run"],
-        &["--json", "run", "plan.json"],
+        &run,
     ];
     for args in cases {
         let full = std::fs::File::options().write(true).open("/dev/full");
