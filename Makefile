@@ -14,8 +14,8 @@ FEATURES = --no-default-features --features llvm$(BACKLTO_LLVM),remote
 # Kernel sources and trees of the tests and benchmarks: a few gigabytes.
 WORK ?= target/kernel
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release/backlto
-# The one whose archives build.rs knows how to link.
-dist test-dist: export BACKLTO_LLVM := 22
+# The one whose archives build.rs knows how to link, and that the examples name.
+dist test-dist test test-bazel: export BACKLTO_LLVM := 22
 # What `make dist` has put into the tarball.
 DIST := $(CURDIR)/target/dist/programs
 LINKER := $(dir $(RELEASE))ld.backlto
@@ -58,6 +58,7 @@ quick: ## Formatting, lints, unit tests, and tests of objects and doors: minutes
 .PHONY: test
 test: ## Install what is missing and run everything that CI runs
 	@scripts/setup.sh kernel
+	@BACKLTO_LLVM=19 scripts/setup.sh build
 	@$(MAKE) --no-print-directory check build
 	$(CARGO) test --locked --workspace $(FEATURES)
 	examples/demo/run.sh $(RELEASE) target/demo
@@ -81,7 +82,7 @@ test-oldest: ## The oldest LLVM: objects, links, and one cache for two LLVMs
 	CARGO_TARGET_DIR=target/llvm-19 $(CARGO) build $(OLDEST)
 	CARGO_TARGET_DIR=target/llvm-19 $(CARGO) test $(OLDEST) --test compare -- the_same_on_x86_64 modules_of
 	CARGO_TARGET_DIR=target/llvm-19 $(CARGO) test $(OLDEST) --test linker_door -- archives forms::archives
-	scripts/test-versions.sh target/versions target/llvm-19/debug/backlto $(RELEASE)
+	scripts/test-versions.sh target target/llvm-19/debug/backlto $(RELEASE)
 
 .PHONY: dist
 dist: ## A tarball for systems without LLVM, laid out by BOLT (TUNE=full: LLVM compiled, too)
@@ -154,7 +155,7 @@ test-remote: ## A kernel with buildbox-casd (near, far away, killed) and BuildGr
 
 .PHONY: test-prediction
 test-prediction: ## What `backlto simulate` predicts of an engine, compared with buildbox-casd
-	@scripts/setup.sh test
+	@scripts/setup.sh remote
 	@$(MAKE) --no-print-directory build
 	scripts/test-prediction.py $(RELEASE) $(WORK)
 
@@ -253,20 +254,26 @@ site: ## The pages as a site, target/site/html
 	@scripts/setup.sh test
 	scripts/site.sh target/site
 
+.PHONY: all
+all: build ## Build all that is installed: the programs, their manual, the library for C and C++
+	mkdir -p target/manual && $(RELEASE) manual target/manual
+	capi/build.sh target/capi $(PREFIX)
+
+# Under sudo there is often no cargo: then what was built is what is installed.
 .PHONY: install
-install: build ## Install to PREFIX (/usr/local)
+install: $(if $(shell command -v $(CARGO)),all) ## Install to PREFIX (/usr/local)
+	@test -d target/capi/lib || { echo 'nothing is built yet: make all' >&2; exit 1; }
 	install -D $(RELEASE) $(DESTDIR)$(PREFIX)/bin/backlto-$(BACKLTO_LLVM)
 	install -D $(LINKER) $(DESTDIR)$(PREFIX)/bin/ld.backlto-$(BACKLTO_LLVM)
 	# The plain names are those of the newest.
 	cd $(DESTDIR)$(PREFIX)/bin && for name in backlto ld.backlto; do \
 		ln -sf "$$(ls $$name-[0-9][0-9] | tail -n 1)" $$name; done
-	mkdir -p target/manual && $(RELEASE) manual target/manual
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 target/manual/*.1
-	capi/build.sh target/capi $(PREFIX)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include target/capi/include/backlto.h
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	cp -P target/capi/lib/libbacklto.* $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 target/capi/lib/pkgconfig/backlto.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	sed 's|^prefix=.*|prefix=$(PREFIX)|' target/capi/lib/pkgconfig/backlto.pc \
+		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/backlto.pc
 	install -D -m 644 target/manual/backlto.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/backlto
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions target/manual/_backlto
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d target/manual/backlto.fish

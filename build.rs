@@ -169,6 +169,9 @@ fn main() {
         return;
     }
     let llvm = Llvm::find(release);
+    // Packages keep the dates that files had when they were built, so it is the directory
+    // that is younger after an upgrade.
+    println!("cargo:rerun-if-changed={}", llvm.ask("--libdir"));
     let linking = Linking::chosen(&llvm);
     llvm.check_parts(&linking);
     compile_shims(&llvm, &linking);

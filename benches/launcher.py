@@ -12,11 +12,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from harness.measure import arguments, measure
-from harness.run import main, output
+from harness.run import llvm, main, output
 
 MODULES = ["deck", "sort", "rng"]
 WARM_UP = 3
-CLANG = "clang-22"
+CLANG = llvm("clang")
 
 
 def drive():
@@ -27,7 +27,7 @@ def drive():
         for name in MODULES:
             source = f"{ROOT}/examples/demo/{name}.c"
             output([CLANG, *front, "-flto=thin", source, "-o", f"{name}.o"], cwd=home)
-        output(["ld.lld-22", "-r", "--thinlto-index-only=list", "-o", "linked",
+        output([llvm("ld.lld"), "-r", "--thinlto-index-only=list", "-o", "linked",
                 *(f"{name}.o" for name in MODULES)], cwd=home)
         backend = [CLANG, "-O2", "-x", "ir", "-fthinlto-index=deck.o.thinlto.bc", "-c",
                    "-o", "out.o", "deck.o"]

@@ -198,7 +198,8 @@ typedef struct backlto_job {
   const char *index;
   // The object to write: MODULE.native.o when NULL.
   const char *output;
-  // Where relative names start: the directory of the process when NULL.
+  // Where relative names start: the directory of the process when NULL. If it is
+  // relative itself, it starts where the process is when the run begins.
   const char *directory;
   // clang's flags, compiler's name first, up to a NULL.
   const char *const *clang;
@@ -367,7 +368,8 @@ struct backlto_engine *backlto_engine_new(const struct backlto_engine_options *o
 // See the crate.
 void backlto_engine_cancel(const struct backlto_engine *engine);
 
-// Waits for the workers and frees an engine that no thread uses any more.
+// Waits for the workers and frees an engine that no thread uses any more. What is too
+// old or too much for the cache's policy is removed, when it is time to.
 //
 // # Safety
 // See the crate.

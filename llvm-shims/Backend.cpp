@@ -310,7 +310,7 @@ static BackltoStatus crashed(const Compile &Broken, int *Signal,
 
 BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
                              uint64_t *BackendNanoseconds, int *Signal,
-                             BackltoSink ObjectSink, void *ObjectCtx,
+                             bool *Printed, BackltoSink ObjectSink, void *ObjectCtx,
                              BackltoSink Diagnostics, void *DiagnosticsCtx,
                              BackltoSink Error, void *ErrorCtx) {
   Sink ErrorOut{Error, ErrorCtx}, DiagnosticsOut{Diagnostics, DiagnosticsCtx};
@@ -353,6 +353,7 @@ BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
     timeTraceProfilerCleanup();
   }
   *BackendNanoseconds = Job.BackendNanoseconds;
+  *Printed = Job.hasPrinted();
   if (!Owned->Messages.empty())
     DiagnosticsOut(Owned->Messages);
   if (!Job.Failure.empty())

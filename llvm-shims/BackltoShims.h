@@ -247,12 +247,14 @@ typedef struct {
 /// LLVM's reason for a failure that clang has no message for to `Error`.
 /// `BackendNanoseconds` gets the CPU time of LLVM's ThinLTO backend itself
 /// (import, optimiser, code generation); the rest of the call is set-up.
+/// `Printed` says whether LLVM has printed something meanwhile that is not among the
+/// messages.
 /// `Signal` gets the number of the signal after BackltoStatusCrash; then there
 /// are no messages. After a crash or a fatal error the thread must not enter C++
 /// again, nor end.
 BackltoStatus BackltoCompile(const BackltoCompileRequest *Request,
                              uint64_t *BackendNanoseconds, int *Signal,
-                             BackltoSink Object, void *ObjectCtx,
+                             bool *Printed, BackltoSink Object, void *ObjectCtx,
                              BackltoSink Diagnostics, void *DiagnosticsCtx,
                              BackltoSink Error, void *ErrorCtx);
 

@@ -135,6 +135,13 @@ static bool runsPrograms(StringRef Option) {
                       nameOf(Option));
 }
 
+/// Whether LLVM answers its own `Option` and ends the process, whatever that does besides.
+static bool endsProcess(StringRef Option) {
+  return is_contained(
+      {"h", "help", "help-hidden", "help-list", "help-list-hidden", "version"},
+      nameOf(Option));
+}
+
 /// Says that `Option` is not followed: it asks for a file about a whole process.
 static void refuse(DiagnosticsEngine &Diags, StringRef Option) {
   unsigned ID = Diags.getCustomDiagID(
@@ -222,11 +229,19 @@ mapCommandLine(ArrayRef<const char *> CommandLine, StringRef Directory,
   // As earlier drivers say it.
   if (decideColours(Result->Base.getDiagnosticOpts()))
     Result->CC1Args.insert(Result->CC1Args.begin() + 1, "-fcolor-diagnostics");
-  for (StringRef Option : Result->Base.getFrontendOpts().LLVMArgs)
+  for (StringRef Option : Result->Base.getFrontendOpts().LLVMArgs) {
     if (nameOf(Option) == "info-output-file") {
       refuse(CC1Diags.Engine, Option);
       return nullptr;
     }
+    if (endsProcess(Option)) {
+      unsigned ID = CC1Diags.Engine.getCustomDiagID(
+          DiagnosticsEngine::Error,
+          "'%0' is answered by LLVM instead of a compile; ask clang");
+      CC1Diags.Engine.Report(ID) << Option;
+      return nullptr;
+    }
+  }
   if (Result->Base.getCodeGenOpts().TimePasses) {
     unsigned ID = CC1Diags.Engine.getCustomDiagID(
         DiagnosticsEngine::Warning,

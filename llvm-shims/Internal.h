@@ -117,6 +117,8 @@ public:
 struct ActiveJob {
   const BackltoCompileRequest &Request;
   JobErrs &Errs;
+  /// What LLVM had printed past the seams when the job began.
+  uint64_t PrintedBefore;
   /// Why LLVM gave up, when clang drops that on the floor or only prints it.
   std::string Failure;
   /// The CPU time that this thread spent in LLVM's ThinLTO backend.
@@ -128,6 +130,9 @@ struct ActiveJob {
 
   explicit ActiveJob(const BackltoCompileRequest &Request, JobErrs &Errs);
   ~ActiveJob();
+  /// Whether LLVM has printed since the job began what no job got, of this job or of
+  /// one beside it. Such a message cannot be repeated.
+  bool hasPrinted() const;
   /// Null outside a job.
   static ActiveJob *current();
 };

@@ -34,8 +34,11 @@ using namespace backlto;
 static thread_local ActiveJob *Current = nullptr;
 
 ActiveJob::ActiveJob(const BackltoCompileRequest &Request, JobErrs &Errs)
-    : Request(Request), Errs(Errs) {
+    : Request(Request), Errs(Errs), PrintedBefore(seams::printedByLLVM()) {
   Current = this;
+}
+bool ActiveJob::hasPrinted() const {
+  return seams::printedByLLVM() != PrintedBefore;
 }
 ActiveJob::~ActiveJob() { Current = nullptr; }
 ActiveJob *ActiveJob::current() { return Current; }
@@ -150,7 +153,7 @@ static bool showImported(const BackltoCompileRequest &Request, Module &M) {
   reportAsm(M, Sink{Request.AsmText, Request.ImportedCtx});
   // What was said before this point depends on more than the imported module, and
   // would be lost, or said again, with an object that is found by it.
-  if (!Request.WantsBitcode || Current->Errs.hasSpoken())
+  if (!Request.WantsBitcode || Current->Errs.hasSpoken() || Current->hasPrinted())
     return Request.Imported(Request.ImportedCtx, nullptr, 0, nullptr, 0);
   SmallVector<char, 0> Bitcode;
   SmallVector<uint64_t, 0> Places;

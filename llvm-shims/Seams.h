@@ -22,6 +22,9 @@ namespace backlto::seams {
 using ErrsFn = llvm::raw_fd_ostream &();
 llvm::raw_fd_ostream &errs(ErrsFn *Next);
 
+/// How many bytes LLVM itself has printed that did not come by errs() above.
+uint64_t printedByLLVM();
+
 using IndexOrError = llvm::Expected<std::unique_ptr<llvm::ModuleSummaryIndex>>;
 using ReadIndexFn = IndexOrError(llvm::StringRef, bool);
 IndexOrError readIndex(ReadIndexFn *Next, llvm::StringRef Path, bool IgnoreEmpty);

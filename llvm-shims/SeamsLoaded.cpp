@@ -25,9 +25,17 @@ template <typename Fn> static Fn *nextDefinition(Fn *Ours) {
   return reinterpret_cast<Fn *>(dlsym(RTLD_NEXT, Info.dli_sname));
 }
 
-raw_fd_ostream &llvm::errs() {
+static seams::ErrsFn *nextErrs() {
   static auto *Next = nextDefinition<seams::ErrsFn>(llvm::errs);
-  return seams::errs(Next);
+  return Next;
+}
+
+raw_fd_ostream &llvm::errs() { return seams::errs(nextErrs()); }
+
+// A libLLVM that was linked with -Bsymbolic-functions, as Debian's is, calls its own.
+uint64_t seams::printedByLLVM() {
+  seams::ErrsFn *Next = nextErrs();
+  return Next ? Next().tell() : 0;
 }
 
 seams::IndexOrError llvm::getModuleSummaryIndexForFile(StringRef Path,

@@ -43,7 +43,7 @@ owner() {
     # Packages may know it by its place before /lib became a link to /usr/lib.
     { dpkg-query --search "$file" || dpkg-query --search "${file#/usr}"; } 2>/dev/null |
         sed 's/: .*//' | head -n 1 |
-        xargs dpkg-query --show --showformat '${Package} (>= ${source:Upstream-Version})\n'
+        xargs --no-run-if-empty dpkg-query --show --showformat '${Package} (>= ${source:Upstream-Version})\n'
 }
 depends=$(find "$package/usr/bin" -type f | while read -r program; do
     objdump --private-headers "$program" | sed -n 's/^ *NEEDED *//p' | grep -v ^ld-linux |
@@ -55,7 +55,7 @@ Package: backlto
 Version: $version
 Architecture: $arch
 Maintainer: ${DEBFULLNAME:-$(id -un)} <${DEBEMAIL:-$(id -un)@$(uname -n)}>
-Depends: $depends, lld-$llvm | lld
+Depends: $depends, lld-$llvm | lld (>= 1:$llvm)
 Recommends: clang-$llvm
 Section: devel
 Priority: optional

@@ -44,10 +44,10 @@ need() {
 }
 
 # stage NAME INPUT...: makes OUT/NAME by the function make_NAME, which is given the name of a
-# directory to fill, unless it was made of the same files before.
+# directory to fill, unless it was made of the same files and the same LLVM before.
 stage() {
     local name=$1 sum status
-    sum=$(sha256sum -- "${@:2}" scripts/dist.sh)
+    sum=$(sha256sum -- "${@:2}" scripts/dist.sh && echo "$parts")
     if [[ -f $out/$name/.made-of && $(<"$out/$name/.made-of") == "$sum" ]]; then
         say "$name: kept"
         return
@@ -213,8 +213,16 @@ case $tune in
     *) die "TUNE is bolt, full or none, not \`$tune\`" ;;
 esac
 need llvm-strip-22 "strips programs" "llvm-22"
+# What of LLVM goes into the program. Packages keep the dates that files had when they were built.
+parts=$(find "$(llvm-config-22 --libdir)" -maxdepth 1 -name '*.a' -printf '%f %s %T@\n' | sort |
+    sha256sum)${BACKLTO_TARGETS:-}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 release=backlto-$version-$target
+
+# Those that scripts/dist/train.sh compiles.
+shopt -s nullglob
+kernels=("$work"/kbuild-*small*/vmlinux.thinlto-index)
+shopt -u nullglob
 
 if [[ $tune == full ]]; then
     need cmake "TUNE=full needs (TUNE=bolt does without)" "cmake"
@@ -223,7 +231,7 @@ if [[ $tune == full ]]; then
     stage llvm scripts/dist/llvm.py
     stage proved scripts/dist/llvm.py scripts/dist/hot "$out/llvm/.made-of"
     stage counting "$out/hot-proved/proved"
-    stage counted "$out/counting/.made-of" scripts/dist/train.sh
+    stage counted "$out/counting/.made-of" scripts/dist/train.sh "${kernels[@]}"
     stage hot "$out/hot-proved/proved" "$out/counted/profile"
     # The largest program that it links.
     BACKLTO_LLVM_ARCHIVES=$out/hot-bitcode/lib link linked -Clinker=clang-22 \
@@ -233,7 +241,7 @@ else
 fi
 if [[ $from == tuned ]]; then
     stage instrumented "$out/linked/backlto"
-    stage profile "$out/instrumented/backlto" scripts/dist/train.sh
+    stage profile "$out/instrumented/backlto" scripts/dist/train.sh "${kernels[@]}"
     stage tuned "$out/linked/backlto" "$out/profile/backlto.fdata"
 fi
 stage package "$out/$from/backlto" "$out/linked/ld.backlto" README.md CHANGELOG.md LICENSE \

@@ -19,7 +19,7 @@ fi
 for major in "${supported[@]}"; do
     if libdir=$("llvm-config-$major" --libdir 2>/dev/null) && [[ -e $libdir/libclang-cpp.so ]] &&
         [[ -e $("llvm-config-$major" --includedir)/clang/CodeGen/CodeGenAction.h ]] &&
-        command -v "clang-$major" "ld.lld-$major" >/dev/null; then
+        command -v "clang-$major" >/dev/null && command -v "ld.lld-$major" >/dev/null; then
         echo "$major"
         exit 0
     fi

@@ -33,8 +33,10 @@ for_arches=(qemu-system-arm qemu-system-misc)
 # What kbuild's `make bindeb-pkg` calls.
 for_packages=(debhelper libdw-dev)
 for_reports=(chromium chromium-driver python3 python3-selenium)
+# Other packages of Node.js than Debian's have it, and conflict with Debian's.
+command -v npm >/dev/null || for_reports+=(npm)
 for_bazel=(bazel-bootstrap bazel-rules-java bazel-rules-proto)
-for_engines=(bubblewrap postgresql python3-venv)
+for_engines=(bubblewrap postgresql python3-pip python3-venv)
 for_bench=(python3-matplotlib)
 # LLVM's archives refer to Polly's.
 for_dist=("libpolly-$llvm-dev" xz-utils qemu-user-static)
@@ -88,7 +90,27 @@ explain_llvm() {
         "$@"
 }
 
+# Whether there is such an LLVM with its headers, wherever it is from. build.rs looks for it
+# by the same names.
+has_llvm() {
+    local prefix=LLVM_SYS_${llvm}1_PREFIX config
+    for config in "llvm-config-$llvm" "llvm-config$llvm" "llvm$llvm-config" llvm-config; do
+        config=${!prefix:+${!prefix}/bin/}$config
+        if [[ $("$config" --version 2>/dev/null) == "$llvm".* ]]; then
+            [[ -e $("$config" --includedir)/clang/CodeGen/CodeGenAction.h ]]
+            return
+        fi
+    done
+    return 1
+}
+
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    if has_llvm; then
+        [[ $purpose == build ]] ||
+            say "this system has no apt; what is needed is taken to be there, by other names than: ${packages[*]}"
+        require_cargo
+        exit 0
+    fi
     say 'this system has no apt, so nothing can be installed from here'
     explain_llvm "the Debian packages to find counterparts for are: ${packages[*]}"
     exit 1

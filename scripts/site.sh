@@ -15,7 +15,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 # it is.
 rm -rf -- "${out:?}/pages" "$out/html"
 mkdir -- "$out/pages"
-cp -r --parents ./*.md docs/ LICENSE llvm-shims/README.md examples/ include/ benches/stage3.mk benches/clang_each.py src/plan.rs \
+cp -r --parents ./*.md docs/ LICENSE llvm-shims/README.md examples/ include/ benches/stage3.mk benches/clang_each.py \
+    scripts/dist/hot src/plan.rs \
     "$out/pages"
 cp docs/mkdocs.yml "$out/mkdocs.yml"
 

@@ -10,7 +10,7 @@ if (($# < 3)); then
     exit 2
 fi
 mkdir -p "$1"
-work=$(cd -- "$1" && pwd)
+work=$(cd -- "$1" && pwd)/versions
 shift
 die() {
     printf 'test-versions: %s\n' "$@" >&2

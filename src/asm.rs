@@ -13,7 +13,7 @@ use memchr::memmem;
 
 use crate::dependency::{Dependency, Part};
 use crate::digest::{Digest, Hasher};
-use crate::files::Files;
+use crate::files::{self, Files};
 
 /// What is known of the files behind a module's assembly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,10 @@ impl AsmFiles {
                     files.push(search.include_path());
                 }
                 for path in search.candidates(&name) {
+                    if files::is_odd(&search.directory.join(&path)) {
+                        *self = AsmFiles::Unknown;
+                        return;
+                    }
                     let dependency = search.file(&path);
                     if files.contains(&dependency) {
                         continue;
@@ -82,8 +86,10 @@ impl AsmFiles {
 impl Search<'_> {
     /// Every path that `name` may stand for.
     fn candidates(&self, name: &str) -> Vec<String> {
+        // LLVM puts an absolute name behind a directory, too (`SourceMgr::OpenIncludeFile`).
+        let below = name.trim_start_matches('/');
         let found = |directory: &String| {
-            let path = Path::new(directory).join(name);
+            let path = Path::new(directory).join(below);
             path.to_string_lossy().into_owned()
         };
         let here = std::iter::once(name.to_owned());
@@ -389,6 +395,47 @@ mod tests {
         for text in ["$(.in${0:c}$|nop$) \"f\"", ".incbin $(\"f\"$|\"${0}\"$)"] {
             assert_eq!(added(text), AsmFiles::Unknown, "{text}");
         }
+    }
+
+    /// As `llvm-mc -I inc` has it.
+    #[test]
+    fn an_absolute_name_is_looked_for_below_the_include_path_too() {
+        let tree = tempfile::tempdir().unwrap();
+        let files = Files::default();
+        let include = ["inc".to_owned()];
+        let search = Search {
+            directory: tree.path(),
+            include: &include,
+            files: &files,
+        };
+        std::fs::create_dir(tree.path().join("inc")).unwrap();
+        std::fs::write(tree.path().join("inc/x.bin"), "one").unwrap();
+        let text = b".incbin \"/x.bin\"\n".to_vec();
+        let AsmFiles::Known(found) = AsmFiles::of(&[text], &search) else {
+            panic!("it is known");
+        };
+        assert!(search.finds(&found));
+        std::fs::write(tree.path().join("inc/x.bin"), "other").unwrap();
+        let later = Files::default();
+        let search = Search {
+            files: &later,
+            ..search
+        };
+        assert!(!search.finds(&found));
+    }
+
+    #[test]
+    fn a_pipe_has_no_content_to_count() {
+        let tree = tempfile::tempdir().unwrap();
+        let files = Files::default();
+        let search = Search {
+            directory: tree.path(),
+            include: &[],
+            files: &files,
+        };
+        let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("odd")).unwrap();
+        let text = b".incbin \"odd\"\n".to_vec();
+        assert!(matches!(AsmFiles::of(&[text], &search), AsmFiles::Unknown));
     }
 
     #[test]

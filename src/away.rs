@@ -28,6 +28,8 @@ use crate::report::JobReport;
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// Long rows are looked at less often: a pause is so many times as long as a look.
 const RARELY: u32 = 50;
+/// No pause is longer: who wants nothing any more wakes nobody here.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What comes of jobs that were sent, in their order: `None` for one that is to be
 /// compiled here.
@@ -158,7 +160,7 @@ impl Desk {
             self.batches
                 .retain(|batch| batch.is_open() || !batch.is_over());
             while self.lots.len() < self.workshop.slots().get() && self.send_some() {}
-            pause = LOOK_AGAIN.max(begin.elapsed() * RARELY);
+            pause = pause_after(begin.elapsed());
         }
     }
 
@@ -187,6 +189,7 @@ impl Desk {
                 if let Some(error) = batch.stop.reason()
                     && queued.give_up()
                 {
+                    ask_no_more(queued);
                     let report = JobReport::not_run(error);
                     batch.finish(queued.task.number, self.workers.get(), report);
                 }
@@ -231,6 +234,12 @@ impl Desk {
     }
 }
 
+/// How long the rows are left alone after a look that took `elapsed`.
+fn pause_after(elapsed: Duration) -> Duration {
+    let pause = elapsed.saturating_mul(RARELY);
+    pause.clamp(LOOK_AGAIN, LONGEST_PAUSE)
+}
+
 impl Place<Task> for Desk {
     fn cost(&self) -> Option<Cost> {
         self.workshop.cost()
@@ -262,6 +271,13 @@ fn may_leave(queued: &Queued) -> bool {
         && !queued.has_left()
 }
 
+/// Has nobody look any more for the object of `queued`, which is there or not wanted.
+pub(crate) fn ask_no_more(queued: &Queued) {
+    if let Some(asked) = &queued.task.asked {
+        asked.close();
+    }
+}
+
 fn job_of(task: &Task) -> Arc<CompileJob> {
     Arc::new(codegen::job_of(task))
 }
@@ -272,6 +288,8 @@ fn finish(batch: &Batch, queued: &Queued, outcome: Outcome, workers: NonZeroUsiz
     if !queued.deliver() {
         return;
     }
+    // The one thread that sends does not wait for what is here.
+    ask_no_more(queued);
     let (number, worker) = (queued.task.number, workers.get());
     batch.start(number, worker);
     let report = JobReport::of(queued.task.module.path(), || {
@@ -348,5 +366,19 @@ impl Watch for Wanted<'_> {
 
     fn imported(&mut self, imported: Option<Imported>) -> bool {
         (self.has_won || !self.queued.is_done()) && self.watch.imported(imported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rows_are_looked_at_rarely_and_yet_within_a_moment() {
+        let ms = Duration::from_millis;
+        assert_eq!(pause_after(Duration::ZERO), LOOK_AGAIN);
+        assert_eq!(pause_after(ms(2)), ms(100));
+        assert_eq!(pause_after(ms(200)), LONGEST_PAUSE);
+        assert_eq!(pause_after(Duration::MAX), LONGEST_PAUSE);
     }
 }

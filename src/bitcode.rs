@@ -23,7 +23,7 @@ use crate::{llvm, sys};
 /// # Ok::<(), backlto::Error>(())
 /// ```
 pub fn defined_symbols(directory: &Path, name: &str, bytes: &[u8]) -> Result<Vec<String>> {
-    sys::in_directory(directory, || llvm::defined_symbols(name, bytes)).map_err(|reason| {
+    sys::in_directory(directory, || llvm::defined_symbols(name, bytes))?.map_err(|reason| {
         Error::new(Kind::Input, format!("cannot read the symbols of `{name}`")).because(reason)
     })
 }

@@ -105,6 +105,7 @@ pub(crate) fn job_of(task: &Task) -> CompileJob {
     };
     CompileJob {
         flags: Arc::clone(&task.flags),
+        files: task.files.clone(),
         directory: task.job.directory.clone(),
         module: input(&task.job.module, &task.module),
         index: task
@@ -172,7 +173,10 @@ fn compile(
             emit::write(&task.job.resolve(name), trace.as_bytes())?;
         }
         let functions = compiled.functions;
-        attempt.keep(&object, &diagnostics, functions, took);
+        let files_held = attempt.files_held();
+        if files_held && !compiled.has_printed {
+            attempt.keep(&object, &diagnostics, functions, took);
+        }
         let output = placed.job.output_path();
         let object = match &task.job.post {
             None if task.in_memory => object,
@@ -188,7 +192,7 @@ fn compile(
             }
         };
         let known = attempt.known(Digest::of(&object), object.len() as u64, origin);
-        Ok((object, known))
+        Ok((object, known.filter(|_| files_held)))
     });
     let (result, object, known) = match written {
         Ok((object, known)) => (Ok(object.len() as u64), Some(object), known),

@@ -38,6 +38,9 @@ pub(crate) struct Compiled {
     pub(crate) object: Result<Option<Vec<u8>>, Failure>,
     /// Everything clang would have printed.
     pub(crate) diagnostics: String,
+    /// Whether LLVM has printed something meanwhile, of this job or of one beside it, that
+    /// is not among the diagnostics: nobody could repeat it.
+    pub(crate) has_printed: bool,
     /// What the user should know of where the job ran. It is said of this run
     /// alone, not of the object.
     pub(crate) warning: Option<String>,
@@ -57,6 +60,7 @@ impl From<Failure> for Compiled {
         Compiled {
             object: Err(failure),
             diagnostics: String::new(),
+            has_printed: false,
             warning: None,
             backend_cpu: Duration::ZERO,
             time_trace: None,
@@ -90,7 +94,7 @@ pub(crate) enum Failure {
     Cancelled,
     /// It was not done after so long, the limit for one object.
     TimedOut(Duration),
-    /// No worker process can be started.
+    /// No worker process can be started, or no thread in one.
     NoProcess(String),
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Hasher};
+use crate::named;
 
 /// The kinds of things that an object depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -184,12 +185,17 @@ pub(crate) fn of_command(
             &format!("{number} {word}"),
             None,
         ));
-        let path = match number == 0 && !word.contains('/') {
-            true => which::which(word).ok(),
-            false => Some(directory.join(word)),
+        let files = match number {
+            0 if !word.contains('/') => Vec::from_iter(which::which(word).ok().zip(Some(&**word))),
+            _ => named::file_names(word, directory)
+                .into_iter()
+                .map(|name| (directory.join(name), name))
+                .collect(),
         };
-        if let Some(content) = path.filter(|path| path.is_file()).and_then(|p| digest(&p)) {
-            list.push(Dependency::new(Part::FinisherFile, word, content));
+        for (path, name) in files {
+            if let Some(content) = digest(&path) {
+                list.push(Dependency::new(Part::FinisherFile, name, content));
+            }
         }
     }
     list
@@ -219,6 +225,20 @@ mod tests {
         }
         assert_ne!(key([&one]), base);
         assert_eq!(key([&one.clone(), &two.clone()]), base);
+    }
+
+    #[test]
+    fn a_file_that_an_option_of_a_program_names_counts() {
+        let tree = tempfile::tempdir().unwrap();
+        for name in ["program", "symbols", "list"] {
+            std::fs::write(tree.path().join(name), name).unwrap();
+        }
+        let words = ["./program", "--redefine-syms=symbols", "list", "{}"].map(str::to_owned);
+        let content = |path: &Path| std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
+        let files = of_command(&words, tree.path(), content);
+        let files = files.iter().filter(|each| each.part == Part::FinisherFile);
+        let names: Vec<&str> = files.map(|each| &*each.name).collect();
+        assert_eq!(names, ["./program", "symbols", "list"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! bytes of somebody else's: whether they are what they should be is for the one who
 //! uses them to find out, who says it with [`Elsewhere::refuse`] if they are not.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
@@ -26,7 +26,7 @@ pub(crate) struct Answer {
 }
 
 /// A question that was asked, and its answer once there is one. It is given up when
-/// the last user has dropped it.
+/// the last user has dropped it, or nobody wants to know any more.
 #[derive(Default)]
 pub(crate) struct Question {
     state: Mutex<State>,
@@ -37,7 +37,10 @@ pub(crate) struct Question {
 enum State {
     #[default]
     Open,
+    /// An answer may come, but not soon.
+    PutOff,
     Answered(Option<Box<Answer>>),
+    Closed,
 }
 
 impl Question {
@@ -46,34 +49,63 @@ impl Question {
         Arc::new(Question::default())
     }
 
-    /// A question that nothing was found for.
-    pub(crate) fn in_vain() -> Arc<Question> {
-        let question = Question::open();
-        question.answer(None);
-        question
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the answer; `None` when there is nothing.
     pub(crate) fn answer(&self, answer: Option<Answer>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = State::Answered(answer.map(Box::new));
+        let mut state = self.state();
+        if !matches!(*state, State::Closed) {
+            *state = State::Answered(answer.map(Box::new));
+        }
         self.answered.notify_all();
+    }
+
+    /// Has nobody wait for the answer, which is not to be had at present.
+    pub(crate) fn put_off(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::Open) {
+            *state = State::PutOff;
+        }
+        self.answered.notify_all();
+    }
+
+    /// The answer may come soon, after all.
+    pub(crate) fn resume(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::PutOff) {
+            *state = State::Open;
+        }
+    }
+
+    /// Nobody wants to know any more: an answer takes no room.
+    pub(crate) fn close(&self) {
+        *self.state() = State::Closed;
+        self.answered.notify_all();
+    }
+
+    /// Whether nobody wants to know any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(*self.state(), State::Closed)
     }
 
     /// Whether it is known that there is nothing.
     pub(crate) fn is_in_vain(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*state, State::Answered(None))
+        matches!(*self.state(), State::Answered(None))
     }
 
-    /// Takes the answer, if it comes within `patience` and there is something.
+    /// Takes the answer, if it comes within `patience` and there is something. One that is
+    /// put off is not waited for.
     pub(crate) fn take(&self, patience: Duration) -> Option<Answer> {
         // Without an end, where that is farther away than clocks go.
         let until = Instant::now().checked_add(patience);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         loop {
-            if let State::Answered(answer) = &mut *state {
-                return answer.take().map(|answer| *answer);
+            match &mut *state {
+                State::Open => {}
+                State::PutOff | State::Closed => return None,
+                State::Answered(answer) => return answer.take().map(|answer| *answer),
             }
             let left = until.map_or(Duration::MAX, |until| {
                 until.saturating_duration_since(Instant::now())
@@ -123,6 +155,13 @@ mod tests {
         }
     }
 
+    /// A question that nothing was found for.
+    fn in_vain() -> Arc<Question> {
+        let question = Question::open();
+        question.answer(None);
+        question
+    }
+
     #[test]
     fn an_answer_is_given_once() {
         let question = Question::open();
@@ -139,12 +178,50 @@ mod tests {
         let question = Question::open();
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| question.take(Duration::from_secs(600)));
-            let waits_for_ever = scope.spawn(|| Question::in_vain().take(Duration::MAX));
+            let waits_for_ever = scope.spawn(|| in_vain().take(Duration::MAX));
             question.answer(Some(answer()));
             assert!(waits.join().unwrap().is_some());
             assert!(waits_for_ever.join().unwrap().is_none());
             // That there is nothing is an answer, too.
-            assert!(Question::in_vain().take(Duration::from_secs(600)).is_none());
+            assert!(in_vain().take(Duration::from_secs(600)).is_none());
         });
+    }
+
+    #[test]
+    fn what_is_put_off_is_not_waited_for_and_may_come_later() {
+        let question = Question::open();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| question.take(Duration::MAX));
+            question.put_off();
+            assert!(waits.join().unwrap().is_none());
+        });
+        // That there is nothing, nobody has said.
+        assert!(!question.is_in_vain());
+        assert!(question.take(Duration::MAX).is_none());
+        question.resume();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| question.take(Duration::MAX));
+            question.answer(Some(answer()));
+            assert!(waits.join().unwrap().is_some());
+        });
+    }
+
+    #[test]
+    fn what_nobody_wants_to_know_takes_no_room() {
+        let room = Arc::new(());
+        let answer = || Answer {
+            room: Some(Box::new(Arc::clone(&room))),
+            ..answer()
+        };
+        let question = Question::open();
+        question.answer(Some(answer()));
+        assert_eq!(Arc::strong_count(&room), 2);
+        question.close();
+        question.answer(Some(answer()));
+        assert_eq!(Arc::strong_count(&room), 1);
+        assert!(question.is_closed() && !question.is_in_vain());
+        question.put_off();
+        question.resume();
+        assert!(question.is_closed() && question.take(Duration::MAX).is_none());
     }
 }

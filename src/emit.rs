@@ -250,7 +250,8 @@ fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return file.write_all(bytes),
         Err(e) => return Err(e.into()),
     }
-    sys::copy_through_mapping(file, bytes)
+    // Some file systems have files that cannot be mapped (FUSE, with direct I/O).
+    sys::copy_through_mapping(file, bytes).or_else(|_| file.write_all(bytes))
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ fn do_one(chore: &Chore, directory: &Path, work: &Path) -> Result<Done> {
 
 /// What came of a compile, if it is what it would be at home.
 fn object_of(compiled: Compiled) -> std::result::Result<Vec<u8>, String> {
-    if !compiled.diagnostics.is_empty() {
+    if !compiled.diagnostics.is_empty() || compiled.has_printed {
         // What clang shows of sources it reads there.
         return Err("the compiler has something to say".to_owned());
     }
@@ -196,7 +196,8 @@ fn object_of(compiled: Compiled) -> std::result::Result<Vec<u8>, String> {
 
 /// What the command line of `chore` means, and its include path.
 fn map(chore: &Chore, work: &Path) -> std::result::Result<(Invocation, Vec<String>), Failure> {
-    let (invocation, messages) = flags::map_inside(&chore.args, work);
+    let (invocation, messages) =
+        flags::map_inside(&chore.args, work).map_err(|e| Failure::NoProcess(e.to_string()))?;
     let invocation = invocation.ok_or(Failure::Reported(messages))?;
     let cc1 = invocation.cc1_args();
     let key = flag_key::of_flags(&cc1, work, &Files::default());

@@ -94,9 +94,12 @@ impl InputFile {
             })?;
             let _ = digest.set(hash);
             Content::Hashed
-        } else if metadata.len() >= MAPPED_FROM as u64 {
-            Content::Mapped(Mapping::new(&file)?)
+        } else if metadata.len() >= MAPPED_FROM as u64
+            && let Ok(mapping) = Mapping::new(&file)
+        {
+            Content::Mapped(mapping)
         } else {
+            // A small one, or one on a file system that maps none (FUSE, with direct I/O).
             let mut bytes = Vec::with_capacity(MAPPED_FROM);
             file.read_to_end(&mut bytes)?;
             Content::Memory(bytes.into())
@@ -251,6 +254,15 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 }
 
 /// Whether it is /dev/null, by whatever name: character device 1:3 on Linux.
+/// Whether there is something at `path` that is neither a file nor a directory, nor the
+/// usual way to say "an empty file": what is read there tells nothing of what will be.
+pub(crate) fn is_odd(path: &Path) -> bool {
+    let is_odd = |metadata: Metadata| {
+        !metadata.is_file() && !metadata.is_dir() && !is_null_device(&metadata)
+    };
+    path.metadata().is_ok_and(is_odd)
+}
+
 fn is_null_device(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3)
 }

@@ -7,6 +7,7 @@ use crate::block_list::BlockList;
 use crate::dependency::{Dependency, Part};
 use crate::digest::Hasher;
 use crate::files::Files;
+use crate::named;
 use crate::plan::Job;
 use crate::portable::{BLOCK_LIST, Portable, Reading};
 
@@ -98,7 +99,9 @@ const RENDERING: [&str; 3] = [
 
 /// cc1 options, by how they start, that have more written than an object, or less
 /// than all that was asked for printed when the object is not compiled.
-const MORE_OUTPUT: [&str; 19] = [
+const MORE_OUTPUT: [&str; 20] = [
+    // Names and places are in IR, which no object has.
+    "-emit-llvm",
     "-split-dwarf-output",
     "-split-dwarf-file",
     "-opt-record-file",
@@ -169,7 +172,11 @@ fn does_more_than_code(option: &str) -> bool {
         name.split('-')
             .any(|word| MORE_OUTPUT_OF_LLVM.contains(&word))
     };
-    name.starts_with("debug") || (name != CODE_OF_LLVM && has_word(name))
+    // Polly's two name files after functions.
+    ["debug", "polly-export", "polly-import"]
+        .iter()
+        .any(|start| name.starts_with(start))
+        || (name != CODE_OF_LLVM && has_word(name))
 }
 
 /// What the cc1 command line `args`, run in `directory`, means for an object.
@@ -186,7 +193,9 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let arg = arg.as_str();
-        if MORE_OUTPUT.iter().any(|option| arg.starts_with(option)) {
+        if MORE_OUTPUT.iter().any(|option| arg.starts_with(option))
+            || named::names_odd_file(arg, directory)
+        {
             return None;
         }
         if INCLUDE.contains(&arg) {
@@ -200,16 +209,16 @@ pub(crate) fn of_flags(args: &[String], directory: &Path, files: &Files) -> Opti
             args.next();
         } else if arg == "-mllvm" {
             let option = args.next()?;
-            if does_more_than_code(option) {
+            if does_more_than_code(option) || named::names_odd_file(option, directory) {
                 return None;
             }
             hasher.field("llvm", option.as_bytes());
-            let named = file_names(option, directory);
+            let named = named::file_names(option, directory);
             portable.add("llvm", option, &named, files);
             names.extend(named);
         } else if !IRRELEVANT_JOINED.iter().any(|name| arg.starts_with(name)) {
             hasher.field("arg", arg.as_bytes());
-            let mut named = file_names(arg, directory);
+            let mut named = named::file_names(arg, directory);
             portable.add("arg", arg, &named, files);
             if let Some(list) = arg.strip_prefix(BLOCK_LIST) {
                 lists.push(list);
@@ -263,25 +272,10 @@ pub(crate) fn files_of_command(job: &Job) -> Vec<String> {
     let words = job.command_line();
     let names = words.iter().skip(1).flat_map(|word| {
         let word = word.strip_prefix('@').unwrap_or(word);
-        file_names(word, &job.directory)
+        named::file_names(word, &job.directory)
     });
     let others = names.filter(|name| own.iter().flatten().all(|own| own != name));
     others.map(str::to_owned).collect()
-}
-
-/// The names of files in `arg`. Profiles, lists of functions: a file that an
-/// argument names counts with its content, whatever the argument is for and
-/// wherever the name starts and ends (`-fbasic-block-sections=list=NAME`).
-fn file_names<'a>(arg: &'a str, directory: &Path) -> Vec<&'a str> {
-    let after = arg.match_indices(['=', ',', ':']).map(|(at, _)| at + 1);
-    let rests = std::iter::once(0).chain(after).map(|start| &arg[start..]);
-    let names = rests.flat_map(|rest| {
-        let whole = std::iter::once(rest);
-        whole.chain(rest.split_once([',', ':']).map(|(name, _)| name))
-    });
-    names
-        .filter(|name| directory.join(name).is_file())
-        .collect()
 }
 
 #[cfg(test)]
@@ -357,6 +351,19 @@ mod tests {
         assert_eq!(seen.len(), 5);
     }
 
+    /// What a pipe had is gone; it may have the same name next time.
+    #[test]
+    fn what_is_no_file_has_no_content_to_count() {
+        let tree = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("odd")).unwrap();
+        for args in [&["-f=list=odd"][..], &["odd"], &["-mllvm", "-x=odd"]] {
+            assert!(key(args, tree.path()).is_none(), "{args:?}");
+        }
+        for args in [&["-f=/dev/null"][..], &["-f=."], &["-f=none"]] {
+            assert!(key(args, tree.path()).is_some(), "{args:?}");
+        }
+    }
+
     #[test]
     fn a_list_of_basic_blocks_is_read_for_itself_if_it_is_named_for_nothing_else() {
         let tree = tempfile::tempdir().unwrap();
@@ -413,6 +420,10 @@ mod tests {
             &["-mllvm", "-misched-dcpl"],
             &["-serialize-diagnostic-file", "x"],
             &["-ftime-trace=x"],
+            &["-emit-llvm"],
+            &["-emit-llvm-bc"],
+            &["-mllvm", "-polly-export"],
+            &["-mllvm", "-polly-import-jscop-dir=x"],
         ] {
             assert!(key(args, here).is_none(), "{args:?}");
         }

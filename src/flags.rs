@@ -142,7 +142,7 @@ fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
         )
         .said_by_compiler(messages)
     };
-    let (invocation, messages) = map_inside(args, &job.directory);
+    let (invocation, messages) = map_inside(args, &job.directory)?;
     let Some(invocation) = invocation else {
         return Err(rejected(messages));
     };
@@ -172,9 +172,15 @@ fn map_args(args: &[String], job: &Job, files: &Files) -> Result<MappedFlags> {
 
 /// Maps `args` with `directory` for the working directory. clang's driver asks
 /// the system itself for some of the files that flags name, such as profiles.
-pub(crate) fn map_inside(args: &[String], directory: &Path) -> (Option<Invocation>, String) {
+///
+/// # Errors
+/// When there is no thread for that.
+pub(crate) fn map_inside(
+    args: &[String],
+    directory: &Path,
+) -> Result<(Option<Invocation>, String)> {
     match std::env::current_dir() {
-        Ok(here) if here == directory => Invocation::map(args, directory),
+        Ok(here) if here == directory => Ok(Invocation::map(args, directory)),
         _ => sys::in_directory(directory, || Invocation::map(args, directory)),
     }
 }
@@ -187,7 +193,7 @@ const CODE: [&str; 4] = ["-emit-obj", "-S", "-emit-llvm", "-emit-llvm-bc"];
 ///
 /// The names are asked of clang's driver, which knows every spelling.
 pub(crate) fn job_from_command_line(args: &[String], directory: PathBuf) -> Result<Job> {
-    let (invocation, messages) = map_inside(args, &directory);
+    let (invocation, messages) = map_inside(args, &directory)?;
     let Some(invocation) = invocation else {
         return Err(
             Error::new(Kind::Flags, "clang does not accept this command line")

@@ -12,8 +12,8 @@ use crate::llvm::BUILT_VERSION;
 use crate::sys;
 
 /// The digest of all code in this process, as it was loaded: backlto and LLVM, and
-/// what they call (LLVM folds constants with the system's libm and compresses
-/// sections with its zlib). Libraries are told apart by their build IDs, else by
+/// what they call (LLVM folds constants with the system's libm, which has other code for
+/// other processors, and compresses sections with its zlib). Libraries are told apart by their build IDs, else by
 /// their content; never by their names, behind which there may be other files by
 /// now.
 pub(crate) fn of_process() -> &'static Digest {
@@ -27,8 +27,27 @@ pub(crate) fn of_process() -> &'static Digest {
         for identity in code {
             hasher.field("code", &identity);
         }
+        for place in sys::chosen_of_libm() {
+            hasher.field("libm", &place.to_le_bytes());
+        }
         hasher.digest()
     })
+}
+
+/// The version of LLVM, and whether it is a library.
+pub(crate) fn llvm() -> String {
+    let place = if cfg!(feature = "static") {
+        "inside"
+    } else {
+        "loaded"
+    };
+    format!("{BUILT_VERSION}, {place}")
+}
+
+/// What tells the libraries in this process from their other builds, an item for each.
+pub(crate) fn libraries() -> Vec<Vec<u8>> {
+    // The program comes first (`dl_iterate_phdr(3)`).
+    sys::loaded_code().into_iter().skip(1).collect()
 }
 
 /// Gives the digest of all code in this process, LLVM's too: it is in every key of the
@@ -59,6 +78,18 @@ mod tests {
         assert!(names.len() > 3, "{names:?}");
         assert!(names.iter().all(|identity| identity.len() >= 8));
         assert_eq!(of_process(), of_process());
+    }
+
+    /// The loader takes them by what the processor can do.
+    #[test]
+    fn functions_of_libm_are_known_by_their_places() {
+        let chosen = sys::chosen_of_libm();
+        let places: std::collections::BTreeSet<_> = chosen.iter().collect();
+        assert!(places.len() + 2 > chosen.len(), "{chosen:x?}");
+        assert!(
+            chosen.iter().all(|place| (1..1 << 30).contains(place)),
+            "{chosen:x?}"
+        );
     }
 
     #[test]

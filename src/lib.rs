@@ -78,6 +78,7 @@ pub mod identity;
 pub mod incremental;
 mod llvm;
 mod memory;
+mod named;
 mod observer;
 mod options;
 mod origin;
@@ -302,6 +303,13 @@ impl Engine {
         files: &Files,
         observer: &dyn Observer,
     ) -> std::result::Result<Vec<JobReport>, Errors> {
+        let plan = &*plan.with_absolute_directories()?;
+        let mut none = Record::default();
+        let record = match llvm::options_of_host() {
+            // What they decide is in no record.
+            true => &mut none,
+            false => record,
+        };
         if let Some(twice) = prepare::duplicate_outputs(plan) {
             return Err(twice);
         }
@@ -425,6 +433,10 @@ pub fn shares_inputs() -> bool {
 /// libraries: it installs signal handlers and LLVM's fatal-error handler. A file
 /// that becomes larger than the system allows is an error then, not the end of the
 /// process (`SIGXFSZ`).
+///
+/// The thread of a crash may hold the lock of a heap of glibc's for ever. So the program's
+/// Rust needs an allocator that is not glibc's (`#[global_allocator]`), as backlto's own
+/// programs have it; else it may wait for that thread.
 ///
 /// # Errors
 /// [`error::Kind::Environment`] when the LLVM that is loaded is not the one built

@@ -1,9 +1,12 @@
 //! A plan says which modules to compile, and into what. It is plain data, from
 //! whoever knows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
 
 /// Backend compiles that belong to one run.
 ///
@@ -25,6 +28,27 @@ pub struct Plan {
     pub in_memory: bool,
 }
 
+impl Plan {
+    /// The plan with all directories absolute: a thread that has done a job is in the
+    /// directory of that job.
+    ///
+    /// # Errors
+    /// When there are relative ones, and no directory in which they start.
+    pub(crate) fn with_absolute_directories(&self) -> Result<Cow<'_, Plan>> {
+        if self.jobs.iter().all(|job| job.directory.is_absolute()) {
+            return Ok(Cow::Borrowed(self));
+        }
+        let here = std::env::current_dir().map_err(|e| {
+            Error::new(Kind::Environment, "cannot find the working directory").because(e)
+        })?;
+        let mut plan = self.clone();
+        for job in &mut plan.jobs {
+            job.directory = here.join(&job.directory);
+        }
+        Ok(Cow::Owned(plan))
+    }
+}
+
 /// One module to compile.
 ///
 /// More fields may come: write `..Job::new(module, command)`.
@@ -43,7 +67,8 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct Job {
     /// The directory where the thin link ran: relative paths below, in the flags
-    /// and in the index start here.
+    /// and in the index start here. If it is relative itself, it starts where the
+    /// process is when the run begins.
     pub directory: PathBuf,
     /// The bitcode file, spelled as the thin link was given it: the index
     /// knows the module by this name.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Sender;
 use jobserver::{Acquired, Client};
 
-use crate::away::{Dispatcher, Racing, Workshop};
+use crate::away::{self, Dispatcher, Racing, Workshop};
 use crate::batch::{Batch, Event, Queued, Stop};
 use crate::error::{Error, Kind};
 use crate::execute::{Delivered, Executor};
@@ -239,8 +239,10 @@ impl Shared {
                 queue = Arc::clone(&current);
             }
             let now = Instant::now();
+            // Before what is left is looked at: what comes back after that is seen there.
+            let were_away = queue.iter().any(|batch| batch.has_away());
             if !queue.iter().any(|batch| batch.is_left(now)) {
-                let returns = queue.iter().any(|batch| batch.has_away());
+                let returns = were_away || queue.iter().any(|batch| batch.has_away());
                 // Nothing of a run is held on to while there is nothing to do.
                 queue = match returns {
                     true => queue,
@@ -262,6 +264,7 @@ impl Shared {
                 .find_map(|batch| Some((batch, batch.next(worker, Instant::now())?)))
             {
                 self.run(batch, &queued, worker, executor);
+                away::ask_no_more(&queued);
             }
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
@@ -282,10 +285,18 @@ impl Shared {
             }
             return;
         }
+        // While it waited for room, the engine may have been done.
+        if queued.is_done() {
+            return;
+        }
         let mut task = queued.task.clone();
         task.memory_is_short = room.as_ref().is_some_and(Room::is_short);
         batch.start(number, worker);
-        let mut delivered = Delivered::first(queued.brought(), executor);
+        let brought = queued.brought();
+        if brought.is_some() {
+            away::ask_no_more(queued);
+        }
+        let mut delivered = Delivered::first(brought, executor);
         let mut racing = Racing::new(&mut delivered, queued);
         let report = JobReport::of(task.module.path(), || recheck::run(&task, &mut racing));
         let has_won = racing.has_won() || queued.end_here();

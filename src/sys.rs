@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use memmap2::{Mmap, MmapMut, UncheckedAdvice};
 
 use crate::digest::Hasher;
+use crate::error::{Error, Kind, Result};
 
 /// A file mapped for reading.
 ///
@@ -62,6 +63,9 @@ impl Drop for Mapping {
 
 /// Writes `bytes` to `file`, which has that size in reserved blocks and is open
 /// nowhere else.
+///
+/// # Errors
+/// When it cannot be mapped; nothing is written then.
 pub(crate) fn copy_through_mapping(file: &File, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: nobody else has the file (see above), so the map's content is
     // this function's alone.
@@ -301,18 +305,25 @@ pub(crate) fn jobserver() -> Option<jobserver::Client> {
 
 /// Runs `act` with `directory` for its working directory, where threads can have
 /// their own.
-pub(crate) fn in_directory<T: Send>(directory: &Path, act: impl FnOnce() -> T + Send) -> T {
+///
+/// # Errors
+/// When there is no thread to be had; `act` is not run then.
+pub(crate) fn in_directory<T: Send>(directory: &Path, act: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
             if own_working_directory().is_ok() {
                 // Without it, relative names are only looked for elsewhere.
                 let _ = enter(directory);
             }
             act()
         });
-        thread
+        let thread = thread.map_err(|e| {
+            let text = format!("cannot start a thread for `{}`", directory.display());
+            Error::new(Kind::Environment, text).because(e)
+        })?;
+        Ok(thread
             .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
@@ -344,6 +355,32 @@ pub(crate) fn loaded_code() -> Vec<Vec<u8>> {
     // SAFETY: the callback gets the pointer to `found`, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(visit_loaded), (&raw mut found).cast()) };
     found
+}
+
+/// The functions of libm that LLVM computes constants with (`ConstantFolding.cpp`) and of
+/// which a library may have several, with results that differ in the last bit.
+const OF_LIBM: [&CStr; 25] = [
+    c"acos", c"acosh", c"asin", c"asinh", c"atan", c"atan2", c"atanh", c"cos", c"cosf", c"cosh",
+    c"erf", c"exp", c"exp2", c"exp2f", c"expf", c"log", c"log10", c"log1p", c"log2", c"logf",
+    c"pow", c"powf", c"sin", c"tan", c"tanh",
+];
+
+/// Where in their library those functions of libm are that the loader has chosen for this
+/// processor. The build ID is the same for all of them.
+pub(crate) fn chosen_of_libm() -> Vec<usize> {
+    let place = |name: &&CStr| {
+        // SAFETY: a name that ends in NUL; `RTLD_DEFAULT` is no handle to be freed.
+        let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: any address may be asked for; what is not known leaves zeroes, which are
+        // null pointers.
+        let base = unsafe {
+            libc::dladdr(function, info.as_mut_ptr());
+            info.assume_init().dli_fbase
+        };
+        function.addr().wrapping_sub(base.addr())
+    };
+    OF_LIBM.iter().map(place).collect()
 }
 
 /// # Safety

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::compile::{Compiled, Failure, Imported, Watch};
 use crate::error::{Error, Kind, Result};
-use crate::execute::wire::{self, Request};
+use crate::execute::wire::{self, Hello, Request};
 use crate::execute::{STACK_SIZE, Shown};
 use crate::flags;
 use crate::llvm::{self, Adopted, CompileInput, Invocation};
@@ -43,6 +43,7 @@ pub fn serve() -> Result<()> {
 }
 
 fn serve_jobs(mut socket: BufReader<UnixStream>) -> io::Result<()> {
+    wire::send(socket.get_mut(), &Hello::of_this_process(), &[])?;
     let mut mapped: Option<(Request, Invocation)> = None;
     while let Some((request, inputs)) = wire::receive::<Request>(&mut socket)? {
         if inputs.len() != request.bodies() {
@@ -73,7 +74,8 @@ fn serve_jobs(mut socket: BufReader<UnixStream>) -> io::Result<()> {
 }
 
 fn map(request: &Request) -> std::result::Result<Invocation, Failure> {
-    let (invocation, messages) = flags::map_inside(&request.args, &request.mapped_in());
+    let (invocation, messages) = flags::map_inside(&request.args, &request.mapped_in())
+        .map_err(|e| Failure::NoProcess(e.to_string()))?;
     // The other process has mapped it before.
     invocation.ok_or(Failure::Reported(messages))
 }

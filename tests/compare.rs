@@ -9,11 +9,28 @@ mod messages;
 
 use common::{BACKLTO, CLANG, DEMO, Effect, LLD, MAJOR, Tree, succeed, tool};
 
-/// Runs `args` with clang and with `backlto cc` and returns what both did.
+/// clang's name where there is no clang: a compile that `backlto cc` does not do itself
+/// fails there.
+const NO_CLANG: &str = tool!("nowhere/clang");
+
+/// Runs `args` with clang and with `backlto cc`, which has to do it itself, and returns
+/// what both did.
 #[track_caller]
 fn same_effect(tree: &Tree, args: &[String]) -> Effect {
+    same_in_front_of(NO_CLANG, tree, args)
+}
+
+/// As [`same_effect`], for what `backlto cc` leaves to clang: it gets there as it was.
+#[track_caller]
+fn same_by_clang(tree: &Tree, args: &[String]) -> Effect {
+    same_in_front_of(CLANG, tree, args)
+}
+
+/// Runs `args` with clang and with `backlto cc CLANG` and returns what both did.
+#[track_caller]
+fn same_in_front_of(clang: &str, tree: &Tree, args: &[String]) -> Effect {
     let expected = tree.observe(CLANG, args);
-    let mut ours = vec!["cc".to_owned(), CLANG.to_owned()];
+    let mut ours = vec!["cc".to_owned(), clang.to_owned()];
     ours.extend_from_slice(args);
     let actual = tree.observe(BACKLTO, &ours);
     assert!(
@@ -436,6 +453,15 @@ fn reports_on_a_process_are_refused() {
     ] {
         let said = refused_by_a_run(&[&["-O2"], flags].concat());
         assert!(said.contains("reports on a process"), "{said}");
+    }
+}
+
+/// LLVM answers them and ends the process, with success: a run would seem to be done.
+#[test]
+fn questions_to_llvm_are_refused() {
+    for option in ["-version", "--help", "-help-hidden", "-help-list", "-h"] {
+        let said = refused_by_a_run(&["-O2", "-mllvm", option]);
+        assert!(said.contains("instead of a compile"), "{said}");
     }
 }
 

@@ -4,6 +4,8 @@
 mod common;
 #[path = "embedding/options.rs"]
 mod options;
+#[path = "embedding/places.rs"]
+mod places;
 
 use std::collections::BTreeSet;
 use std::error::Error as _;

@@ -4,6 +4,8 @@
 
 #[path = "linker_door/archives.rs"]
 mod archives;
+#[path = "linker_door/as_lld.rs"]
+mod as_lld;
 mod common;
 #[path = "linker_door/contact.rs"]
 mod contact;

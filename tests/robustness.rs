@@ -20,6 +20,8 @@ mod reproducers;
 mod signals;
 #[path = "robustness/unread.rs"]
 mod unread;
+#[path = "robustness/workers.rs"]
+mod workers;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -32,7 +34,7 @@ use common::spoil::{
     Dice, Door, FLAGS, MODULES, OLD, PATIENCE, assert_failed, assert_refused, backlto,
     backlto_as_nobody, command, errors, output, plan, program, run_for,
 };
-use common::{BACKLTO, LLD, Tree, stderr, succeed};
+use common::{BACKLTO, LLD, Tree, not_shown, stderr, succeed};
 
 // --- a plan that takes a while ----------------------------------------------
 
@@ -226,14 +228,14 @@ impl SmallDisk {
         match result {
             Ok(output) if output.status.success() => Some(SmallDisk(at.to_owned())),
             Ok(output) => {
-                eprintln!(
+                not_shown(&format!(
                     "skipped: cannot mount a small disk: {}",
                     stderr(&output).trim_end()
-                );
+                ));
                 None
             }
             Err(e) => {
-                eprintln!("skipped: cannot run mount: {e}");
+                not_shown(&format!("skipped: cannot run mount: {e}"));
                 None
             }
         }

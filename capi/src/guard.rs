@@ -152,9 +152,19 @@ pub(crate) unsafe fn guard_new<T>(
 /// # Safety
 /// `pointer` is null, or from there and not freed yet.
 pub(crate) unsafe fn free<T>(pointer: *mut T) {
+    // SAFETY: promised by the caller.
+    unsafe { free_with(pointer, drop) }
+}
+
+/// Has `end` end what [`guard_new`] made. If that panics, nobody hears of it.
+///
+/// # Safety
+/// `pointer` is null, or from there and not freed yet.
+pub(crate) unsafe fn free_with<T>(pointer: *mut T, end: impl FnOnce(T)) {
     if !pointer.is_null() {
-        // SAFETY: promised by the caller; dropping does not panic.
-        drop(unsafe { Box::from_raw(pointer) });
+        // SAFETY: promised by the caller.
+        let value = unsafe { Box::from_raw(pointer) };
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| end(*value)));
     }
 }
 

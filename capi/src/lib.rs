@@ -11,6 +11,12 @@ mod guard;
 mod plan;
 mod run;
 
+/// After a crash of LLVM, the thread it came in may hold the lock of a heap of
+/// glibc's for ever: Rust code, which goes on, has one of its own (see
+/// [`backlto_own_process`]).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Numbers this interface: see `backlto_abi`; also the number in the soname.
 pub const BACKLTO_ABI: u32 = 0;
 

@@ -73,7 +73,8 @@ pub struct backlto_job {
     pub index: *const c_char,
     /// The object to write: MODULE.native.o when NULL.
     pub output: *const c_char,
-    /// Where relative names start: the directory of the process when NULL.
+    /// Where relative names start: the directory of the process when NULL. If it is
+    /// relative itself, it starts where the process is when the run begins.
     pub directory: *const c_char,
     /// clang's flags, compiler's name first, up to a NULL.
     pub clang: *const *const c_char,

@@ -5,7 +5,8 @@ use std::ffi::{CString, c_char, c_void};
 use backlto::{CacheOptions, Diagnostic, Engine, Job, JobReport, Observer, Options, Severity};
 
 use crate::guard::{
-    Grows, Result, backlto_bytes, backlto_error, c_text, free, grown, guard_new, required, text,
+    Grows, Result, backlto_bytes, backlto_error, c_text, free, free_with, grown, guard_new,
+    required, text,
 };
 use crate::plan::backlto_plan;
 
@@ -181,14 +182,15 @@ pub unsafe extern "C" fn backlto_engine_cancel(engine: *const backlto_engine) {
     }
 }
 
-/// Waits for the workers and frees an engine that no thread uses any more.
+/// Waits for the workers and frees an engine that no thread uses any more. What is too
+/// old or too much for the cache's policy is removed, when it is time to.
 ///
 /// # Safety
 /// See the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn backlto_engine_free(engine: *mut backlto_engine) {
     // SAFETY: promised by the caller.
-    unsafe { free(engine) }
+    unsafe { free_with(engine, |engine| drop(engine.0.finish())) }
 }
 
 /// Compiles every job of `plan`. `observer` may be NULL. NULL is returned when the

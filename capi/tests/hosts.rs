@@ -189,6 +189,99 @@ fn a_host_that_uses_llvm_itself() {
     assert!(second.contains("the host handles: the end"), "{second}");
 }
 
+/// Compiles the C program `text` in `tree`; returns what runs it.
+#[track_caller]
+fn program(tree: &Path, text: &str) -> Command {
+    let (source, program) = (tree.join("program.c"), tree.join("program"));
+    std::fs::write(&source, text).expect("the test's source");
+    let mut cc = Command::new("cc");
+    cc.args(pkg_config(&["--cflags"]))
+        .arg(format!("-DLLVM_VERSION=\"{}\"", backlto::BUILT_VERSION))
+        .arg("-o")
+        .arg(&program)
+        .arg(&source);
+    succeed(cc.args(pkg_config(&["--libs"])));
+    let mut command = Command::new(&program);
+    command.env("LD_LIBRARY_PATH", installed().join("lib"));
+    command
+}
+
+/// How many objects the cache in `directory` has.
+fn cached_objects(directory: &Path) -> usize {
+    let mut folders = vec![directory.to_owned()];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a directory of the cache") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let bytes = std::fs::read(path).expect("a file of the cache");
+                    count += usize::from(bytes.starts_with(b"\x7fELF"));
+                }
+            }
+        }
+    }
+    count
+}
+
+#[test]
+fn a_cache_is_kept_within_its_policy() {
+    let tree = tempfile::tempdir().expect("a directory");
+    let text = r#"
+#include <backlto.h>
+#include <assert.h>
+#include <stdio.h>
+int main(int count, char **words) {
+  backlto_error *e = 0;
+  backlto_engine_options options = {sizeof options};
+  options.cache_directory = words[1];
+  options.cache_policy = words[2];
+  backlto_engine *engine = backlto_engine_new(&options, &e);
+  assert(engine && count == 3);
+  char text[200];
+  sprintf(text, "target triple = \"%s\" define void @f() { ret void }", "x86_64-unknown-linux-gnu");
+  backlto_bytes ir = {(const uint8_t *)text, 0};
+  while (text[ir.size]) ir.size++;
+  backlto_buffers *bitcode = backlto_thin_lto_bitcode("f.ll", ir, &e);
+  assert(bitcode);
+  backlto_module module = {"f.o", backlto_buffers_get(bitcode, 0)};
+  backlto_thin_link_options link = {sizeof link};
+  const char *used[] = {"f", 0};
+  link.used = used;
+  backlto_buffers *indexes = backlto_thin_link(&module, 1, &link, &e);
+  assert(indexes);
+  backlto_plan *plan = backlto_plan_new(true);
+  assert(backlto_plan_add_file(plan, "f.o", module.bitcode, &e));
+  assert(backlto_plan_add_file(plan, "f.o.thinlto.bc", backlto_buffers_get(indexes, 0), &e));
+  backlto_codegen codegen = {sizeof codegen};
+  codegen.target = "x86_64-unknown-linux-gnu";
+  backlto_job job = {sizeof job};
+  job.module = "f.o";
+  job.codegen = &codegen;
+  assert(backlto_plan_add_job(plan, &job, &e));
+  backlto_reports *reports = backlto_run(engine, plan, 0, &e);
+  assert(reports && backlto_reports_object(reports, 0).size > 0);
+  backlto_reports_free(reports);
+  backlto_plan_free(plan);
+  backlto_buffers_free(indexes);
+  backlto_buffers_free(bitcode);
+  backlto_engine_free(engine);
+  return 0;
+}
+"#;
+    let mut host = program(tree.path(), text);
+    let cache = tree.path().join("cache");
+    succeed(
+        host.arg(&cache)
+            .arg("prune_interval=0s:cache_size_bytes=1g"),
+    );
+    assert_eq!(cached_objects(&cache), 1);
+    let mut host = program(tree.path(), text);
+    succeed(host.arg(&cache).arg("prune_interval=0s:cache_size_bytes=1"));
+    assert_eq!(cached_objects(&cache), 0);
+}
+
 #[test]
 fn misuse_is_an_error_and_no_crash() {
     succeed(
@@ -253,14 +346,5 @@ int main(void) {
   return 0;
 }
 "#;
-    let (source, program) = (tree.path().join("misuse.c"), tree.path().join("misuse"));
-    std::fs::write(&source, text).expect("the test's source");
-    let mut cc = Command::new("cc");
-    cc.args(pkg_config(&["--cflags"]))
-        .arg(format!("-DLLVM_VERSION=\"{}\"", backlto::BUILT_VERSION))
-        .arg("-o")
-        .arg(&program)
-        .arg(&source);
-    succeed(cc.args(pkg_config(&["--libs"])));
-    succeed(Command::new(&program).env("LD_LIBRARY_PATH", installed().join("lib")));
+    succeed(&mut program(tree.path(), text));
 }

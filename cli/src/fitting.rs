@@ -3,12 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::magic::{ARCHIVE, BITCODE};
+use crate::magic::{ARCHIVE, BITCODE, WRAPPED_BITCODE, bitcode_within};
 use crate::tools::{self, CLANG, LLD_NAMES, STARTED_BY};
 
 /// The LLVM of this program.
@@ -20,9 +20,7 @@ pub(crate) const OURS: u32 = match u32::from_str_radix(env!("BACKLTO_LLVM_MAJOR"
 /// `ld.backlto` would go on like this for ever.
 pub(crate) const STARTED_BY_LINKER: &str = "ld.backlto";
 /// Bitcode says at its start who has written it.
-const START: usize = 256;
-/// How far into an archive to look for a member that is bitcode.
-const FAR: u64 = 1 << 16;
+const START: u64 = 256;
 
 /// The program that fits a link better than this one.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,8 +32,8 @@ pub(crate) enum Fitting {
 }
 
 /// Finds the program for a link of `inputs` by `lld`. If the user has `named` that, it
-/// is the program of its LLVM, else that of the LLVM which has written the first
-/// bitcode among the inputs.
+/// is the program of its LLVM, else that of the newest LLVM which has written bitcode
+/// among the inputs: no other can read them all.
 ///
 /// # Errors
 /// With what is to be installed, when no LLVM here can read that bitcode.
@@ -45,10 +43,10 @@ pub(crate) fn find(inputs: &[OsString], lld: &Path, named: bool) -> Result<Fitti
         let fitting = major_in(lld).and_then(other);
         return Ok(fitting.unwrap_or(Fitting::Ours));
     }
-    let Some((input, major)) = inputs
+    let written = inputs
         .iter()
-        .find_map(|input| Some((input, producer(input)?)))
-    else {
+        .filter_map(|input| Some((input, producer(input)?)));
+    let Some((input, major)) = written.max_by_key(|(_, major)| *major) else {
         return Ok(Fitting::Ours);
     };
     match other(major) {
@@ -106,7 +104,9 @@ fn other(major: u32) -> Option<Fitting> {
         true => beside,
         false => which::which(name).ok()?,
     };
-    Some(Fitting::Other(found))
+    // That name may be a link to this very file.
+    let is_own = found.canonicalize().is_ok_and(|found| found == own);
+    (!is_own).then_some(Fitting::Other(found))
 }
 
 /// The major version that stands in the path of a program of LLVM: behind its name
@@ -121,23 +121,26 @@ fn major_in(program: &Path) -> Option<u32> {
     })
 }
 
-/// The major version of the LLVM that has written the bitcode in the file `input`, or
-/// near the start of it, if it is an archive.
+/// The major version of the LLVM that has written the bitcode in the file `input`, or in
+/// the first member of it that is some, if it is an archive.
 fn producer(input: &OsStr) -> Option<u32> {
-    if input.as_bytes().starts_with(b"-") || !Path::new(input).is_file() {
+    let path = Path::new(input);
+    if input.as_bytes().starts_with(b"-") || !path.is_file() {
         return None;
     }
-    let mut file = File::open(input).ok()?;
-    let mut bytes = vec![0; START];
-    let count = file.read(&mut bytes).ok()?;
-    bytes.truncate(count);
+    let mut file = File::open(path).ok()?;
+    let mut start = |at: u64| -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(at)).ok()?;
+        file.by_ref().take(START).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    };
+    let mut bytes = start(0)?;
     if bytes.starts_with(ARCHIVE) {
-        file.take(FAR).read_to_end(&mut bytes).ok()?;
-        let at = memchr::memmem::find(&bytes, BITCODE)?;
-        bytes.drain(..at);
-        bytes.truncate(START);
+        bytes = start(bitcode_within(path)?)?;
     }
-    bytes.starts_with(BITCODE).then(|| producer_in(&bytes))?
+    let is_bitcode = bytes.starts_with(BITCODE) || bytes.starts_with(WRAPPED_BITCODE);
+    is_bitcode.then(|| producer_in(&bytes))?
 }
 
 /// The number behind `LLVM` in `bytes`, the start of bitcode: text of six, seven or
@@ -162,8 +165,9 @@ fn producer_in(bytes: &[u8]) -> Option<u32> {
             _ => u8::try_from(code).ok(),
         }
     };
-    for width in [6, 7, 8, 12] {
-        for at in 0..bits {
+    // It is not far, and all inputs of a link are asked.
+    for at in 0..bits {
+        for width in [6, 7, 8, 12] {
             let mut text = (0..).map_while(|i| character(at + i * width, width));
             if !NAME.iter().all(|expected| text.next() == Some(*expected)) {
                 continue;

@@ -31,6 +31,21 @@ const LLD_DISTRIBUTES: bool = fitting::OURS >= 22;
 /// What kbuild's make tells all that it starts (`export` in the `Makefile` of Linux).
 const OF_KBUILD: [&str; 3] = ["srctree", "objtree", "KBUILD_LDFLAGS"];
 
+/// What says, as the first word, whose command line LLD is to understand.
+const FLAVOUR: &str = "-flavor";
+/// The names of ld.lld's.
+const OWN_FLAVOURS: [&str; 3] = ["gnu", "ld", "ld.lld"];
+/// What `-m` names for programs of Windows, which ld.lld leaves to another of LLD's linkers
+/// (`isPETargetName` in `lld/Common/DriverDispatcher.cpp`).
+const WINDOWS: [&str; 6] = [
+    "arm64ecpe",
+    "arm64pe",
+    "i386pe",
+    "i386pep",
+    "mipspe",
+    "thumb2pe",
+];
+
 fn main() -> ExitCode {
     let lld = match find_lld() {
         Ok(lld) => lld,
@@ -167,11 +182,12 @@ fn say(message: &str) {
 /// are told what `carried` has.
 fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) -> Command {
     let distributor = distributor_args(&carried);
+    let (flavour, args) = split_flavour(args);
     if !LLD_DISTRIBUTES {
         return apart(lld, args, backlto, &carried, &distributor);
     }
     let mut command = Command::new(lld);
-    command.env(STARTED_BY, STARTED_BY_LINKER);
+    command.env(STARTED_BY, STARTED_BY_LINKER).args(flavour);
     command.arg(flag("--thinlto-distributor=", backlto.as_os_str()));
     command.arg(format!("--thinlto-remote-compiler={CLANG}"));
     for word in &distributor {
@@ -184,6 +200,16 @@ fn distributed(lld: &Path, args: &[OsString], backlto: &Path, carried: Carried) 
     command.args(args);
     command.args(carried.linker);
     command
+}
+
+/// Splits `args` behind `-flavor NAME`, as rustc calls a linker of the flavour `ld.lld`:
+/// only at the very start does LLD know it.
+fn split_flavour(args: &[OsString]) -> (&[OsString], &[OsString]) {
+    let count = match args {
+        [first, _, ..] if first == FLAVOUR => 2,
+        _ => 0,
+    };
+    args.split_at(count)
 }
 
 /// The command for the link of `args` by `backlto`, which runs the steps of an `lld`
@@ -215,7 +241,8 @@ fn apart(
 /// How backlto is called as the distributor of a link, before the file of the jobs.
 fn distributor_args(carried: &Carried) -> Vec<OsString> {
     let mut distributor: Vec<OsString> = Vec::new();
-    // All links of a kernel that have bitcode make objects.
+    // kbuild's flags are for what it links with `-r`: `vmlinux.o` and modules. Next to nothing
+    // in its last links of `vmlinux` is bitcode, and LLD's flags do for that.
     if carried.relocatable && is_of_kbuild() {
         distributor.push("kbuild-distribute".into());
         let words = carried.told.iter().chain(&carried.asked);
@@ -282,6 +309,20 @@ fn asked_of(args: &[OsString]) -> Ask {
     if is(&["--thinlto-index-only=vmlinux.thinlto-index"]) && is_of_kbuild() {
         return Ask::KernelIndex;
     }
+    let one_of = |name: &OsString, names: &[&str]| names.iter().any(|known| name == known);
+    let is_other_flavour = match args {
+        [first, name, ..] if first == FLAVOUR => !one_of(name, &OWN_FLAVOURS),
+        _ => false,
+    };
+    let mut pairs = args.windows(2);
+    let machine = pairs.find(|pair| pair[0] == "-m").map(|pair| &pair[1]);
+    if is_other_flavour || machine.is_some_and(|name| one_of(name, &WINDOWS)) {
+        return Ask::Other;
+    }
+    // As for `--reproduce`: LLD keeps its command line, which should not need backlto.
+    if std::env::var_os("LLD_REPRODUCE").is_some() {
+        return Ask::Other;
+    }
     if starts(&[
         "--thinlto-distributor=",
         "-thinlto-distributor=",
@@ -330,13 +371,9 @@ fn starts_as_bitcode_or_archive(path: &OsStr) -> bool {
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
     let is = |expected: &[u8]| start.starts_with(expected);
     let bitcode = || is(magic::BITCODE) || is(magic::WRAPPED_BITCODE) || is(magic::THIN_ARCHIVE);
-    let archive = || is(magic::ARCHIVE) && (LLD_DISTRIBUTES || has_bitcode_inside(path));
+    let has_bitcode = || magic::bitcode_within(Path::new(path)).is_some();
+    let archive = || is(magic::ARCHIVE) && (LLD_DISTRIBUTES || has_bitcode());
     read.is_ok() && (bitcode() || archive())
-}
-
-/// Whether a member of the archive `path` may be bitcode.
-fn has_bitcode_inside(path: &OsStr) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| memchr::memmem::find(&bytes, magic::BITCODE).is_some())
 }
 
 /// The path of the `backlto` with the same LLVM, which is installed beside this

@@ -35,7 +35,9 @@ impl Linker {
             return Linker::at(program.as_os_str());
         }
         let mut cannot_run = None;
-        for program in tools::on_path() {
+        // `ld.backlto` by LLD's name would hand all on to the next of them, and hide from the
+        // record which one that is.
+        for program in tools::on_path().filter(|program| !is_ours(program)) {
             match Linker::at(program.as_ref()) {
                 // The next one may do. If not, this is what is wrong.
                 Err(e) if e.kind() == Kind::Environment => {
@@ -170,13 +172,17 @@ impl std::fmt::Display for Linker {
 /// where cargo has put it, which takes no dot in a name.
 pub(crate) const LINKER_NAMES: [&str; 2] = ["ld.backlto", "ld-backlto"];
 
+/// What the plain name leads to where `ld.backlto` is installed for several LLVMs.
+const NUMBERED: &str = concat!("ld.backlto-", env!("BACKLTO_LLVM_MAJOR"));
+
 /// Whether `program` is `ld.backlto`, whatever links lead to it.
 fn is_ours(program: &Path) -> bool {
     let found = tools::on_path_or_as_is(program);
     let resolved = found.canonicalize().unwrap_or_else(|_| found.clone());
     [found, resolved].iter().any(|path| {
         let name = path.file_name();
-        LINKER_NAMES.iter().any(|ours| name == Some(ours.as_ref()))
+        let mut names = LINKER_NAMES.iter().chain([&NUMBERED]);
+        names.any(|ours| name == Some(ours.as_ref()))
     })
 }
 

@@ -238,13 +238,14 @@ impl Cli {
     fn settings(&self) -> error::Result<Settings> {
         let remote = self.common.remote().or_else(|e| match self.door {
             // No link fails for it, nor does what is in clang's place.
-            Door::Distribute { .. } | Door::KbuildDistribute { .. } | Door::Cc { .. } => {
+            Door::Distribute { .. }
+            | Door::KbuildDistribute { .. }
+            | Door::KbuildIndex { .. }
+            | Door::Cc { .. } => {
                 console::done_without(&e);
                 Ok(None)
             }
-            Door::Kbuild(_) | Door::KbuildIndex { .. } | Door::Run { .. } | Door::Doctor { .. } => {
-                Err(e)
-            }
+            Door::Kbuild(_) | Door::Run { .. } | Door::Doctor { .. } => Err(e),
             _ => Ok(None),
         })?;
         let remote = remote.map(|remote| RemoteOptions {
@@ -333,6 +334,11 @@ fn main() {
         std::process::exit(1)
     });
     cli.door.heed_signals();
+    // As of `cmp` and `diff`, whose 1 says that something differs.
+    let status_of_errors = match cli.door {
+        Door::Diff { .. } => 2,
+        _ => 1,
+    };
     let outcome = backlto::own_process()
         .map_err(Failure::from)
         .and_then(|()| match cli.door {
@@ -367,7 +373,7 @@ fn main() {
                 &settings.within_link(),
             ),
             Door::LinkApart(request) => apart::run(&request, &settings),
-            Door::KbuildIndex { args } => kbuild::index(&args, &settings),
+            Door::KbuildIndex { args } => kbuild::index(&args, &settings.in_linkers_place()),
             Door::Explain { object } => doors::explain::run(&object, settings.json),
             Door::Diff {
                 one,
@@ -425,12 +431,11 @@ fn main() {
         });
     let status = match outcome {
         Ok(()) => i32::from(console::has_lost_output()),
-        Err(failure) => {
-            if let Failure::Errors(errors) = failure {
-                errors.iter().for_each(console::ending);
-            }
-            1
+        Err(Failure::Errors(errors)) => {
+            errors.iter().for_each(console::ending);
+            status_of_errors
         }
+        Err(Failure::Reported) => 1,
     };
     interrupt::end_if_received();
     backlto::exit(status)

@@ -11,28 +11,40 @@ use crate::console;
 /// The command line `args` of `program`, as it is meant. LLD calls a distributor with
 /// options that the user has for it and, last, the file that describes the jobs; its name
 /// is made of that of the link's output, and may look like an option.
-pub(crate) fn as_meant(program: &Command, mut args: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn as_meant(program: &Command, args: Vec<OsString>) -> Vec<OsString> {
     let Some((last, before)) = args.split_last() else {
         return args;
     };
     if !last.as_encoded_bytes().ends_with(b".dist-file.json") {
         return args;
     }
-    let door = before
-        .iter()
-        .skip(1)
-        .filter_map(|arg| arg.to_str())
-        .find(|arg| program.find_subcommand(arg).is_some());
     let is_option = last.as_encoded_bytes().starts_with(b"-");
-    let missing: &[&str] = match door {
-        None if is_option => &["distribute", "--"],
-        None => &["distribute"],
-        Some("distribute" | "kbuild-distribute") if is_option => &["--"],
-        Some(_) => &[],
+    let with = |missing: &[&str]| -> Vec<OsString> {
+        let missing = missing.iter().map(OsString::from);
+        let words = before.iter().cloned().chain(missing);
+        words.chain([last.clone()]).collect()
     };
-    let at = args.len() - 1;
-    args.splice(at..at, missing.iter().map(OsString::from));
-    args
+    let distributed = || match is_option {
+        true => with(&["distribute", "--"]),
+        false => with(&["distribute"]),
+    };
+    let is_door = |arg: &OsString| {
+        let name = arg.to_str();
+        name.is_some_and(|name| program.find_subcommand(name).is_some())
+    };
+    let Some(at) = before.iter().skip(1).position(is_door) else {
+        return distributed();
+    };
+    let as_given = match before[at + 1].to_str() {
+        Some("distribute" | "kbuild-distribute") if is_option => with(&["--"]),
+        _ => with(&[]),
+    };
+    // Behind an option, what looks like a door may be a value.
+    let makes_sense = |args: &[OsString]| program.clone().try_get_matches_from(args).is_ok();
+    match at > 0 && !makes_sense(&as_given) && makes_sense(&distributed()) {
+        true => distributed(),
+        false => as_given,
+    }
 }
 
 /// Ends the process with `error`, which is about the command line of `program`. Without
@@ -86,11 +98,16 @@ pub(crate) fn asks_for_all_versions(args: &[OsString]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::Arg;
+
     use super::*;
 
     fn meant(line: &str) -> String {
         let doors = ["distribute", "kbuild-distribute", "cc"];
-        let program = Command::new("b").subcommands(doors.map(Command::new));
+        let door = |name| Command::new(name).arg(Arg::new("files").num_args(1..));
+        let program = Command::new("b")
+            .arg(Arg::new("cache-dir").long("cache-dir"))
+            .subcommands(doors.map(door));
         let args = line.split(' ').map(OsString::from).collect();
         let meant: Vec<_> = as_meant(&program, args)
             .into_iter()
@@ -117,6 +134,18 @@ mod tests {
                 "b distribute -v -- -x.1.dist-file.json",
             ),
             ("b cc -x.dist-file.json", "b cc -x.dist-file.json"),
+            (
+                "b --cache-dir cc a.dist-file.json",
+                "b --cache-dir cc distribute a.dist-file.json",
+            ),
+            (
+                "b --cache-dir cc -a.dist-file.json",
+                "b --cache-dir cc distribute -- -a.dist-file.json",
+            ),
+            (
+                "b --cache-dir cc cc a.dist-file.json",
+                "b --cache-dir cc cc a.dist-file.json",
+            ),
             ("b --version", "b --version"),
         ] {
             assert_eq!(meant(line), expected);

@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// What a link has to tell besides what LLD tells.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(crate) struct Carried {
 
 /// Options of LLD that distributed backends would ignore: nothing else does
 /// what they ask for.
-const UNCARRIED: [&str; 16] = [
+const UNCARRIED: [&str; 17] = [
     "dwo_dir",
     "load-pass-plugin",
     "lto-aa-pipeline",
@@ -42,6 +43,8 @@ const UNCARRIED: [&str; 16] = [
     "opt-remarks-hotness-threshold",
     "opt-remarks-passes",
     "opt-remarks-with-hotness",
+    // What is kept to repeat a link should not need backlto for that.
+    "reproduce",
     "stats-file",
     // With a distributor LLD leaves these empty.
     "thinlto-emit-imports-files",
@@ -51,28 +54,36 @@ const UNCARRIED: [&str; 16] = [
 
 /// Options of LLVM that linkers have and compilers have not, other than those
 /// that [`llvm_option`] knows in clang's words (`llvm/CodeGen/CommandFlags.h`).
-const LINKERS_ONLY: [&str; 35] = [
+const LINKERS_ONLY: [&str; 44] = [
+    "addrsig",
     "align-loops",
+    "call-graph-section",
     "debug-entry-values",
     "denormal-fp-math",
     "denormal-fp-math-f32",
     "disable-tail-calls",
     "emit-call-site-info",
+    "enable-jmc-instrument",
     "enable-no-infs-fp-math",
     "enable-no-nans-fp-math",
     "enable-no-signed-zeros-fp-math",
     "enable-no-trapping-fp-math",
     "enable-sign-dependent-rounding-fp-math",
     "exception-model",
+    "filetype",
     "float-abi",
     "force-dwarf-frame-section",
     "fp-contract",
     "frame-pointer",
+    "ignore-xcoff-visibility",
     "large-data-threshold",
+    "load",
     "march",
     "meabi",
     "mxcoff-roptr",
     "no-integrated-as",
+    "nozero-initialized-in-bss",
+    "partition-static-data-sections",
     "relocation-model",
     "stack-symbol-ordering",
     "stackrealign",
@@ -86,7 +97,36 @@ const LINKERS_ONLY: [&str; 35] = [
     "use-ctors",
     "vec-extabi",
     "vector-library",
+    "xcoff-traceback-table",
     "xray-function-index",
+];
+
+/// Options of LLVM's assembler (`llvm/MC/MCTargetOptionsCommandFlags.h`), of any of its
+/// versions. A compiler has them too, and goes by its own flags instead.
+const ASSEMBLERS: [&str; 23] = [
+    "W",
+    "as-secure-log-file",
+    "asm-show-inst",
+    "crel",
+    "dwarf-version",
+    "dwarf64",
+    "emit-compact-unwind-non-canonical",
+    "emit-dwarf-unwind",
+    "fatal-warnings",
+    "fdpic",
+    "gsframe",
+    "implicit-mapsyms",
+    "incremental-linker-compatible",
+    "large-eh-encoding",
+    "mc-relax-all",
+    "no-deprecated-warn",
+    "no-type-check",
+    "no-warn",
+    "reloc-section-sym",
+    "save-temp-labels",
+    "target-abi",
+    "x86-relax-relocations",
+    "x86-sse2avx",
 ];
 
 /// Options of LLVM that decide what is imported, which is the thin link's business
@@ -106,9 +146,10 @@ const THIN_LINKS_ONLY: [&str; 7] = [
 ///
 /// # Errors
 /// With the argument that only ld.lld's own backends follow, if there is one: LLD
-/// describes jobs in JSON, where names have to be text.
+/// describes jobs in JSON, where names have to be text, and have to be those of files.
 pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
-    if let Some(name) = args.iter().find(|arg| arg.to_str().is_none()) {
+    let is_odd = |arg: &&OsString| arg.to_str().is_none() || names_device(arg);
+    if let Some(name) = args.iter().find(is_odd) {
         return Err(name.clone());
     }
     let options = Given::all(args);
@@ -135,6 +176,7 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
     };
     let has = |names: &[&str]| last(names).is_some();
     let value = |name: &str| last(&[name]).and_then(|(_, value)| value);
+    let is_on = |on: &str, off: &str| last(&[on, off]).is_some_and(|(name, _)| name == on);
 
     // LLD says when code must not depend on its address, not when it may.
     carried.relocatable = has(&["r", "relocatable"]);
@@ -147,6 +189,28 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
     let mips = value("m").is_some_and(|emulation| emulation.as_bytes().ends_with(b"mip"));
     if !movable && !mips {
         carried.implied.push("-fno-pic".into());
+    }
+
+    for name in [
+        "basic-block-address-map",
+        "unique-basic-block-section-names",
+    ] {
+        if is_on(&format!("lto-{name}"), &format!("no-lto-{name}")) {
+            let asked = front_end(format!("-f{name}").as_ref());
+            carried.asked.extend(asked);
+        }
+    }
+    // As in LLD, silence goes before severity. The flags are not for clang's driver, which
+    // warns of what LLD tells it.
+    if has(&["no-warnings", "w"]) {
+        for flag in ["-w", "-massembler-no-warn"] {
+            carried.asked.extend(front_end(flag.as_ref()));
+        }
+    } else if is_on("fatal-warnings", "no-fatal-warnings") {
+        // LLD has no such warning: modules of one link may say their target in other words.
+        for flag in ["-Werror", "-Wno-error=override-module"] {
+            carried.asked.extend(front_end(flag.as_ref()));
+        }
     }
 
     let profile = value("lto-cs-profile-file");
@@ -181,6 +245,15 @@ pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
     Ok(carried)
 }
 
+/// Options that matter here and whose values may be words of their own.
+const APART: [&str; 5] = [
+    "m",
+    "mllvm",
+    "plugin-opt",
+    "thinlto-cache-policy",
+    "threads",
+];
+
 /// One option of a command line, its aliases resolved.
 struct Given {
     /// The name without the dashes before it.
@@ -201,7 +274,7 @@ impl Given {
             };
             let text = text.strip_prefix(b"-").unwrap_or(text);
             let (mut name, mut value) = split(text);
-            if value.is_none() && ["mllvm", "plugin-opt", "m"].contains(&&*name) {
+            if value.is_none() && APART.contains(&&*name) {
                 value = args.next().cloned();
             }
             if name == "plugin-opt"
@@ -219,8 +292,15 @@ impl Given {
     }
 }
 
+/// What gcc says to its own plugin in every link, and LLD ignores.
+const OF_GCC: [&str; 2] = ["-fresolution=", "-pass-through="];
+
 /// What `--plugin-opt=` means: those options have names of their own.
 fn of_plugin(option: OsString) -> (String, Option<OsString>) {
+    let is_of_gcc = |name: &&str| option.as_bytes().starts_with(name.as_bytes());
+    if OF_GCC.iter().any(is_of_gcc) {
+        return ("plugin-opt".into(), None);
+    }
     if option.as_bytes().starts_with(b"-") {
         return ("mllvm".into(), Some(option));
     }
@@ -267,10 +347,6 @@ fn compiler_words(option: &Given) -> Option<Vec<OsString>> {
         ("disable-verify", _) => front_end("-disable-llvm-verifier".as_ref()),
         // clang's driver refuses some of these for some targets, LLD for none.
         ("lto-basic-block-sections", Some(which)) => block_sections(which),
-        ("lto-basic-block-address-map", _) => front_end("-fbasic-block-address-map".as_ref()),
-        ("lto-unique-basic-block-section-names", _) => {
-            front_end("-funique-basic-block-section-names".as_ref())
-        }
         _ => Vec::new(),
     })
 }
@@ -323,7 +399,7 @@ fn llvm_option(text: &OsStr) -> Option<Vec<OsString>> {
             | "unique-basic-block-section-names",
             _,
         ) => return None,
-        (name, _) if LINKERS_ONLY.contains(&name) => return None,
+        (name, _) if LINKERS_ONLY.contains(&name) || ASSEMBLERS.contains(&name) => return None,
         (name, Some(_)) if THIN_LINKS_ONLY.contains(&name) => Vec::new(),
         _ => vec!["-mllvm".into(), text.to_owned()],
     })
@@ -337,6 +413,17 @@ fn block_sections(which: &OsStr) -> Vec<OsString> {
         _ => "-fbasic-block-sections=list=",
     };
     front_end(&joined(option, which))
+}
+
+/// Whether `word` names an input or the output, and that is a device or a pipe: LLD writes
+/// files beside its output, and what backlto reads is read more than once.
+fn names_device(word: &OsStr) -> bool {
+    let bytes = word.as_bytes();
+    let mut outputs = ["-o", "--output="].iter();
+    let output = outputs.find_map(|option| bytes.strip_prefix(option.as_bytes()));
+    let name = OsStr::from_bytes(output.unwrap_or(bytes));
+    let metadata = Path::new(name).metadata();
+    metadata.is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// Splits a name from what stands behind its `=`.
@@ -436,9 +523,64 @@ mod tests {
             let line = format!("-shared -mllvm -{option}");
             assert_eq!(compiler(&line), words(expected), "{option}");
         }
-        for option in ["relocation-model=pic", "emulated-tls=0", "code-model"] {
+        for option in [
+            "relocation-model=pic",
+            "emulated-tls=0",
+            "code-model",
+            "crel",
+            "x86-relax-relocations=0",
+        ] {
             let line = format!("-mllvm -{option}");
             assert_eq!(carry(&words(&line)), Err("-mllvm".into()), "{option}");
+        }
+    }
+
+    #[test]
+    fn what_gcc_tells_its_own_plugin_means_nothing() {
+        let line = "-r -plugin-opt=-fresolution=x.res -plugin-opt=-pass-through=-lgcc";
+        assert_eq!(compiler(line), Vec::<OsString>::new());
+    }
+
+    #[test]
+    fn the_last_of_two_opposites_counts() {
+        for name in [
+            "basic-block-address-map",
+            "unique-basic-block-section-names",
+        ] {
+            let (on, off) = (format!("--lto-{name}"), format!("--no-lto-{name}"));
+            let asked = words(&format!("-Xclang -f{name}"));
+            assert_eq!(compiler(&format!("-r {off} {on}")), asked);
+            assert_eq!(compiler(&format!("-r {on} {off}")), Vec::<OsString>::new());
+        }
+    }
+
+    #[test]
+    fn warnings_are_as_severe_as_for_lld() {
+        let fatal = "-Xclang -Werror -Xclang -Wno-error=override-module";
+        let silent = "-Xclang -w -Xclang -massembler-no-warn";
+        for (line, expected) in [
+            ("--fatal-warnings", fatal),
+            ("--no-fatal-warnings --fatal-warnings", fatal),
+            ("--fatal-warnings --no-fatal-warnings", ""),
+            ("--no-warnings", silent),
+            ("-w --fatal-warnings", silent),
+        ] {
+            assert_eq!(compiler(&format!("-r {line}")), words(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn devices_and_pipes_are_for_lld_alone() {
+        for line in [
+            "-o /dev/null",
+            "-o/dev/null",
+            "--output=/dev/null",
+            "/dev/zero",
+        ] {
+            assert!(carry(&words(line)).is_err(), "{line}");
+        }
+        for line in ["-o /", "-o/dev/no/such", "Cargo.toml"] {
+            assert!(carry(&words(line)).is_ok(), "{line}");
         }
     }
 
@@ -488,13 +630,17 @@ mod tests {
 
     #[test]
     fn what_keeps_and_runs_objects_goes_to_backlto() {
-        let line = "--thinlto-cache-dir=c --thinlto-cache-policy=p --threads=4";
-        let carried = carry(&words(line)).expect("carried");
-        assert_eq!(
-            carried.distributor,
-            words("-j4 --cache-dir=c --cache-policy=p")
-        );
-        assert_eq!(carried.linker, words("--thinlto-cache-dir="));
+        for line in [
+            "--thinlto-cache-dir=c --thinlto-cache-policy=p --threads=4",
+            "--thinlto-cache-dir=c --thinlto-cache-policy p --threads 4",
+        ] {
+            let carried = carry(&words(line)).expect("carried");
+            assert_eq!(
+                carried.distributor,
+                words("-j4 --cache-dir=c --cache-policy=p")
+            );
+            assert_eq!(carried.linker, words("--thinlto-cache-dir="));
+        }
         for spelling in ["--save-temps", "-save-temps=opt", "-plugin-opt=save-temps"] {
             let carried = carry(&words(spelling)).expect("carried");
             assert_eq!(carried.distributor, words("--keep-objects"), "{spelling}");

@@ -65,19 +65,27 @@ impl Settings {
         Ok(linker)
     }
 
-    /// These settings for a run that is part of a link: linkers print nothing when
-    /// all is well, and no link fails for want of a cache.
+    /// These settings for what stands in a linker's place: no link fails for want of a
+    /// cache, or of a reproducer that another link may make.
     #[must_use]
-    pub(crate) fn within_link(mut self) -> Settings {
+    pub(crate) fn in_linkers_place(mut self) -> Settings {
         self.cache_is_optional = true;
         self.remote_is_optional = true;
-        self.one_line = self.verbosity == Verbosity::Normal && !self.json && wants_line();
-        // It may be made in another link.
         self.saves = None;
-        if self.verbosity == Verbosity::Normal {
-            self.verbosity = Verbosity::Progress;
-        }
         self
+    }
+
+    /// These settings for a run that is part of a link, which prints nothing when all is
+    /// well, as linkers do.
+    #[must_use]
+    pub(crate) fn within_link(self) -> Settings {
+        let mut settings = self.in_linkers_place();
+        settings.one_line =
+            settings.verbosity == Verbosity::Normal && !settings.json && wants_line();
+        if settings.verbosity == Verbosity::Normal {
+            settings.verbosity = Verbosity::Progress;
+        }
+        settings
     }
 }
 

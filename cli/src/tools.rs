@@ -1,6 +1,7 @@
 //! Finding the programs that backlto calls. A module of both programs:
 //! `ld.backlto` must start without LLVM, so nothing here uses the library.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The compiler of the LLVM that backlto is built with. Its backends are what
@@ -21,9 +22,21 @@ pub(crate) const STARTED_BY: &str = "BACKLTO_STARTED_BY";
 /// asks for ld.lld and nothing else.
 pub(crate) const STARTED_BY_BACKLTO: &str = "backlto";
 
-/// The programs called [`LLD_NAMES`] that are on PATH, best first.
+/// The programs called [`LLD_NAMES`] that are on PATH, best first, without this very one:
+/// where a build takes no linker by another name, `ld.backlto` stands there by LLD's.
 pub(crate) fn on_path() -> impl Iterator<Item = PathBuf> {
-    LLD_NAMES.iter().filter_map(|name| which::which(name).ok())
+    let own = std::env::current_exe().ok().and_then(|own| identity(&own));
+    LLD_NAMES
+        .iter()
+        .filter_map(|name| which::which_all(name).ok())
+        .flatten()
+        .filter(move |program| own.is_none() || identity(program) != own)
+}
+
+/// What tells the file at `path` from others, whatever links lead to it.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = path.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// The ld.lld that the user has named for `ld.backlto`, as a path where a program

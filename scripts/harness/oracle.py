@@ -106,8 +106,9 @@ def command(tree, target):
 def flags(tree, target):
     """(compiler words, flags) with which kbuild compiled the object TARGET."""
     words = command(tree, target)
-    # The compiler may be several words (a wrapper before it).
-    start = next((i for i, word in enumerate(words) if word.startswith("-")), 0)
+    # $(CC) may be several words (a wrapper before it, options of its own); kbuild's flags
+    # begin with the file of dependencies.
+    start = next((i for i, word in enumerate(words) if word.startswith("-Wp,-M")), 0)
     if start == 0:
         raise TreeError(f"{cmd_file(target)}: no compiler command in savedcmd_{target}")
     compiler, rest = words[:start], words[start:]
@@ -125,7 +126,7 @@ def flags(tree, target):
         raise TreeError(f"{cmd_file(target)}: savedcmd_{target} does not end in "
                         "-c -o OBJECT SOURCE")
     # The dependency file of the front end must not be written over.
-    return compiler, [flag for flag in rest[:-4] if not flag.startswith("-Wp,-MMD,")]
+    return compiler, [flag for flag in rest[:-4] if not flag.startswith("-Wp,-M")]
 
 
 # --- stage 3 ------------------------------------------------------------------

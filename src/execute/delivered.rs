@@ -42,6 +42,7 @@ impl Executor for Delivered<'_> {
             backend_cpu: outcome.backend_cpu,
             time_trace: None,
             functions: None,
+            has_printed: false,
             took_elsewhere: Some(outcome.time),
         }
     }

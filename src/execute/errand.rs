@@ -28,7 +28,7 @@ use crate::asm::{AsmFiles, Search};
 use crate::compile::Imported;
 use crate::dependency::{self, Part};
 use crate::digest::Digest;
-use crate::files::{Files, InputFile};
+use crate::files::InputFile;
 use crate::flags::MappedFlags;
 use crate::identity;
 
@@ -275,11 +275,10 @@ fn check_files(
     found: Option<Digest>,
 ) -> Result<(), Refusal> {
     let job = &parcel.job;
-    let files = Files::default();
     let search = Search {
         directory: &job.directory,
         include: job.flags.key.as_ref().map_or(&[], |key| &key.include),
-        files: &files,
+        files: &job.files,
     };
     let named = AsmFiles::of(assembly, &search);
     let expected = digest_of_files(&named);
@@ -293,7 +292,7 @@ fn check_files(
         .iter()
         .filter(|named| named.part == Part::AsmFile && named.digest.is_some());
     let lacking = is_there.map(|named| {
-        let file = files.get(&job.directory.join(&named.name)).ok()?;
+        let file = job.files.get(&job.directory.join(&named.name)).ok()?;
         stays_inside(&named.name).then(|| Input {
             name: named.name.clone(),
             content: file,

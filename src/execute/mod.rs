@@ -28,7 +28,7 @@ pub(crate) use local::{Local, has_left_behind, leave_cancelled_behind, wake};
 
 use crate::compile::{Compiled, Imported, Watch};
 use crate::digest::Digest;
-use crate::files::InputFile;
+use crate::files::{Files, InputFile};
 use crate::flags::MappedFlags;
 
 /// LLVM recurses deeply on large functions. clang runs on the main thread's
@@ -72,6 +72,8 @@ impl Input {
 /// executor may have to leave a compile behind that never ends.
 pub(crate) struct CompileJob {
     pub(crate) flags: Arc<MappedFlags>,
+    /// Those of the run: a file has one content in it, whoever asks.
+    pub(crate) files: Files,
     /// Where relative names start.
     pub(crate) directory: PathBuf,
     pub(crate) module: Input,

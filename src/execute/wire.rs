@@ -11,6 +11,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{CompileJob, Shown};
 use crate::compile::{Compiled, Failure, Imported};
+use crate::identity;
+
+/// What a worker process begins with.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Hello {
+    llvm: String,
+    libraries: Vec<Vec<u8>>,
+}
+
+impl Hello {
+    pub(crate) fn of_this_process() -> Hello {
+        Hello {
+            llvm: identity::llvm(),
+            libraries: identity::libraries(),
+        }
+    }
+
+    /// Whether whoever says this compiles as this process does. A host may have more
+    /// libraries.
+    pub(super) fn is_of_our_llvm(&self) -> bool {
+        let ours = Hello::of_this_process();
+        let is_here = |library| ours.libraries.contains(library);
+        self.llvm == ours.llvm && self.libraries.iter().all(is_here)
+    }
+}
 
 /// One compile. Bodies follow: the module, the index if there is one, and the
 /// imports.
@@ -74,6 +99,7 @@ pub(crate) enum Reply {
     Ended {
         end: End,
         diagnostics: String,
+        has_printed: bool,
         backend_cpu: std::time::Duration,
         time_trace: Option<String>,
         functions: Option<Vec<String>>,
@@ -105,6 +131,7 @@ pub(crate) fn send_compiled(to: &mut impl Write, compiled: Compiled) -> io::Resu
     let reply = Reply::Ended {
         end,
         diagnostics: compiled.diagnostics,
+        has_printed: compiled.has_printed,
         backend_cpu: compiled.backend_cpu,
         time_trace: compiled.time_trace,
         functions: compiled.functions,
@@ -195,6 +222,25 @@ fn receive_up_to(from: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_with_another_llvm_is_noticed() {
+        let ours = Hello::of_this_process();
+        assert!(ours.is_of_our_llvm() && ours.libraries.len() > 2);
+        let fewer = Hello {
+            llvm: identity::llvm(),
+            libraries: ours.libraries[1..].to_vec(),
+        };
+        assert!(fewer.is_of_our_llvm());
+        let mut other = Hello::of_this_process();
+        other.libraries[0][0] ^= 1;
+        assert!(!other.is_of_our_llvm());
+        let newer = Hello {
+            llvm: "22.1.9, loaded".to_owned(),
+            ..ours
+        };
+        assert!(!newer.is_of_our_llvm());
+    }
 
     #[test]
     fn a_frame_arrives_as_it_was_sent_or_not_at_all() {

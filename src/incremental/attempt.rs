@@ -16,7 +16,6 @@ use crate::digest::Digest;
 use crate::elsewhere::{Answer, Elsewhere};
 use crate::emit;
 use crate::error::Result;
-use crate::flag_key::FlagsKey;
 use crate::origin::Origin;
 use crate::plan::CompilerCommand;
 use crate::prepare::{CacheUse, Task};
@@ -149,6 +148,11 @@ impl<'a> Attempt<'a> {
     /// What another machine has for the imported module, whose key is `key`.
     fn answer_to_imported(&self, key: Digest, places: Digest) -> Option<(Entry, Vec<u8>)> {
         let elsewhere = self.elsewhere?;
+        // What an engine has compiled is there: nobody waits for another one.
+        let asked = self.task.asked.as_ref();
+        if asked.is_some_and(|asked| asked.is_closed()) {
+            return None;
+        }
         let patience = ahead::patience(self.task);
         // An answer that comes too late costs the engine and helps nobody.
         if !elsewhere.is_likely_within(patience) {
@@ -252,8 +256,20 @@ impl<'a> Attempt<'a> {
         self.primary.is_some() && self.block_list().is_some()
     }
 
-    /// Gives the caches what was compiled; `functions` are those that the code generator
-    /// got, if that is wanted and known.
+    /// Whether the files that LLVM has opened by name are on disk as they were when they
+    /// were hashed. What changed meanwhile is in the object, and neither in keys nor in
+    /// what the record is to know.
+    pub(crate) fn files_held(&self) -> bool {
+        let (Some(flags), Some(search), Some(files)) =
+            (&self.task.flags.key, self.search(), self.files())
+        else {
+            return false;
+        };
+        flags.holds(&self.task.files) && search.holds(files)
+    }
+
+    /// Gives the caches what was compiled, of files that have [held](Attempt::files_held);
+    /// `functions` are those that the code generator got, if that is wanted and known.
     pub(crate) fn keep(
         &self,
         object: &[u8],
@@ -267,13 +283,7 @@ impl<'a> Attempt<'a> {
         if let Some(cache) = self.cache {
             cache.count_miss();
         }
-        // What changed while LLVM ran is in the object, and not in the keys.
         let flags = self.task.flags.key.as_ref();
-        let holds = flags.is_some_and(|flags: &FlagsKey| flags.holds(&self.task.files))
-            && self.search().is_some_and(|search| search.holds(files));
-        if !holds {
-            return;
-        }
         let entry = Entry {
             files: files.to_vec(),
             object: Digest::of(object),
@@ -341,6 +351,12 @@ impl<'a> Attempt<'a> {
             false => self.entries(primary),
         };
         others.retain(|other| other.files != entry.files);
+        let entry = Entry {
+            // These are for the key by the imported module.
+            blocks: None,
+            places: None,
+            ..entry
+        };
         store_first(cache, primary, entry, others);
     }
 

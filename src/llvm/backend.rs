@@ -157,6 +157,7 @@ pub(crate) fn compile(
 
     let mut backend_nanoseconds = 0;
     let mut signal = 0;
+    let mut has_printed = false;
     let mut object = Collector::default();
     let mut diagnostics = Collector::default();
     let mut error = Collector::default();
@@ -168,6 +169,7 @@ pub(crate) fn compile(
             &raw const request,
             &raw mut backend_nanoseconds,
             &raw mut signal,
+            &raw mut has_printed,
             collect,
             object.context(),
             collect,
@@ -193,6 +195,7 @@ pub(crate) fn compile(
     Compiled {
         object,
         diagnostics: diagnostics.into_text(),
+        has_printed,
         warning: None,
         backend_cpu: Duration::from_nanos(backend_nanoseconds),
         time_trace: input.time_trace.then(|| time_trace.into_text()),

@@ -224,6 +224,7 @@ unsafe extern "C" {
         request: *const CompileRequest,
         backend_nanoseconds: *mut u64,
         signal: *mut i32,
+        printed: *mut bool,
         object: Sink,
         object_ctx: *mut c_void,
         diagnostics: Sink,

@@ -4,7 +4,7 @@
 use bazel_remote_apis::build::bazel::remote::execution::v2 as api;
 use prost::Message as _;
 
-use super::content::BlobName;
+use super::content::{BlobName, LONGEST};
 use super::trouble::Trouble;
 use crate::digest::Digest;
 
@@ -62,7 +62,7 @@ pub(super) enum Part {
 /// Entry and object of `result`, and the object's name.
 ///
 /// # Errors
-/// When it is none of ours: an action that failed, or has no object.
+/// When it is none of ours: an action that failed, has no object, or is longer than any.
 pub(super) fn read(result: api::ActionResult) -> Result<(Part, Part, BlobName), Trouble> {
     if result.exit_code != 0 {
         return Err(Trouble::wrong("an action is said to have failed"));
@@ -71,6 +71,13 @@ pub(super) fn read(result: api::ActionResult) -> Result<(Part, Part, BlobName), 
         Some(digest) if result.stdout_raw.is_empty() => Part::Blob(BlobName::read(digest)?),
         _ => Part::Here(result.stdout_raw),
     };
+    let length = match &entry {
+        Part::Here(bytes) => bytes.len(),
+        Part::Blob(name) => name.size,
+    };
+    if length > LONGEST_ENTRY {
+        return Err(Trouble::wrong("an entry is longer than any of ours"));
+    }
     let file = result
         .output_files
         .into_iter()
@@ -81,6 +88,9 @@ pub(super) fn read(result: api::ActionResult) -> Result<(Part, Part, BlobName), 
     };
     let digest = digest.ok_or_else(|| Trouble::wrong("an action has no object"))?;
     let name = BlobName::read(&digest)?;
+    if name.size > LONGEST {
+        return Err(Trouble::wrong("an object is longer than any of ours"));
+    }
     let object = match contents.is_empty() {
         true => Part::Blob(name.clone()),
         false => Part::Here(name.check(contents)?),
@@ -112,9 +122,14 @@ mod tests {
         empty.output_files.clear();
         let mut nameless = good.clone();
         nameless.output_files[0].digest = None;
-        let mut lying = good;
+        let mut lying = good.clone();
         lying.output_files[0].contents = b"objecT".to_vec();
-        for result in [failed, empty, nameless, lying] {
+        let mut endless = good.clone();
+        let digest = endless.output_files[0].digest.as_mut();
+        digest.expect("a digest").size_bytes = 1 << 40;
+        let mut wordy = good;
+        wordy.stdout_raw = vec![b' '; LONGEST_ENTRY + 1];
+        for result in [failed, empty, nameless, lying, endless, wordy] {
             assert!(read(result).is_err());
         }
     }

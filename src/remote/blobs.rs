@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::{Code, Status};
 
 use super::connection::{Connection, TO_ANSWER, time_for};
-use super::content::{BlobName, IDENTITY, SHA256, ZSTD, pack, unpack};
+use super::content::{BlobName, IDENTITY, LONGEST, SHA256, ZSTD, pack, unpack};
 use super::trouble::Trouble;
 
 /// How many names are asked for at a time.
@@ -51,6 +51,9 @@ impl Reader {
     pub(super) async fn read(&self, name: &BlobName) -> Blob {
         if name.size == 0 {
             return name.check(Vec::new());
+        }
+        if name.size > LONGEST {
+            return Err(Trouble::wrong("a blob is longer than any of ours"));
         }
         if name.size + AROUND > self.connection.capabilities().await?.batch {
             return self.connection.read_stream(name).await;
@@ -143,6 +146,10 @@ impl Connection {
         let mut blobs = HashMap::new();
         for response in answer.await?.responses {
             let name = BlobName::read(&response.digest.unwrap_or_default())?;
+            // Nobody wants others, which may be said to be of any size.
+            if !names.contains(&name) {
+                continue;
+            }
             self.health
                 .count(|totals| totals.bytes_received += response.data.len() as u64);
             let blob = match failed("BatchReadBlobs", response.status) {

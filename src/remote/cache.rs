@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::action::LONGEST_ENTRY;
 use super::address::Address;
 use super::connection::{Connection, cannot_use};
+use super::content::LONGEST;
 use super::farm::Farm;
 use super::lookups::Lookups;
 use super::options::RemoteOptions;
@@ -175,11 +176,7 @@ impl Client {
 
 impl Elsewhere for Client {
     fn ask(&self, keys: Vec<Digest>) -> Arc<Question> {
-        let health = &self.connection.health;
-        if !health.is_well() {
-            return Question::in_vain();
-        }
-        health.count(|totals| totals.asked += 1);
+        self.connection.health.count(|totals| totals.asked += 1);
         let question = Question::open();
         let asked = Arc::downgrade(&question);
         let lookups = Arc::clone(&self.lookups);
@@ -190,8 +187,10 @@ impl Elsewhere for Client {
 
     fn offer(&self, mut entries: Vec<(Digest, Vec<u8>)>, object: &[u8]) {
         entries.retain(|(_, entry)| entry.len() <= LONGEST_ENTRY);
+        // What nobody would take is of no use there.
+        let is_of_use = !entries.is_empty() && object.len() <= LONGEST;
         let offers = self.offers();
-        let Some(offers) = offers.as_ref().filter(|_| !entries.is_empty()) else {
+        let Some(offers) = offers.as_ref().filter(|_| is_of_use) else {
             return;
         };
         let offer = Offer {
@@ -205,7 +204,7 @@ impl Elsewhere for Client {
     }
 
     fn refuse(&self, reason: &str) {
-        self.connection.health.suffered(&Trouble::wrong(reason));
+        let _ = self.connection.health.suffered(&Trouble::wrong(reason));
     }
 
     fn count_used(&self, after_import: bool, saved: Duration) {
@@ -217,6 +216,9 @@ impl Elsewhere for Client {
     }
 
     fn patience(&self, compile: Duration) -> Duration {
+        if !self.connection.health.is_well() {
+            return Duration::ZERO;
+        }
         if let Some(wait) = self.wait {
             return wait;
         }

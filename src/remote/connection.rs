@@ -143,17 +143,24 @@ impl Connection {
     /// # Errors
     /// When it is there and does not know the instance or the user, or cannot cache.
     pub(super) async fn greet(&self, options: &RemoteOptions, address: &Address) -> Result<()> {
-        let place = (address.host.as_str(), address.port);
-        let _ = tokio::net::lookup_host(place).await.map_err(|e| {
-            cannot_use(
-                options,
-                format!("cannot find the host `{}`: {e}", address.host),
-            )
-        })?;
-        let greeted = tokio::time::timeout(TO_GREET, self.exchange_greetings());
-        let outcome = greeted
-            .await
-            .unwrap_or_else(|_| Err(Trouble::slow("GetCapabilities", TO_GREET.as_secs_f64())));
+        let host = &address.host;
+        let slow = |call: &str| Err(Trouble::slow(call, TO_GREET.as_secs_f64()));
+        let until = tokio::time::Instant::now() + TO_GREET;
+        let found = tokio::net::lookup_host((host.as_str(), address.port));
+        let outcome = match tokio::time::timeout_at(until, found).await {
+            Ok(Ok(_)) => {
+                let greeted = tokio::time::timeout_at(until, self.exchange_greetings());
+                greeted.await.unwrap_or_else(|_| slow("GetCapabilities"))
+            }
+            Ok(Err(e)) => {
+                return Err(cannot_use(
+                    options,
+                    format!("cannot find the host `{host}`: {e}"),
+                ));
+            }
+            // Who should know the name may be away as well.
+            Err(_) => slow(&format!("the address of `{host}`")),
+        };
         let trouble = match outcome {
             Ok(()) => return self.can_do(options).await,
             Err(trouble) => trouble,
@@ -161,7 +168,7 @@ impl Connection {
         let hint = match trouble.kind {
             Ailment::Broken if address.tls => "it may want a certificate (--remote-cert)",
             Ailment::Away | Ailment::Crowded | Ailment::Broken => {
-                self.health.suffered(&trouble);
+                let _ = self.health.suffered(&trouble);
                 return Ok(());
             }
             Ailment::Forbidden => "see which header or certificate it wants (--remote-header)",

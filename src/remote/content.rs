@@ -15,6 +15,8 @@ pub(super) const IDENTITY: i32 = api::compressor::Value::Identity as i32;
 pub(super) const ZSTD: i32 = api::compressor::Value::Zstd as i32;
 /// The digest function of all that we name. Every engine knows it.
 pub(super) const SHA256: i32 = api::digest_function::Value::Sha256 as i32;
+/// The longest blob that is read: an engine may say of any that it is longer than memory.
+pub(super) const LONGEST: usize = 256 << 20;
 /// Blobs that are not worth the work of being compressed.
 const SMALL: usize = 1024;
 

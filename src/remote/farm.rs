@@ -48,7 +48,8 @@ pub(super) struct Farm {
 
 #[derive(Default)]
 struct State {
-    /// Whether somebody has asked what it would cost to send something.
+    /// Whether somebody has asked what it would cost to send something, so that what is to
+    /// be known for that is found out.
     is_asked: bool,
     /// What is to be run, once it is known whether the engine has it.
     program: Option<Arc<Program>>,
@@ -90,7 +91,11 @@ impl Farm {
     async fn prepare(self: Arc<Farm>) {
         match self.find_program().await {
             Ok(program) => self.state().program = Some(Arc::new(program)),
-            Err(trouble) if trouble.kind.may_pass() => self.connection.health.suffered(&trouble),
+            Err(trouble) if trouble.kind.may_pass() => {
+                let _ = self.connection.health.suffered(&trouble);
+                // To be found out when it is over.
+                self.state().is_asked = false;
+            }
             Err(trouble) => self.close(&trouble.text),
         }
     }
@@ -229,7 +234,8 @@ impl Farm {
             }
             result => result?,
         };
-        let results = self.take_in(&parcels, &lot, result).await?;
+        let mut results = self.take_in(&parcels, &lot, result).await?;
+        hold_times(&mut results, limit);
         self.learn(begin.elapsed(), time, &results);
         Ok(results)
     }
@@ -318,12 +324,25 @@ impl Farm {
         }
     }
 
+    /// Notes that so many `jobs` came back as they were, since the engine has `trouble`.
+    fn failed(&self, jobs: usize, trouble: &Trouble) {
+        let health = &self.connection.health;
+        // What runs no action may be a good cache all the same. When it goes away, all that is
+        // there fails, and what follows until it is back: that counts once.
+        if trouble.kind.may_pass() && !health.suffered(trouble) {
+            health.came_home(jobs, &trouble.text);
+        } else {
+            let is_hopeless = trouble.kind == Ailment::Forbidden;
+            self.came_home(jobs, &trouble.text, is_hopeless);
+        }
+    }
+
     /// Learns of an action that took `elapsed`, whose compiles were expected to take
     /// `time`, and what came of them.
     fn learn(&self, elapsed: Duration, time: Duration, results: &Results) {
         let done = results.iter().flatten();
         let (count, compiles) = done.fold((0, Duration::ZERO), |(count, time), outcome| {
-            (count + 1, time + outcome.time)
+            (count + 1, time.saturating_add(outcome.time))
         });
         let health = &self.connection.health;
         health.count(|totals| {
@@ -356,6 +375,9 @@ impl Workshop for Farm {
     }
 
     fn cost(&self) -> Option<Cost> {
+        if !self.connection.health.is_well() {
+            return None;
+        }
         let mut state = self.state();
         if !std::mem::replace(&mut state.is_asked, true)
             && let Some(farm) = self.this.upgrade()
@@ -363,10 +385,7 @@ impl Workshop for Farm {
             drop(self.runtime.spawn(farm.prepare()));
         }
         let is_ready = state.program.is_some() && !state.is_closed;
-        if !is_ready || !self.connection.health.is_well() {
-            return None;
-        }
-        Some(state.price.cost(self.round_trip()))
+        is_ready.then(|| state.price.cost(self.round_trip()))
     }
 
     fn bytes_to_send(&self, jobs: &[Arc<CompileJob>]) -> u64 {
@@ -390,11 +409,7 @@ impl Workshop for Farm {
                 let count = jobs.len();
                 let outcomes = farm.compile(jobs, time, &name, waits).await;
                 done(outcomes.unwrap_or_else(|trouble| {
-                    // What runs no action may be a good cache all the same.
-                    if trouble.kind.may_pass() {
-                        farm.connection.health.suffered(&trouble);
-                    }
-                    farm.came_home(count, &trouble.text, trouble.kind == Ailment::Forbidden);
+                    farm.failed(count, &trouble);
                     Outcomes::new()
                 }));
             }
@@ -405,6 +420,16 @@ impl Workshop for Farm {
             task: task.abort_handle(),
             name,
         })
+    }
+}
+
+/// Holds the times that an engine tells of compiles to `limit`, after which it would have been
+/// given up: it may tell any, and sums of them are to be times, too. What it knew already may
+/// have taken longer than the action.
+fn hold_times(results: &mut Results, limit: Duration) {
+    for outcome in results.iter_mut().flatten() {
+        outcome.time = outcome.time.min(limit);
+        outcome.backend_cpu = outcome.backend_cpu.min(limit);
     }
 }
 
@@ -467,5 +492,33 @@ impl Drop for Sent {
             let cancel = self.farm.runtime.spawn(tell);
             self.farm.state().cancels.push(cancel);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::Shown;
+
+    #[test]
+    fn times_that_no_compile_takes_are_not_believed() {
+        let told = |time| {
+            let shown = Shown {
+                assembly: Vec::new(),
+                imported: None,
+            };
+            Ok(Outcome {
+                object: Vec::new(),
+                shown,
+                backend_cpu: time,
+                time,
+            })
+        };
+        let second = Duration::from_secs(1);
+        let mut results: Results = vec![told(Duration::MAX), Err("none".into()), told(second)];
+        hold_times(&mut results, second * 60);
+        let times = results.iter().flatten();
+        let times: Vec<_> = times.map(|one| (one.time, one.backend_cpu)).collect();
+        assert_eq!(times, [(second * 60, second * 60), (second, second)]);
     }
 }

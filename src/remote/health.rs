@@ -51,8 +51,15 @@ impl Health {
 
     /// Whether the engine is worth asking.
     pub(super) fn is_well(&self) -> bool {
+        self.left_alone_for().is_zero()
+    }
+
+    /// How long it is from now until the engine is worth asking again.
+    pub(super) fn left_alone_for(&self) -> Duration {
         let until = self.state().away_until;
-        until.is_none_or(|until| Instant::now() >= until)
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Notes that an answer took `time`, and that there was one.
@@ -77,8 +84,9 @@ impl Health {
         self.state().round_trip
     }
 
-    /// Notes `trouble`, after which the engine is left alone for a while.
-    pub(super) fn suffered(&self, trouble: &Trouble) {
+    /// Notes `trouble`, after which the engine is left alone for a while. True when it was
+    /// well before: what else fails of one cause, or because it has lasted, is not news.
+    pub(super) fn suffered(&self, trouble: &Trouble) -> bool {
         let mut state = self.state();
         match trouble.kind {
             Ailment::Wrong => state.totals.refused += 1,
@@ -87,8 +95,9 @@ impl Health {
         let now = Instant::now();
         // Many calls may fail of one cause.
         if state.away_until.is_some_and(|until| now < until) {
-            return;
+            return false;
         }
+        let was_well = state.pause.is_zero();
         state.pause = (state.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         state.away_until = Some(now + state.pause);
         let text = format!(
@@ -97,6 +106,7 @@ impl Health {
             state.pause.as_secs()
         );
         state.first_trouble.get_or_insert(text);
+        was_well
     }
 
     /// Notes that so many `jobs` came back without an object, for `reason`.
@@ -141,10 +151,9 @@ mod tests {
     fn trouble_is_said_once_and_ends_the_asking_for_a_while() {
         let health = Health::new("grpc://e");
         assert!(health.is_well());
-        for text in ["first", "second"] {
-            health.suffered(&Trouble::wrong(text));
-        }
-        assert!(!health.is_well());
+        assert!(health.suffered(&Trouble::wrong("first")));
+        assert!(!health.suffered(&Trouble::wrong("second")));
+        assert!(!health.is_well() && health.left_alone_for() <= FIRST_PAUSE);
         // An answer to what was asked before does not count.
         health.answered(Duration::ZERO);
         assert!(!health.is_well());
@@ -152,6 +161,20 @@ mod tests {
         assert_eq!(summary.totals.refused, 2);
         let said = summary.first_trouble.expect("a text");
         assert_eq!(said, "`grpc://e`: first; it was left alone for 5 s");
+    }
+
+    #[test]
+    fn trouble_that_lasts_is_no_news_until_there_was_an_answer() {
+        let health = Health::new("grpc://e");
+        let trouble = Trouble::wrong("it is away");
+        let is_over = || health.state().away_until = Some(Instant::now());
+        assert!(health.suffered(&trouble));
+        is_over();
+        assert!(health.is_well() && !health.suffered(&trouble));
+        assert!(health.left_alone_for() > FIRST_PAUSE);
+        is_over();
+        health.answered(Duration::ZERO);
+        assert!(health.suffered(&trouble));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
-use super::action::{self, LONGEST_ENTRY, Part};
+use super::action::{self, Part};
 use super::blobs::Reader;
 use super::connection::Connection;
 use super::content::BlobName;
@@ -46,29 +46,30 @@ impl Lookups {
     }
 
     /// Answers `question` with what stands under one of `keys`, unless nobody wants to
-    /// know any more.
+    /// know any more. While the engine is left alone, the question is put off.
     pub(super) async fn answer(&self, keys: Vec<Digest>, question: Weak<Question>) {
-        let health = &self.connection.health;
-        let mut answer = None;
-        // The semaphore is never closed.
-        let _slot = self.slots.acquire().await;
-        for key in keys {
-            if question.strong_count() == 0 || !health.is_well() {
-                break;
+        let answer = loop {
+            let looked = {
+                // The semaphore is never closed.
+                let _slot = self.slots.acquire().await;
+                self.look(&keys, &question).await
+            };
+            let ailment = match looked {
+                Ok(answer) => break answer,
+                Err(ailment) => ailment,
+            };
+            if let Some(question) = question.upgrade() {
+                question.put_off();
             }
-            match self.find(&key).await {
-                Ok(None) => {}
-                Ok(found) => {
-                    health.count(|totals| totals.found += 1);
-                    answer = found;
-                    break;
-                }
-                Err(trouble) => {
-                    health.suffered(&trouble);
-                    break;
-                }
+            // What was wrong once is not asked for again.
+            if !ailment.may_pass() {
+                return;
             }
-        }
+            tokio::time::sleep(self.connection.health.left_alone_for()).await;
+            if let Some(question) = question.upgrade() {
+                question.resume();
+            }
+        };
         self.ended.fetch_add(1, Ordering::Relaxed);
         let found = u64::from(answer.is_some());
         self.found.fetch_add(found, Ordering::Relaxed);
@@ -77,33 +78,75 @@ impl Lookups {
         }
     }
 
+    /// What stands under one of `keys`, if anything does and somebody wants to know.
+    ///
+    /// # Errors
+    /// When that is not to be had from the engine: how it is.
+    async fn look(
+        &self,
+        keys: &[Digest],
+        question: &Weak<Question>,
+    ) -> Result<Option<Answer>, Ailment> {
+        let health = &self.connection.health;
+        for key in keys {
+            if !is_wanted(question) {
+                break;
+            }
+            if !health.is_well() {
+                return Err(Ailment::Away);
+            }
+            match self.find(key, question).await {
+                Ok(None) => {}
+                Ok(found) => {
+                    health.count(|totals| totals.found += 1);
+                    return Ok(found);
+                }
+                Err(trouble) => {
+                    let _ = health.suffered(&trouble);
+                    return Err(trouble.kind);
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// What stands under `key`, if anything does.
-    async fn find(&self, key: &Digest) -> Result<Option<Answer>, Trouble> {
+    async fn find(
+        &self,
+        key: &Digest,
+        question: &Weak<Question>,
+    ) -> Result<Option<Answer>, Trouble> {
         let name = BlobName::of(&action::of_key(key));
-        match self.fetch(key, &name).await {
-            Ok(answer) => Ok(Some(answer)),
+        match self.fetch(key, &name, question).await {
             // A result without its blobs, too: an engine may drop them.
             Err(trouble) if trouble.kind == Ailment::Absent => Ok(None),
-            Err(trouble) => Err(trouble),
+            result => result,
         }
     }
 
-    async fn fetch(&self, key: &Digest, action: &BlobName) -> Result<Answer, Trouble> {
+    async fn fetch(
+        &self,
+        key: &Digest,
+        action: &BlobName,
+        question: &Weak<Question>,
+    ) -> Result<Option<Answer>, Trouble> {
         let result = self.connection.action_result(action).await?;
         let (entry, object, name) = action::read(result)?;
-        if matches!(&entry, Part::Blob(name) if name.size > LONGEST_ENTRY) {
-            return Err(Trouble::wrong("an entry is longer than any of ours"));
-        }
         let entry = self.part(entry).await?;
-        let size = u32::try_from(name.size).unwrap_or(ROOM).min(ROOM);
+        let size = u32::try_from(name.size + entry.len());
+        let size = size.unwrap_or(ROOM).min(ROOM);
         let room = Arc::clone(&self.room).acquire_many_owned(size).await;
+        // Its job may have come to its end meanwhile.
+        if !is_wanted(question) {
+            return Ok(None);
+        }
         let object = self.part(object).await?;
-        Ok(Answer {
+        Ok(Some(Answer {
             key: *key,
             entry,
             object,
             room: room.ok().map(|room| Box::new(room) as Box<_>),
-        })
+        }))
     }
 
     async fn part(&self, part: Part) -> Result<Vec<u8>, Trouble> {
@@ -112,4 +155,10 @@ impl Lookups {
             Part::Blob(name) => self.reader.read(&name).await,
         }
     }
+}
+
+/// Whether somebody still wants to know the answer to `question`.
+fn is_wanted(question: &Weak<Question>) -> bool {
+    let question = question.upgrade();
+    question.is_some_and(|question| !question.is_closed())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as api;
 use prost::Message as _;
 
-use super::content::BlobName;
+use super::content::{BlobName, LONGEST};
 use super::trouble::Trouble;
 use crate::execute::Content;
 use crate::execute::errand::{ERRAND, INPUTS, OUTPUTS, Packed, Parcel, REPORT, object_name};
@@ -204,12 +204,14 @@ fn command(program: String, outputs: &[String], platform: &[(String, String)]) -
 /// there.
 ///
 /// # Errors
-/// When the name of a blob is none, or one comes with other bytes.
+/// When the name of a blob is none, or one comes with other bytes, or they are longer than
+/// any of ours together.
 pub(super) fn outputs(
     result: api::ActionResult,
     paths: &[String],
 ) -> Result<Vec<Option<Output>>, Trouble> {
     let mut files = result.output_files;
+    let mut bytes = 0_usize;
     paths
         .iter()
         .map(|path| {
@@ -218,6 +220,10 @@ pub(super) fn outputs(
             };
             let file = files.swap_remove(at);
             let name = BlobName::read(&file.digest.unwrap_or_default())?;
+            bytes = bytes.saturating_add(name.size);
+            if bytes > LONGEST {
+                return Err(Trouble::wrong("outputs are longer than any of ours"));
+            }
             Ok(Some(match file.contents.is_empty() {
                 true => Output::Blob(name),
                 false => Output::Here(name.check(file.contents)?),
@@ -271,5 +277,9 @@ mod tests {
             [Some(Output::Blob(_)), None, Some(Output::Here(_))]
         ));
         assert!(outputs(result(b"objecT"), &paths).is_err());
+        let mut endless = result(b"object");
+        let digest = endless.output_files[1].digest.as_mut();
+        digest.expect("a digest").size_bytes = 1 << 40;
+        assert!(outputs(endless, &paths).is_err());
     }
 }

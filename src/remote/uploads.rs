@@ -88,7 +88,9 @@ pub(super) async fn upload(
                 // Whoever may only read is no less welcome to.
                 match trouble.kind {
                     Ailment::Forbidden | Ailment::Unable => health.refuses_uploads(trouble.text),
-                    _ => health.suffered(&trouble),
+                    _ => {
+                        let _ = health.suffered(&trouble);
+                    }
                 }
             }
         }

@@ -52,6 +52,15 @@ pub const NM: &str = tool!("llvm-nm");
 pub const OBJDUMP: &str = tool!("llvm-objdump");
 pub const PROFDATA: &str = tool!("llvm-profdata");
 pub const READELF: &str = tool!("llvm-readelf");
+/// Takes away what whoever runs the tests has told backlto.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"BACKLTO_") {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// The LLVM that backlto is built with.
 pub const MAJOR: &str = env!("BACKLTO_LLVM_MAJOR");
 /// What kbuild's make is told of it.
@@ -64,10 +73,19 @@ pub fn lld_distributes() -> bool {
     !["19", "20", "21"].contains(&MAJOR)
 }
 
+/// Says what this run of the tests does not show. What macros print of a test that ends
+/// well is kept back.
+pub fn not_shown(what: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
 /// Says that a test has no meaning where LLD hands no backends over; true there.
 pub fn needs_distribution() -> bool {
     if !lld_distributes() {
-        eprintln!("not tested: ld.lld of LLVM {MAJOR} does not hand over all of its backends");
+        not_shown(&format!(
+            "not tested: ld.lld of LLVM {MAJOR} does not hand over all of its backends"
+        ));
     }
     !lld_distributes()
 }
@@ -209,6 +227,7 @@ impl Tree {
         for variable in ["LD", "MAKEFLAGS", "MAKELEVEL"] {
             command.env_remove(variable);
         }
+        without_settings(&mut command);
         command
             .args(args)
             .current_dir(self.path())
@@ -216,7 +235,6 @@ impl Tree {
             .env("TERM", "dumb")
             // Nor do objects that they have built before.
             .env("BACKLTO_CACHE_DIR", "")
-            .env_remove("BACKLTO_REMOTE")
             .output()
             .unwrap_or_else(|e| panic!("cannot run {program}: {e} (`make setup` installs it)"))
     }

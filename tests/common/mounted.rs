@@ -1,5 +1,6 @@
 //! A file system of its own: of a size, or read-only.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -35,7 +36,11 @@ impl Mounted {
             .arg(self.path());
         let done = mount.output().is_ok_and(|output| output.status.success());
         if !done {
-            eprintln!("skipped: `mount -o {options}` is not allowed here");
+            // What macros print of a test that ends well is kept back.
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: `mount -o {options}` is not allowed here"
+            );
         }
         done
     }

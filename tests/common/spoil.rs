@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::{BACKLTO, CLANG, LLD, Tree, stderr};
+use super::{BACKLTO, CLANG, LLD, Tree, not_shown, stderr, without_settings};
 
 /// Flags of both ends, so that a test can tell one architecture from another.
 pub const FLAGS: [&str; 2] = ["--target=x86_64-linux-gnu", "-O2"];
@@ -163,7 +163,7 @@ pub fn backlto_as_nobody(tree: &Tree, mode: u32, args: &[String]) -> Option<Outp
     let result = if as_nobody(test).status.success() {
         Some(as_nobody(command(tree, BACKLTO, args)))
     } else {
-        eprintln!("skipped: user {NOBODY} may not run {BACKLTO}");
+        not_shown(&format!("skipped: user {NOBODY} may not run {BACKLTO}"));
         None
     };
     // So that the tree can be taken down.
@@ -180,6 +180,7 @@ pub fn set_mode(tree: &Tree, name: &str, mode: u32) {
 /// `program` with `args`, to be run in `tree`.
 pub fn command<S: AsRef<OsStr>>(tree: &Tree, program: &str, args: &[S]) -> Command {
     let mut command = Command::new(program);
+    without_settings(&mut command);
     command.env("BACKLTO_CACHE_DIR", "");
     command
         .args(args)

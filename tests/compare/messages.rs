@@ -1,11 +1,55 @@
 //! What the back end and clang's driver say: word for word, with the same end.
 
-use crate::common::{PROFDATA, Tree, stderr, succeed};
+use crate::common::{BACKLTO, CLANG, PROFDATA, Tree, stderr, succeed};
 use crate::{same_backend, same_object, split};
 
 /// Compiles `text` into a tree with one module, `m`.
 fn one_module(text: &str, front: &[&str]) -> Tree {
     Tree::thin_linked(&[("m", text)], front)
+}
+
+/// Debian's libLLVM calls its own standard error, not the one that clang is given.
+#[test]
+fn what_llvm_prints_itself_is_said_each_time() {
+    let front = split(&["-O2 -Xclang -target-feature -Xclang +such-a-thing"]);
+    let tree = one_module("int f(int x) { return x + 1; }\n", &front);
+    let args = Tree::backend_args("m", "native.o", &["-O2"]);
+    let clang = tree.run(CLANG, &args);
+    succeed(&clang);
+    assert!(
+        stderr(&clang).contains("is not a recognized feature"),
+        "{}",
+        stderr(&clang)
+    );
+    let cached = ["--cache-dir", "cache", "cc", CLANG].map(str::to_owned);
+    for round in 0..3 {
+        let ours = tree.run(BACKLTO, &[&cached[..], &args].concat());
+        succeed(&ours);
+        assert_eq!(stderr(&ours), stderr(&clang), "{round}");
+    }
+}
+
+/// IR has names and places that no object has.
+#[test]
+fn ir_is_as_clang_writes_it_whatever_the_cache_has() {
+    let tree = Tree::new();
+    tree.compile("f", "int f(int x) { return x + 1; }\n", &["-O2"]);
+    for name in ["p/f", "q/f"] {
+        tree.write(&format!("{name}.o"), tree.read("f.o"));
+        tree.thin_link(&[format!("{name}.o")]);
+        let args = |output: &str| {
+            let flags = ["-O2", "-S", "-emit-llvm"];
+            Tree::backend_args(name, output, &flags)
+                .into_iter()
+                .filter(|word| word != "-c")
+                .collect::<Vec<String>>()
+        };
+        succeed(&tree.run(CLANG, &args("clang.ll")));
+        let cached = ["--cache-dir", "cache", "cc", CLANG].map(str::to_owned);
+        succeed(&tree.run(BACKLTO, &[&cached[..], &args("ours.ll")].concat()));
+        let texts = ["clang.ll", "ours.ll"].map(|name| String::from_utf8(tree.read(name)));
+        assert_eq!(texts[0], texts[1]);
+    }
 }
 
 /// How a compile must end, so that clang itself does what a case is about.
@@ -209,7 +253,8 @@ fn warnings_of_the_driver_are_printed() {
     }
 }
 
-/// A command line that clang does not accept fails with clang's words alone.
+/// A command line that clang does not accept fails with clang's words alone: `backlto cc`
+/// leaves it to clang. What `backlto run` says of such flags is in `tests/plans/door.rs`.
 #[test]
 fn command_lines_that_clang_rejects_are_rejected_in_its_words() {
     let tree = one_module("int f(void) { return 1; }\n", &["-O2"]);

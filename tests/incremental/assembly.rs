@@ -1,8 +1,13 @@
 //! Files that assembly pulls in. Neither the module nor its flags show that they
 //! change.
 
-use crate::common::stderr;
+use std::time::{Duration, Instant};
+
+use crate::common::{BACKLTO, stderr};
 use crate::project::{BLOB, INNER, Project};
+
+/// How long a build may take to come to some point.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_file_in_module_assembly_counts_with_its_content() {
@@ -163,4 +168,52 @@ fn a_directive_of_one_dialect_counts() {
     project.write("inner.bin", "inner 2");
     project.build().compiled("main inner");
     project.build().nothing();
+}
+
+/// It is hashed for one module; another is compiled of what it is for a moment. An object
+/// of that must not count as one of what was hashed.
+#[test]
+fn a_file_that_is_another_for_a_moment_is_not_what_the_record_says() {
+    let mut project = Project::of(&[
+        ("first", BLOB),
+        (
+            "second",
+            &BLOB
+                .replace("blob:", "other:")
+                .replace("globl blob", "globl other"),
+        ),
+    ]);
+    for cache in ["", "cache"] {
+        project.cache = project.home().join(cache);
+        if cache.is_empty() {
+            project.cache = "".into();
+        }
+        project.plan();
+        let until = project.home().join("until");
+        let _ = std::fs::remove_file(&until);
+        let mut build = project
+            .command(BACKLTO)
+            .args(["-j2", "run", "plan.json"])
+            .env("BACKLTO_FAULT", "wait:second.o")
+            .env("BACKLTO_FAULT_UNTIL", &until)
+            .spawn()
+            .expect("backlto starts");
+        let begin = Instant::now();
+        while !project.object("first").exists() {
+            assert!(begin.elapsed() < PATIENCE, "first.o is not compiled");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        project.write("blob.bin", "for a moment");
+        std::fs::write(&until, "").expect("a file is written");
+        assert!(build.wait().expect("it ends").success());
+        let told = std::fs::read(project.object("second")).expect("an object");
+        assert!(String::from_utf8_lossy(&told).contains("for a moment"));
+        project.write("blob.bin", "blob 1");
+        project.build().compiled("second");
+        project.build().nothing();
+        for name in ["first", "second"] {
+            std::fs::remove_file(project.object(name)).expect("it was there");
+        }
+        std::fs::remove_file(project.record()).expect("it was there");
+    }
 }

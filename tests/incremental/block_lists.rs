@@ -50,6 +50,20 @@ fn what_a_list_says_of_a_function_is_for_its_module() {
     project.build().did("", "", "main util data");
 }
 
+/// Once it was found after the import, the inputs are enough.
+#[test]
+fn what_was_found_after_the_import_is_found_before_it_the_next_time() {
+    let project = listed();
+    write(&project, "c0\n", "c0\n");
+    project.build().compiled("main util data");
+    write(&project, "c0\n", "c0\nf nobody\nc0\n");
+    project.build().did("", "", "main util data");
+    for name in ["main", "util", "data"] {
+        std::fs::remove_file(project.object(name)).unwrap();
+    }
+    project.build().did("", "main util data", "");
+}
+
 /// In a process of its own a compile tells of its functions too.
 #[test]
 fn a_list_is_taken_apart_for_worker_processes_too() {

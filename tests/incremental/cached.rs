@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{BACKLTO, stderr, succeed};
+use crate::common::{BACKLTO, not_shown, stderr, succeed};
 use crate::mounted::Mounted;
 use crate::project::{ALL, Project, UTIL};
 
@@ -361,12 +361,12 @@ fn free_kilobytes(directory: &Path) -> usize {
 #[test]
 fn the_cache_may_be_on_another_file_system() {
     let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
-        return eprintln!("skipped: no /dev/shm");
+        return not_shown("skipped: no /dev/shm");
     };
     let mut project = Project::new();
     let device = |path: &Path| path.metadata().expect("a directory").dev();
     if device(elsewhere.path()) == device(project.home()) {
-        return eprintln!("skipped: /dev/shm is the same file system");
+        return not_shown("skipped: /dev/shm is the same file system");
     }
     project.cache = elsewhere.path().join("cache");
     project.build().compiled(ALL);

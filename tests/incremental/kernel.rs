@@ -307,22 +307,6 @@ fn archive_and_link_are_done_again_when_their_files_are_not_as_they_left_them() 
 }
 
 #[test]
-fn a_map_is_part_of_what_a_link_has_written() {
-    let built = Built::new(Distributed);
-    let recorded = cmd_file("vmlinux.o");
-    let text = String::from_utf8(built.read(&recorded)).unwrap();
-    let with_map = text.replace("-o vmlinux.o", "-o vmlinux.o -Map=vmlinux.o.map");
-    assert_ne!(with_map, text);
-    built.write(&recorded, with_map);
-    built.build().only(&[], &LINK);
-    let map = built.read("vmlinux.o.map");
-    built.build().only(&[], &[]);
-    std::fs::remove_file(built.file("vmlinux.o.map")).unwrap();
-    built.build().only(&[], &LINK);
-    assert!(built.read("vmlinux.o.map") == map);
-}
-
-#[test]
 fn another_import_limit_is_a_change() {
     for kernel in KERNELS {
         let mut built = Built::new(kernel);

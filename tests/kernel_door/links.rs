@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{CLANG, LINKER, LLD, NM, READELF, Tree, link_content, stderr, succeed};
+use crate::common::{AR, CLANG, LINKER, LLD, NM, READELF, Tree, link_content, stderr, succeed};
+use crate::tree::Kernel::Distributed;
+use crate::tree::{BITCODE, KernelTree, native};
 
 /// How the kernel has its code.
 const KERNEL: [&str; 3] = ["-O2", "-fno-pic", "-mcmodel=kernel"];
@@ -92,6 +94,58 @@ fn modules_are_compiled_as_kbuild_has_recorded() {
     assert_eq!(stderr(&said), "");
     assert!(is_shown(&tree, "module.o"));
     assert!(sections(&tree, "module.o").contains(&".text.call".to_owned()));
+}
+
+/// Who takes no linker by another name (DKMS) gets it by LLD's.
+#[test]
+fn the_linker_by_lld_s_name_does_not_take_itself_for_lld() {
+    let tree = tree();
+    let script = format!(
+        "mkdir standins real; ln -s {LINKER} standins/ld.lld; \
+         ln -s \"$(command -v {LLD})\" real/ld.lld"
+    );
+    succeed(&tree.run("sh", &["-ec", &script]));
+    let (standins, real) = (tree.file("standins"), tree.file("real"));
+    let path = format!("{}:{}", standins.display(), real.display());
+    let linker = standins.join("ld.lld");
+    let said = run(of_kbuild(&tree, linker, "module.o").env("PATH", path));
+    assert_eq!(stderr(&said), "");
+    assert!(is_shown(&tree, "module.o"));
+}
+
+/// make would end at it, each time.
+#[test]
+fn kbuild_s_index_is_made_without_a_cache_or_a_reproducer_too() {
+    let tree = KernelTree::new(Distributed);
+    let archive = tree.fixup_command("built-in-fixup.a");
+    tree.shell(&format!(
+        "{archive}; {AR} t built-in-fixup.a > builtin.order; mkdir -m 770 kept"
+    ));
+    let link = tree.thin_link_command().replacen(LLD, LINKER, 1);
+    for (settings, warning) in [
+        ("BACKLTO_CACHE_DIR=kept", "the cache `kept`"),
+        (
+            "BACKLTO_REMOTE=grpc://localhost BACKLTO_REMOTE_CERT=mine.pem",
+            "--remote-cert and --remote-key",
+        ),
+        ("BACKLTO_REMOTE=nonsense", "`nonsense`"),
+        ("BACKLTO_SAVE_REPRO=drivers/module.o", ""),
+    ] {
+        let script = format!("srctree=. objtree=. KBUILD_LDFLAGS=x {settings} exec {link}");
+        let effect = tree.tree.observe("sh", &["-c", &script]);
+        assert!(effect.success, "{settings}: {effect:?}");
+        match warning {
+            "" => assert_eq!(effect.stderr, "", "{settings}"),
+            _ => assert!(
+                effect.stderr.starts_with("backlto: warning: ") && effect.stderr.contains(warning),
+                "{settings}: {effect:?}"
+            ),
+        }
+        for object in BITCODE.map(native) {
+            assert!(effect.files.contains_key(&object), "{settings}: {effect:?}");
+            assert!(effect.stdout.contains(&object), "{settings}: {effect:?}");
+        }
+    }
 }
 
 #[test]
@@ -214,6 +268,27 @@ fn what_the_linker_says_against_the_record_is_taken_and_told() {
             _ => format!("backlto: warning: {told}\n"),
         };
         assert_eq!(stderr(&said), expected, "{option}");
+    }
+}
+
+/// `CONFIG_WERROR` is for the front end; the linker has an option of its own.
+#[test]
+fn a_warning_of_a_backend_ends_no_link_unless_the_linker_says_so() {
+    let tree = Tree::new();
+    let text = "int big(int x) { char room[2000];
+        __asm__ volatile(\"\" : : \"r\"(room) : \"memory\"); return room[x]; }\n";
+    let flags = [&KERNEL[..], &["-Wframe-larger-than=1024"]].concat();
+    tree.compile("big", text, &flags);
+    record(&tree, "big", &format!("{} -Werror", flags.join(" ")));
+    let fatal = ["-Xclang", "-Werror"].map(|w| format!("--thinlto-remote-compiler-arg={w}"));
+    for (asked, links) in [(&[][..], true), (&fatal[..], false)] {
+        let mut linker = Command::new(LINKER);
+        linker.args(["-r", "-o", "linked.o", "big.o"]).args(asked);
+        let output = from_kbuild(&tree, &mut linker).output();
+        let output = output.expect("the linker runs");
+        let said = stderr(&output);
+        assert!(said.contains("exceeds limit (1024)"), "{said}");
+        assert_eq!(output.status.success(), links, "{said}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where no record tells how the tree is linked, its makefiles do.
 
-use crate::common::{AR, CLANG, Effect, LLVM_OF_MAKE, MAJOR, stderr};
+use crate::common::{AR, BACKLTO, CLANG, Effect, LLVM_OF_MAKE, MAJOR, stderr};
 use crate::tree::Kernel::{Distributed, Thin};
 use crate::tree::{ARCHIVES, KERNELS, KernelTree, LINKER_FLAGS, cmd_file};
 
@@ -27,6 +27,9 @@ all:
 "
     )
 }
+
+/// The first bitcode object of a tree, whose record tells the compiler.
+const FIRST: &str = "a.o";
 
 /// A tree without records of its link.
 fn unlinked(kernel: crate::tree::Kernel) -> KernelTree {
@@ -181,7 +184,7 @@ fn make_is_asked_once() {
 fn a_make_around_us_does_not_disturb() {
     let tree = unlinked(Thin);
     tree.tree.write("Makefile", makefile(""));
-    let rule = format!("all:\n\t+{} -q kbuild .\n", crate::common::BACKLTO);
+    let rule = format!("all:\n\t+{} -q kbuild .\n", BACKLTO);
     tree.tree.write("outer.mk", rule);
     let output = tree.shell("make -j2 -k -f outer.mk all LLVM=wrong");
     assert_eq!(stderr(&output), "");
@@ -223,13 +226,94 @@ fn makefiles_that_do_not_tell_are_an_error() {
 #[test]
 fn make_is_told_what_the_tree_tells() {
     let tree = unlinked(Thin);
-    tree.tree
-        .write("Makefile", "$(error LLVM is $(LLVM) and ARCH is $(ARCH))\n");
-    let effect = tree.observe(&["."]);
-    assert!(
-        effect
-            .stderr
-            .contains(&format!("LLVM is -{MAJOR} and ARCH is x86.")),
-        "{effect:?}"
-    );
+    let makefile = "CC := its own\n$(error LLVM is $(LLVM), CC is $(CC), ARCH is $(ARCH))\n";
+    tree.tree.write("Makefile", makefile);
+    let record = tree.tree.read(&cmd_file(FIRST));
+    let ours = format!("-{MAJOR}");
+    let numbered = format!("/opt/bin/{CLANG}");
+    let launched = format!("ccache {CLANG} -pipe");
+    let with_variable = "env CCACHE_DIR=/x/clang-cache ccache clang";
+    for (compiler, llvm, cc) in [
+        (CLANG, &*ours, "its own"),
+        ("/opt/bin/clang", "/opt/bin/", "its own"),
+        (&*numbered, &*ours, &*numbered),
+        (&*launched, &*ours, &*launched),
+        (with_variable, "1", with_variable),
+        ("env X=$$Y clang", "1", "env 'X=$Y' clang"),
+    ] {
+        tree.tree.write(&cmd_file(FIRST), &record);
+        tree.compiled_by(FIRST, compiler);
+        let effect = tree.observe(&["."]);
+        let told = format!("LLVM is {llvm}, CC is {cc}, ARCH is x86.");
+        assert!(effect.stderr.contains(&told), "{compiler}: {effect:?}");
+    }
+}
+
+/// kbuild would take gcc, and find that the configuration does not fit that.
+#[test]
+fn a_compiler_that_nothing_tells_is_an_error_before_make_is_asked() {
+    let tree = unlinked(Thin);
+    let text = format!("$(shell echo >>asked)\n{}", makefile(""));
+    tree.tree.write("Makefile", text);
+    // Its flags are nobody's matter here.
+    tree.compiled_by(FIRST, "mycc");
+    let build = |given: &[&str], more: &[&str]| {
+        let door = [BACKLTO, "kbuild", "--to", "thin-link", "."];
+        let unset = ["-u", "LLVM"];
+        let args = [&unset[..], given, &door, more].concat();
+        tree.tree.observe("env", &args)
+    };
+    let effect = build(&[], &[]);
+    assert!(!effect.success, "{effect:?}");
+    let expected = "backlto: error: cannot tell which compiler built `";
+    assert!(effect.stderr.starts_with(expected), "{effect:?}");
+    assert!(effect.stderr.contains("--make LLVM=-22"), "{effect:?}");
+    assert!(effect.files.is_empty(), "{effect:?}");
+    for (given, more) in [
+        (&[LLVM_OF_MAKE][..], &[][..]),
+        (&[], &["--make", LLVM_OF_MAKE]),
+    ] {
+        let effect = build(given, more);
+        assert!(effect.success, "{effect:?}");
+        assert_eq!(effect.stderr, "");
+    }
+}
+
+/// What the kernel's makefiles do where a variable is not what it was when the tree was
+/// configured: conf writes the configuration anew, with defaults for what is new to it.
+const SYNC: &str = "CC := clang$(LLVM)
+include include/config/auto.conf.cmd
+include/config/auto.conf.cmd:
+\t@test -z \"$$KCONFIG_NOSILENTUPDATE\" || \\
+\t{ echo '*** The configuration requires explicit update.' >&2; exit 1; }
+\t@echo '# CONFIG_LTO_CLANG_THIN is not set' >.config; echo >$@
+FORCE:
+";
+
+#[test]
+fn the_configuration_is_as_it_was_when_make_has_been_asked() {
+    let launched = format!("ccache {CLANG}");
+    for (cc, args) in [
+        (&*launched, &["."][..]),
+        (CLANG, &["--make", "CC=gcc", "."]),
+    ] {
+        let tree = unlinked(Thin);
+        tree.compiled_by(FIRST, cc);
+        let configured =
+            format!("ifneq \"$(CC)\" \"{cc}\"\ninclude/config/auto.conf.cmd: FORCE\nendif\n");
+        tree.tree.write("include/config/auto.conf.cmd", configured);
+        tree.tree.write("Makefile", makefile("") + SYNC);
+        let effect = tree.observe(args);
+        assert!(!effect.files.contains_key(".config"), "{cc}: {effect:?}");
+        if cc == launched {
+            assert!(effect.success, "{effect:?}");
+            assert_eq!(effect.stderr, "");
+        } else {
+            assert!(!effect.success, "{effect:?}");
+            assert!(effect.files.is_empty(), "{effect:?}");
+            let reason = "is linked: *** The configuration requires explicit update.";
+            assert!(effect.stderr.contains(reason), "{effect:?}");
+            assert!(effect.stderr.contains("--make LLVM=-22"), "{effect:?}");
+        }
+    }
 }

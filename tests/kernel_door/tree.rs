@@ -387,6 +387,14 @@ impl KernelTree {
         self.tree.write(&cmd_file(target), text);
     }
 
+    /// Has `object` compiled by `cc`, what make was told is the compiler, by what was
+    /// recorded.
+    pub fn compiled_by(&self, object: &str, cc: &str) {
+        let name = cmd_file(object);
+        let text = String::from_utf8(self.tree.read(&name)).expect("text");
+        self.tree.write(&name, text.replacen(CLANG, cc, 1));
+    }
+
     /// kbuild's command for the archive of all objects.
     pub fn fixup_command(&self, archive: &str) -> String {
         let list = self.tree.file("scripts/head-object-list.txt");

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use super::*;
 use crate::common::spoil::replace_char6;
-use crate::common::{BACKLTO, stderr};
+use crate::common::{AR, BACKLTO, stderr};
 
 /// A tree with `ld.backlto` in `bin`, and there another one for each of `majors`, which
 /// says what it is called. A shell writes them: a file that this process has open for
@@ -33,11 +33,11 @@ fn linked(tree: &Tree, lld: Option<&str>) -> Output {
     command.output().expect("it runs")
 }
 
-/// Has `main.o` written by LLVM `major`.
-fn written_by(tree: &Tree, major: &str) {
-    let mut bytes = tree.read("main.o");
+/// Has the bitcode in `object` written by LLVM `major`.
+fn written_by(tree: &Tree, object: &str, major: &str) {
+    let mut bytes = tree.read(object);
     replace_char6(&mut bytes, &format!("LLVM{MAJOR}"), &format!("LLVM{major}"));
-    tree.write("main.o", bytes);
+    tree.write(object, bytes);
 }
 
 fn stdout(output: &Output) -> String {
@@ -58,7 +58,8 @@ fn the_one_for_the_named_linker_is_taken() {
 fn the_one_for_the_bitcode_is_taken() {
     for major in ["99", "18"] {
         let tree = installed(&[major]);
-        written_by(&tree, major);
+        written_by(&tree, "main.o", major);
+        written_by(&tree, "scale.o", major);
         let said = stdout(&linked(&tree, None));
         assert_eq!(
             said,
@@ -70,17 +71,55 @@ fn the_one_for_the_bitcode_is_taken() {
     }
 }
 
+/// Older ones could not read it.
+#[test]
+fn the_one_for_the_newest_bitcode_is_taken() {
+    let tree = installed(&["18", "98", "99"]);
+    written_by(&tree, "main.o", "18");
+    succeed(&linked(&tree, None));
+    assert!(tree.file("program").exists(), "another one was taken");
+    for (main, scale) in [("98", "99"), ("99", "98")] {
+        let tree = installed(&["98", "99"]);
+        written_by(&tree, "main.o", main);
+        written_by(&tree, "scale.o", scale);
+        let said = stdout(&linked(&tree, None));
+        assert_eq!(said, "ld.backlto-99 -r main.o scale.o -o program\n");
+    }
+    let tree = installed(&["99"]);
+    written_by(&tree, "scale.o", "99");
+    succeed(&tree.run(AR, &["rcs", "lib.a", "scale.o"]));
+    let linker = tree.file("bin/ld.backlto").display().to_string();
+    let said = stdout(&tree.run(&linker, &["-r", "main.o", "lib.a"]));
+    assert_eq!(said, "ld.backlto-99 -r main.o lib.a\n");
+}
+
+/// Rust's standard library has some, for whoever wants to read it. No linker does.
+#[test]
+fn bitcode_in_a_section_of_a_native_object_is_none() {
+    let tree = installed(&["99"]);
+    for name in ["main", "scale"] {
+        let (source, object) = (format!("{name}.c"), format!("{name}.o"));
+        let args = ["-O2", "-fembed-bitcode=all", "-c", &source, "-o", &object];
+        succeed(&tree.run(CLANG, &args));
+    }
+    written_by(&tree, "scale.o", "99");
+    succeed(&tree.run(AR, &["rcs", "lib.a", "scale.o"]));
+    let linker = linked_by(tree.file("bin/ld.backlto"));
+    succeed(&tree.run(CLANG, &["main.o", "lib.a", "-o", "program", &linker]));
+    assert_eq!(says(&tree, "program"), SAYS);
+}
+
 /// LLVM reads what an older one has written, and nothing of a newer one.
 #[test]
 fn without_one_an_older_module_is_linked_and_a_newer_one_refused() {
     let tree = installed(&[]);
-    written_by(&tree, "18");
+    written_by(&tree, "main.o", "18");
     succeed(&linked(&tree, None));
     assert!(tree.file("program").exists());
     std::fs::remove_file(tree.file("program")).expect("removed");
 
     let tree = installed(&["98"]);
-    written_by(&tree, "99");
+    written_by(&tree, "main.o", "99");
     let output = linked(&tree, None);
     assert!(!output.status.success());
     let said = stderr(&output);
@@ -99,7 +138,14 @@ fn a_link_under_another_name_ends() {
     let name = tree.file("bin/ld.backlto-18");
     let name = name.to_str().expect("text");
     succeed(&tree.run("cp", &[LINKER, name]));
-    written_by(&tree, "18");
-    succeed(&tree.run(name, &["-r", "main.o", "scale.o", "-o", "program"]));
+    written_by(&tree, "main.o", "18");
+    let args = [name, "-r", "main.o", "scale.o", "-o", "program"];
+    succeed(&tree.run(name, &args[1..]));
+    assert!(tree.file("program").exists());
+
+    // Nor where that name is only a link to it.
+    std::fs::remove_file(tree.file("program")).expect("removed");
+    succeed(&tree.run("ln", &["-sf", "ld.backlto", name]));
+    succeed(&tree.run("timeout", &[&["20"], &args[..]].concat()));
     assert!(tree.file("program").exists());
 }

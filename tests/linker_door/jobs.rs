@@ -127,7 +127,14 @@ fn jobs_run_by_hand_and_later_fields_do_not_matter() {
     jobs["jobs"][0]["weight"] = serde_json::json!([1, 2.5]);
     tree.write(&name, jobs.to_string());
     tree.write("jobs.json", jobs.to_string());
-    for args in [&[&*name][..], &["-j1", &name], &["distribute", "jobs.json"]] {
+    for args in [
+        &[&*name][..],
+        &["-j1", &name],
+        &["distribute", "jobs.json"],
+        // The names of doors are good for other things.
+        &["--cache-dir", "cache", &name],
+        &["--trace", "report", "-j1", &name],
+    ] {
         let remove = |name: String| std::fs::remove_file(tree.file(&name)).expect("removed");
         let objects = |name: &String| name.ends_with(".native.o");
         tree.files().into_keys().filter(objects).for_each(remove);

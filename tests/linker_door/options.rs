@@ -36,9 +36,14 @@ fn jobs_and_cache_reach_backlto() {
         ("-Wl,--thinlto-jobs=3", "-j3"),
         ("-flto-jobs=3", "-j3"),
         ("-Wl,--threads=3", "-j3"),
+        ("-Wl,--threads,3", "-j3"),
         ("-Wl,--threads=2,--thinlto-jobs=3", "-j3"),
         (
             "-Wl,--thinlto-cache-policy=prune_after=1h",
+            "--cache-policy=prune_after=1h",
+        ),
+        (
+            "-Wl,--thinlto-cache-policy,prune_after=1h",
             "--cache-policy=prune_after=1h",
         ),
     ] {
@@ -87,6 +92,8 @@ fn what_cannot_be_carried_is_left_to_ld_lld() {
         "-Wl,--thinlto-emit-index-files",
         "-Wl,-plugin-opt=thinlto-emit-imports-files",
         "-Wl,-mllvm,-frame-pointer=all",
+        "-Wl,-mllvm,-save-temp-labels",
+        "-Wl,--reproduce=link.tar",
         "-Wl,-plugin-opt=stats-file=stats",
     ] {
         let (words, said) = called(&tree, &[arg, "-g"]);

@@ -1,7 +1,7 @@
 //! What somebody meets who does not know backlto yet, or has mistyped.
 
 use super::*;
-use crate::common::{LLVM_OF_MAKE, root};
+use crate::common::{LLVM_OF_MAKE, not_shown, root};
 
 /// What standard error has of `backlto ARGS`, which fails with `status`.
 #[track_caller]
@@ -166,7 +166,7 @@ fn colours_are_where_the_user_wants_them() {
 fn one_job_runs_at_a_time_while_the_load_is_high() {
     let load = std::fs::read_to_string("/proc/loadavg").expect("Linux has it");
     if load.starts_with("0.0") {
-        eprintln!("skipped: this machine has no load");
+        not_shown("skipped: this machine has no load");
         return;
     }
     let tree = programs();

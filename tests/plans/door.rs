@@ -11,7 +11,7 @@ mod report;
 
 use std::process::{Command, Output};
 
-use crate::common::{BACKLTO, CLANG, LLD, Tree, stderr, succeed, tool};
+use crate::common::{BACKLTO, CLANG, LLD, Tree, not_shown, stderr, succeed, tool};
 
 const MAIN: &str = "int helper(int); void use(char *);
 void g(void) { char x[999]; use(x); }
@@ -273,6 +273,39 @@ fn response_files_are_read() {
     assert!(tree.file("deck.native.o").exists());
 }
 
+/// `backlto cc` leaves these to clang. Here, nobody else says what is wrong with them.
+#[test]
+fn flags_that_clang_rejects_end_a_run_in_its_words() {
+    let tree = programs();
+    let plan = text(&tree.read("plan.json"));
+    for flag in [
+        "-fnonsense",
+        "-Wa,-foo",
+        "-Rpass=[",
+        "-fprofile-use=missing.profdata",
+    ] {
+        let module = format!("{}/main", DIRECTORIES[1]);
+        let by_clang = tree.clang_backend(&module, "native.o", &[FLAGS[0], "-O2", flag]);
+        let words = stderr(&by_clang);
+        let words = words.find("error: ").map(|at| words[at..].trim_end());
+        let words = words.unwrap_or_else(|| panic!("{flag}: {by_clang:?}"));
+        tree.write(
+            "plan.json",
+            plan.replace("\"-O2\"", &format!("\"-O2\",\"{flag}\"")),
+        );
+        let output = tree.run(BACKLTO, &["run", "plan.json"]);
+        assert_eq!(output.status.code(), Some(1), "{flag}");
+        let said = stderr(&output);
+        assert!(said.contains(words), "{flag}: no {words:?} in {said}");
+        // Once for each set of flags, not for each module.
+        let count = said.matches("clang does not accept the flags of `").count();
+        assert_eq!(count, DIRECTORIES.len(), "{flag}: {said}");
+        let files = tree.files();
+        let mut objects = files.keys().filter(|name| name.contains("native"));
+        assert_eq!(objects.next(), None, "{flag}");
+    }
+}
+
 #[test]
 fn a_quiet_run_prints_the_compilers_messages_only() {
     let tree = programs();
@@ -349,7 +382,7 @@ fn progress_does_not_break_messages() {
         .stdout
         .is_empty()
     {
-        eprintln!("skipped: there is no `script` (Debian's bsdutils) to make a terminal with");
+        not_shown("skipped: there is no `script` (Debian's bsdutils) to make a terminal with");
         return;
     }
     // Colours are clang's choice, made for the same terminal.

@@ -44,6 +44,10 @@ pub enum Fault {
     Forge,
     /// An action succeeded and made nothing.
     NoOutput,
+    /// It says that an object is longer than memory.
+    Swells,
+    /// It keeps to itself what it has, as long as it suffers from that.
+    Withholds,
     /// It has lost the blobs.
     Lose,
     /// It takes nothing.
@@ -119,6 +123,8 @@ pub struct Held {
     pub actions: usize,
     /// Operations that nobody wants any more.
     pub cancelled: Vec<String>,
+    /// Calls for which it is too busy: which of those of a kind, counted from one.
+    pub busy: Vec<(&'static str, usize)>,
     has_lacked: bool,
     fault: Option<Fault>,
 }
@@ -297,8 +303,17 @@ impl Served {
                 "no instance '{instance}'"
             )));
         }
-        *self.held().calls.entry(name).or_default() += 1;
+        let is_busy = {
+            let mut held = self.held();
+            let count = held.calls.entry(name).or_default();
+            *count += 1;
+            let call = (name, *count);
+            held.busy.contains(&call)
+        };
         let number = self.0.count.fetch_add(1, Ordering::Relaxed);
+        if is_busy {
+            return Err(Status::unavailable("too busy"));
+        }
         let fault = self.held().fault.filter(|_| self.meets(number));
         match fault {
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
@@ -315,6 +330,12 @@ impl Served {
         let mut x = (self.0.setup.seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         (x >> 32).is_multiple_of(self.0.setup.one_of)
+    }
+
+    /// Whether there is a result of the action `hash` that it keeps to itself.
+    fn withholds(&self, hash: &str) -> bool {
+        let held = self.held();
+        held.fault == Some(Fault::Withholds) && held.results.contains_key(hash)
     }
 
     /// The blob `hash`, as an engine with `fault` gives it.
@@ -412,6 +433,9 @@ impl api::action_cache_server::ActionCache for Served {
         let instance = request.get_ref().instance_name.clone();
         let fault = self.begin("GetActionResult", &instance, &request).await?;
         let hash = digest(request.into_inner().action_digest).hash;
+        while self.withholds(&hash) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let held = self.held();
         let mut result = held.results.get(&hash).cloned();
         let absent = || Status::not_found("no result");
@@ -423,6 +447,11 @@ impl api::action_cache_server::ActionCache for Served {
                 }
             }
             (Some(Fault::NoOutput), Some(result)) => result.output_files.clear(),
+            (Some(Fault::Swells), Some(result)) => {
+                for file in &mut result.output_files {
+                    file.digest.as_mut().expect("a name").size_bytes = 1 << 40;
+                }
+            }
             _ => {}
         }
         result.map(Response::new).ok_or_else(absent)

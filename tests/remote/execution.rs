@@ -383,6 +383,79 @@ fn what_can_be_made_good_costs_nothing() {
 }
 
 #[test]
+fn what_an_engine_has_compiled_is_not_looked_for_once_more() {
+    let engine = engine();
+    let project = project();
+    let built = build(&project, &engine, 1, &["--remote-wait", "60"]);
+    assert_eq!(built.executed, short(), "{built:?}");
+    // The first alone, which is compiled here, by what it imports, too.
+    let looked_for = format!("\nremote cache: 0 of {} found", SHORT + 2);
+    assert!(built.stdout.contains(&looked_for), "{built:?}");
+}
+
+#[test]
+fn what_is_compiled_by_now_is_not_fetched() {
+    let engine = engine();
+    let project = project();
+    crate::build(&project, &engine, &[]);
+    again(&project);
+    engine.suffer(Some(Fault::Withholds));
+    let are_compiled = || {
+        let are_there = short().iter().all(|name| project.object(name).exists());
+        if are_there {
+            // What follows a write takes no time to speak of.
+            std::thread::sleep(Duration::from_millis(200));
+            engine.suffer(None);
+        }
+        are_there
+    };
+    let url = engine.url();
+    let args = [
+        "--remote",
+        &url,
+        "--remote-jobs",
+        "2",
+        "--remote-wait",
+        "0",
+        "-j2",
+    ];
+    let built = while_busy(&project, &engine, are_compiled, |variables| {
+        project.build_in(&args, variables)
+    });
+    assert!(short().is_subset(&built.compiled), "{built:?}");
+    // The first is not done.
+    let fetched = format!("\nremote cache: 1 of {} found", SHORT + 1);
+    assert!(built.stdout.contains(&fetched), "{built:?}");
+}
+
+#[test]
+fn an_engine_that_was_away_for_a_moment_is_asked_again() {
+    let engine = engine();
+    let project = project();
+    crate::build(&project, &engine, &[]);
+    again(&project);
+    let greeting = engine.calls("GetActionResult") + 1;
+    engine.held().busy.push(("GetActionResult", greeting));
+    let url = engine.url();
+    let built = busy(&project, &engine, &["--remote", &url], || {
+        engine.calls("GetActionResult") > greeting + SHORT
+    });
+    assert!(short().is_subset(&built.remote), "{built:?}");
+    assert_eq!(built.warnings.len(), 1, "{built:?}");
+}
+
+#[test]
+fn trouble_before_the_first_action_passes() {
+    let engine = engine();
+    let project = project();
+    // The greeting is the first. The second asks whether the program is there.
+    engine.held().busy.push(("FindMissingBlobs", 2));
+    let built = build(&project, &engine, 1, &[]);
+    assert_eq!(built.executed, short(), "{built:?}");
+    assert_eq!(built.warnings.len(), 1, "{built:?}");
+}
+
+#[test]
 fn what_is_late_is_begun_here_and_cancelled_there() {
     let engine = engine();
     let project = project();

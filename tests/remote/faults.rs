@@ -9,13 +9,14 @@ use crate::project::{Project, UTIL};
 use crate::{OF_SMALL, SMALL, build, forget, small};
 
 /// Every fault that an answer can show, with what is said of it.
-const SEEN: [(Fault, &str); 6] = [
+const SEEN: [(Fault, &str); 7] = [
     (Fault::Busy, "too busy"),
     (Fault::FlipBit, "came with other bytes"),
     (Fault::Cut, "came with other bytes"),
     (Fault::MixUp, "came with other bytes"),
     (Fault::Forge, "an entry is for another key"),
     (Fault::NoOutput, "an action has no object"),
+    (Fault::Swells, "an object is longer than any of ours"),
 ];
 
 #[test]
@@ -124,6 +125,34 @@ fn an_engine_that_is_not_there_is_done_without() {
         built.warnings[0].contains("Connection refused"),
         "{built:?}"
     );
+}
+
+/// A machine that has no way to the one which knows names.
+#[test]
+fn nobody_waits_for_a_name_that_nobody_tells() {
+    let project = Project::of(&SMALL);
+    project.plan();
+    project.write("resolv.conf", "nameserver 192.0.2.2\n");
+    let run = |words: &[&str]| {
+        // Nothing comes back from there, not even that there is nobody.
+        let apart = "ip link set lo up; ip route add 192.0.2.2 dev lo
+            mount --bind resolv.conf /etc/resolv.conf; exec \"$@\"";
+        let own = ["--map-root-user", "--net", "--mount", "sh", "-ec", apart];
+        let mut command = project.command("unshare");
+        command.args(own).arg("sh").args(words).output()
+    };
+    let is_allowed = run(&["true"]).is_ok_and(|output| output.status.success());
+    if !is_allowed {
+        eprintln!("skipped: a network of one's own is not allowed here");
+        return;
+    }
+    let url = "grpc://engine.example";
+    let output = run(&[BACKLTO, "run", "plan.json", "--remote", url]).expect("backlto runs");
+    succeed(&output);
+    project.assert_as_clang();
+    let said = stderr(&output);
+    let slow = "the address of `engine.example`: no answer within 3 s";
+    assert_eq!(said.matches(slow).count(), 1, "{said}");
 }
 
 #[test]

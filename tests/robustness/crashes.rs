@@ -2,11 +2,11 @@
 //! well, and nothing waits for the dead.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::spoil::{
-    Door, FLAGS, MODULES, PATIENCE, assert_failed, command, errors, output, program, run_for,
+    Door, FLAGS, MODULES, OLD, PATIENCE, assert_failed, command, errors, output, program, run_for,
 };
 use crate::common::{BACKLTO, LLD, Tree, stderr, succeed};
 use crate::processes::{Process, processes, wait_for};
@@ -224,6 +224,58 @@ fn worker_processes_end_with_the_process_that_started_them() {
     child.kill().expect("it runs");
     child.wait().expect("a killed child ends");
     wait_for("a worker process is left", || worker_processes(&tree) == 0);
+}
+
+fn kill_workers(tree: &Tree) {
+    let is_worker = |(_, words): &&Process| words.ends_with(b"\0worker\0");
+    for (id, _) in processes(tree).iter().filter(is_worker) {
+        let killed = Command::new("kill")
+            .args(["-KILL", &id.to_string()])
+            .status();
+        // One that has ended meanwhile cannot be killed.
+        let _ = killed.expect("kill runs");
+    }
+}
+
+/// A system that is out of memory does that. LLVM is not to blame, and there is nothing to
+/// reproduce.
+#[test]
+fn a_worker_process_that_is_killed_is_said_to_be() {
+    let tree = program();
+    let args = [
+        "-k",
+        "-j2",
+        "--ld",
+        LLD,
+        "--timeout-per-object",
+        "60",
+        "run",
+        "plan.json",
+    ];
+    let mut command = command(&tree, BACKLTO, &args);
+    command
+        .env(EVERYWHERE, "hang:lone.o")
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("backlto starts");
+    wait_for("the others are not done", || {
+        ["main", "helper"]
+            .iter()
+            .all(|module| tree.read(&output(module)) != OLD)
+    });
+    // The one that hangs may not have begun yet.
+    wait_for("it does not end", || {
+        kill_workers(&tree);
+        child.try_wait().expect("it can be asked").is_some()
+    });
+    let result = child.wait_with_output().expect("it ends");
+    assert_eq!(result.status.code(), Some(1));
+    let errors = errors(&result);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let is_said = errors[0].contains("lone.o`") && errors[0].contains("killed (signal 9)");
+    assert!(is_said && !errors[0].contains("bug of LLVM"), "{errors:?}");
+    let names = tree.files();
+    let repro = names.keys().find(|name| name.contains("repro"));
+    assert_eq!(repro, None);
 }
 
 /// Many more workers than jobs, and more than the system has threads for.

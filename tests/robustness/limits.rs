@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Output;
 
 use crate::common::spoil::{Door, OLD, PATIENCE, command, output, program, run_for, set_mode};
-use crate::common::{BACKLTO, MAJOR, Tree, stderr, succeed};
+use crate::common::{BACKLTO, MAJOR, Tree, not_shown, stderr, succeed};
 use crate::{PARTS, RUN, long_program, reference};
 
 /// Runs backlto behind the shell's commands `limit`.
@@ -103,7 +103,7 @@ fn no_processes_or_threads_to_be_had_is_said_so() {
         .uid()
         != 0
     {
-        eprintln!("skipped: only root may become somebody else");
+        not_shown("skipped: only root may become somebody else");
         return;
     }
     // Others may have no way to where it is.

@@ -7,9 +7,7 @@ use crate::common::LINKER;
 /// How `program` ends when nobody reads what it says on either stream.
 fn unread(tree: &Tree, program: &str, args: &[String], linker: &str) -> Option<i32> {
     let nobody = || std::io::pipe().expect("a pipe").1;
-    Command::new(program)
-        .args(args)
-        .current_dir(tree.path())
+    command(tree, program, args)
         .env("BACKLTO_LD", linker)
         .stdout(nobody())
         .stderr(nobody())
@@ -59,11 +57,10 @@ fn what_a_full_disk_does_not_take_is_a_failure() {
     ];
     for args in cases {
         let full = std::fs::File::options().write(true).open("/dev/full");
-        let mut command = Command::new(BACKLTO);
-        command.args(args).current_dir(tree.path());
-        let read = command.output().expect("it can be run");
-        command.stdout(full.expect("a full device"));
-        let lost = command.output().expect("it can be run");
+        let mut process = command(&tree, BACKLTO, args);
+        let read = process.output().expect("it can be run");
+        process.stdout(full.expect("a full device"));
+        let lost = process.output().expect("it can be run");
         assert_eq!(
             (read.status.code(), lost.status.code()),
             (Some(0), Some(1)),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use object::read::archive::ArchiveFile;
 
-use crate::magic::{ARCHIVE, BITCODE, THIN_ARCHIVE, WRAPPED_BITCODE};
+use crate::magic::{ARCHIVE, BITCODE, THIN_ARCHIVE, WRAPPED_BITCODE, bitcode_within};
 use backlto::error::{Error, Kind, Result};
 use backlto::files;
 
@@ -17,9 +17,6 @@ use backlto::files;
 /// absolute.
 #[derive(Default)]
 pub(super) struct Archives(HashMap<String, Vec<PathBuf>>);
-
-/// What archives begin with.
-const MAGIC: [&[u8; 8]; 2] = [ARCHIVE, THIN_ARCHIVE];
 
 impl Archives {
     /// Finds the archives among `names` in `directory` that have bitcode. Members that
@@ -31,8 +28,10 @@ impl Archives {
         let mut found = Archives::default();
         for name in names.iter().filter(|name| !name.starts_with('-')) {
             let path = directory.join(name);
-            let is_archive = MAGIC.iter().any(|magic| files::starts_with(&path, magic));
-            if is_archive && !found.0.contains_key(name) {
+            // Most archives of a link have none, and some are large.
+            let may_have_bitcode = files::starts_with(&path, THIN_ARCHIVE)
+                || files::starts_with(&path, ARCHIVE) && bitcode_within(&path).is_some();
+            if may_have_bitcode && !found.0.contains_key(name) {
                 let place = scratch.join(format!("members{}", found.0.len()));
                 let members = members(&path, &place)?;
                 if members.iter().any(|member| is_bitcode(member)) {
@@ -165,6 +164,21 @@ fn unpack(place: &Path, file: &Path, data: &[u8]) -> std::io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn archives_without_bitcode_are_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let header = format!(
+            "{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            "m/", 0, 0, 0, 644, 10
+        );
+        let bytes = [ARCHIVE, header.as_bytes(), b"\x7fELF..BC\xC0\xDE"].concat();
+        std::fs::write(directory.path().join("a.a"), bytes).expect("written");
+        let scratch = directory.path().join("scratch");
+        let found = Archives::find(&["a.a".to_owned()], directory.path(), &scratch);
+        assert!(found.expect("readable").0.is_empty());
+        assert!(!scratch.exists());
+    }
 
     #[test]
     fn members_stand_where_their_archive_stood() {

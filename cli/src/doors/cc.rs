@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::console;
@@ -45,12 +45,12 @@ pub(crate) fn backend_or_clang(args: &[OsString], verbosity: Verbosity) -> Resul
     }
 }
 
-/// Compiles `job`, with the caches that there are.
-///
-/// # Errors
 /// How long the end waits for the upload of the object, if nobody says.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Compiles `job`, with the caches that there are.
+///
+/// # Errors
 /// As clang, and where clang is silent about an index or import that it cannot
 /// load.
 pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
@@ -95,7 +95,7 @@ pub(crate) fn run(job: Job, settings: &Settings) -> Outcome {
 
 /// Words, or starts of words, that clang's driver answers at once or that ask for more
 /// than a compile in this process can give.
-const FOR_CLANG: [&str; 19] = [
+const FOR_CLANG: [&str; 20] = [
     "-###",
     "-cc1",
     "-dump",
@@ -115,6 +115,8 @@ const FOR_CLANG: [&str; 19] = [
     "-emit-llvm-only",
     "-emit-codegen-only",
     "-load",
+    // The driver itself writes a file there, each time that it is asked.
+    "-gen-cdb-fragment-path",
 ];
 
 /// Variables by which clang's main, before any driver, changes what it does.
@@ -159,9 +161,12 @@ fn backend(program: &OsStr, words: &[OsString]) -> Result<std::result::Result<Jo
     let Some(line) = all.map(|word| word.to_str().map(str::to_owned)).collect() else {
         return Ok(Err("its command line is not UTF-8".to_owned()));
     };
-    let line: Vec<String> = line;
+    let mut line: Vec<String> = line;
     let directory = absolute(Path::new("."))?;
-    Ok(is_of_our_llvm(program).and_then(|()| {
+    Ok(clang_behind(program, words).and_then(|behind| {
+        if let Some(clang) = behind {
+            line[0] = clang;
+        }
         let job = backlto::job_from_command_line(&line, directory);
         job.map_err(|e| e.to_string().trim_end().to_owned())
     }))
@@ -175,26 +180,54 @@ fn is_program(word: &OsStr) -> bool {
     !is_flag && (name.to_string_lossy().contains("clang") || which::which(word).is_ok())
 }
 
-/// Checks that `program` would write what this LLVM writes. One that is nowhere to be
-/// found is taken at its word.
+/// Checks that `program` would do with `words` what this LLVM does. A wrapper may add some
+/// of its own: it is good for those with which it does what the clang behind it would do
+/// without it, whose path is returned. A program that is nowhere to be found is taken at its
+/// word.
 ///
 /// # Errors
-/// With what is the matter, when it is another clang or none.
-fn is_of_our_llvm(program: &OsStr) -> std::result::Result<(), String> {
+/// With what is the matter, when it is another clang or none, or does something else.
+fn clang_behind(
+    program: &OsStr,
+    words: &[OsString],
+) -> std::result::Result<Option<String>, String> {
     let Ok(found) = which::which(program) else {
-        return Ok(());
+        return Ok(None);
     };
-    let ours = Path::new(CLANG).canonicalize();
-    if ours.is_ok_and(|ours| found.canonicalize().is_ok_and(|found| found == ours)) {
-        return Ok(());
+    let is = |one: &Path, other: &Path| {
+        let [one, other] = [one, other].map(Path::canonicalize);
+        one.is_ok_and(|one| other.is_ok_and(|other| one == other))
+    };
+    if is(&found, Path::new(CLANG)) {
+        return Ok(None);
     }
-    let output = Command::new(&found).arg("--version").output();
-    let output = output.map_err(|e| format!("it cannot be asked for its version: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    match text.contains(&format!("clang version {BUILT_VERSION}")) {
-        true => Ok(()),
-        false => Err(format!("it is not of LLVM {BUILT_VERSION}")),
+    let plan = plan_of(&found, words)?;
+    let said = String::from_utf8_lossy(&plan.stderr);
+    if !said.contains(&format!("clang version {BUILT_VERSION}")) {
+        return Err(format!("it is not of LLVM {BUILT_VERSION}"));
     }
+    let mut starts = said.lines().filter_map(|line| line.strip_prefix(" \""));
+    let Some((clang, _)) = starts.next_back().and_then(|line| line.split_once('"')) else {
+        return Err("it starts no compiler".to_owned());
+    };
+    if is(&found, Path::new(clang)) {
+        return Ok(None);
+    }
+    match plan_of(Path::new(clang), words)? == plan {
+        true => Ok(Some(clang.to_owned())),
+        false => Err(format!("it does not do what `{clang}` does")),
+    }
+}
+
+/// What `compiler` prints of what it would do with `words`.
+///
+/// # Errors
+/// When it cannot be run.
+fn plan_of(compiler: &Path, words: &[OsString]) -> std::result::Result<Output, String> {
+    let mut command = Command::new(compiler);
+    // Behind `--`, it would be a file.
+    let output = command.arg("-###").args(words).output();
+    output.map_err(|e| format!("`{}` cannot be asked what it does: {e}", compiler.display()))
 }
 
 /// Prints `errors` in clang's own way when they are all of clang's driver; others

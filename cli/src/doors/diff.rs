@@ -1,7 +1,8 @@
 //! `backlto diff`: in what two objects, archives or trees differ, and why.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -83,18 +84,20 @@ enum Place {
 
 impl Place {
     fn read(&self) -> Result<Vec<u8>> {
-        let (path, range) = match self {
-            Place::File(path) => (path, None),
-            Place::Member(path, range) => (path, Some(range)),
+        let (path, start, size) = match self {
+            Place::File(path) => return std::fs::read(path).map_err(|e| cannot_read(path, e)),
+            Place::Member(path, (start, size)) => (path, *start, *size),
         };
-        let bytes = std::fs::read(path).map_err(|e| cannot_read(path, e))?;
-        let Some(&(start, size)) = range else {
-            return Ok(bytes);
-        };
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let member = bytes.get(at(start)..at(start.saturating_add(size)));
-        let member = member.ok_or_else(|| cannot_read(path, "it has changed meanwhile"))?;
-        Ok(member.to_vec())
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(start))?;
+            file.take(size).read_to_end(&mut bytes)
+        });
+        match read {
+            Ok(count) if count as u64 == size => Ok(bytes),
+            Ok(_) => Err(cannot_read(path, "it has changed meanwhile")),
+            Err(e) => Err(cannot_read(path, e)),
+        }
     }
 
     /// What the record of its build knows of the object `bytes`, which is there.

@@ -23,6 +23,9 @@ const BUILT_IN: &str = "vmlinux.o";
 /// What has debug information go to a file beside the object. LLD's own backends write
 /// none, and nobody would find one beside an object that has a name for a moment.
 const SPLIT_DWARF: &str = "-gsplit-dwarf";
+/// A warning of LLD's own backends ends no link, whatever the front end was told; unless
+/// the linker says so, which comes behind this.
+const NO_WERROR: &str = "-Wno-error";
 /// What LLD's own backends always do, whatever the front end was told.
 const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
 
@@ -50,6 +53,7 @@ pub(crate) fn run(
             let mut flags = flags_of_kbuild(job, &directory, &recipes)?;
             flags.retain(|flag| !flag.starts_with(SPLIT_DWARF));
             flags.extend(sections(&link, job, &directory, &files)?);
+            flags.push(NO_WERROR.to_owned());
             flags.extend_from_slice(asked);
             Ok(flags)
         })

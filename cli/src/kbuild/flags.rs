@@ -35,8 +35,8 @@ impl BackendFlags {
         let mut flags =
             BackendFlags::from_words(&command, object).map_err(|what| file.error(&what))?;
         if let Some(text) = file.saved_c_flags(object) {
-            let (compiler, _) = split_compiler(&command);
-            flags = BackendFlags::new(compiler, file.words(&text)?, &text);
+            let (cc, _) = split_cc(&command);
+            flags = BackendFlags::new(cc, &file.words(&text)?, &text);
         }
         flags.symbol_versions = file.symbol_versions();
         Ok(flags)
@@ -58,28 +58,29 @@ impl BackendFlags {
     /// Takes the flags of `object` from `words`; an error tells what is wrong with
     /// them.
     fn from_words(words: &[String], object: &str) -> std::result::Result<BackendFlags, String> {
-        let (compiler, front_end) = split_compiler(words);
-        if compiler.is_empty() {
+        let (cc, front_end) = split_cc(words);
+        if end_of_compiler(cc) == 0 {
             return Err("records a command without a compiler".to_owned());
         }
         let files = files_of_compile(front_end, object)
             .ok_or_else(|| format!("does not end in `-c -o {object}`"))?;
-        let flags = front_end[..files].to_vec();
-        let text = shell_words(&flags);
-        Ok(BackendFlags::new(compiler, flags, &text))
+        let flags = &front_end[..files];
+        Ok(BackendFlags::new(cc, flags, &shell_words(flags)))
     }
 
-    /// The flags `flags` of `compiler`; `text` is what a shell reads as `flags`.
-    fn new(compiler: &[String], flags: Vec<String>, text: &str) -> BackendFlags {
+    /// The flags `flags` behind `$(CC)`, which is `cc`; `text` is what a shell reads as
+    /// `flags`.
+    fn new(cc: &[String], flags: &[String], text: &str) -> BackendFlags {
+        let (compiler, options) = cc.split_at(end_of_compiler(cc));
         BackendFlags {
             for_clang: compiler
                 .last()
                 .cloned()
                 .into_iter()
-                .chain(without_preprocessor(flags))
+                .chain(without_preprocessor([options, flags].concat()))
                 .chain(BACKEND.map(str::to_owned))
                 .collect(),
-            text: format!("{} {text}", shell_words(compiler)),
+            text: format!("{} {text}", shell_words(cc)),
             symbol_versions: Vec::new(),
         }
     }
@@ -96,18 +97,37 @@ impl BackendFlags {
     }
 }
 
-/// Splits what is called, which may have a launcher such as ccache before it, with
-/// options of its own, from its flags.
-fn split_compiler(words: &[String]) -> (&[String], &[String]) {
+/// `$(CC)` of the command `words` that compiles, as a shell reads it, and the compiler's
+/// name in it; `None` when there is none.
+pub(crate) fn compiler(words: &[String]) -> Option<(String, &str)> {
+    let (cc, _) = split_cc(words);
+    let name = cc[..end_of_compiler(cc)].last()?;
+    Some((shell_words(cc), name.as_str()))
+}
+
+/// Splits `$(CC)`, which may have options of its own, from the flags that kbuild adds. The
+/// first of those names the file of dependencies (`c_flags` in `scripts/Makefile.lib`);
+/// where none does, all that stands behind the compiler's name is taken for flags.
+fn split_cc(words: &[String]) -> (&[String], &[String]) {
+    let flags = words.iter().position(|word| word.starts_with("-Wp,-M"));
+    words.split_at(flags.unwrap_or_else(|| end_of_compiler(words)))
+}
+
+/// Where the compiler's name ends in `words`, which begin with `$(CC)`: there may be a
+/// launcher such as ccache before it, with options of its own, and `env` with variables.
+fn end_of_compiler(words: &[String]) -> usize {
+    let is_variable = |word: &str| {
+        word.split_once('=')
+            .is_some_and(|(name, _)| !name.contains('/'))
+    };
     let is_clang = |word: &String| {
         let name = Path::new(word).file_name().unwrap_or_default();
-        !word.starts_with('-') && name.to_string_lossy().contains("clang")
+        !word.starts_with('-') && !is_variable(word) && name.to_string_lossy().contains("clang")
     };
-    let count = match words.iter().position(is_clang) {
+    match words.iter().position(is_clang) {
         Some(clang) => clang + 1,
         None => words.iter().take_while(|w| !w.starts_with('-')).count(),
-    };
-    words.split_at(count)
+    }
 }
 
 /// Drops what steers the preprocessor alone. clang's driver forwards none of it
@@ -196,11 +216,26 @@ mod tests {
             ("ccache /usr/bin/clang-22 -O2", 2),
             ("env -- clang-22 -O2", 3),
             ("icecc -v aarch64-linux-gnu-clang -O2", 3),
+            ("env CCACHE_DIR=/x/clang-cache ccache clang -O2", 4),
+            ("/opt/a=b/clang -O2", 1),
             ("cc -O2 -c a.c", 1),
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            assert_eq!(split_compiler(&words).0.len(), compiler, "{line}");
+            assert_eq!(split_cc(&words).0.len(), compiler, "{line}");
         }
+    }
+
+    #[test]
+    fn the_compiler_may_have_options_of_its_own() {
+        let line = "ccache clang-22 -Xyz -B /opt/clang -Wp,-MMD,.x.o.d -O2 -c -o x.o x.c";
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let (cc, name) = compiler(&words).unwrap();
+        assert_eq!(cc, "ccache clang-22 -Xyz -B /opt/clang");
+        assert_eq!(name, "clang-22");
+        let flags = BackendFlags::from_compile(&words, "x.o").unwrap();
+        assert_eq!(flags.text, format!("{cc} -Wp,-MMD,.x.o.d -O2"));
+        let own = ["clang-22", "-Xyz", "-B", "/opt/clang", "-O2"];
+        assert_eq!(flags.for_clang[..own.len()], own);
     }
 
     #[test]

@@ -40,12 +40,6 @@ impl LinkPlan {
             .take_while(|word| *word != "--end-group")
     }
 
-    /// The map that the link writes, where kbuild wants one
-    /// (`CONFIG_BUILTIN_MODULE_RANGES`).
-    pub(crate) fn map(&self) -> Option<&str> {
-        self.link.iter().find_map(|word| word.strip_prefix("-Map="))
-    }
-
     /// Finds out how `tree` is linked.
     ///
     /// # Errors
@@ -138,20 +132,21 @@ impl LinkPlan {
             return Err(variables.error("`KBUILD_VMLINUX_OBJS` is empty"));
         }
         let linker_flags = words("KBUILD_LDFLAGS")?;
-        // scripts/Makefile.vmlinux_o
-        let mut link = linker_flags.clone();
-        let mut add = |more: &[&str]| link.extend(more.iter().map(|&s| s.to_owned()));
-        add(&["-r", "-o", "vmlinux.o"]);
-        if variables.get("CONFIG_BUILTIN_MODULE_RANGES")? == "y" {
-            add(&["-Map=vmlinux.o.map"]);
-        }
-        add(&["-T", INITCALLS]);
-        add(&[
+        // scripts/Makefile.vmlinux_o; CONFIG_BUILTIN_MODULE_RANGES, which adds a map there,
+        // depends on the absence of LTO.
+        let more = [
+            "-r",
+            "-o",
+            "vmlinux.o",
+            "-T",
+            INITCALLS,
             "--whole-archive",
             "vmlinux.a",
             "--no-whole-archive",
             "--start-group",
-        ]);
+        ];
+        let mut link = linker_flags.clone();
+        link.extend(more.map(str::to_owned));
         link.extend(words("KBUILD_VMLINUX_LIBS")?);
         link.push("--end-group".to_owned());
         Ok(LinkPlan {

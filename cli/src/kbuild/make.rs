@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cmdfile::CmdFile;
+use super::flags;
 use super::state::{MakeAnswer, TreeState};
 use super::tree::{Tree, architecture};
-use crate::console;
 use backlto::error::{Error, Kind, Result};
 
 /// The values of make's variables, by what make printed.
@@ -17,14 +17,13 @@ pub(crate) struct MakeVariables {
 }
 
 /// The variables asked for.
-const ASKED: [&str; 8] = [
+const ASKED: [&str; 7] = [
     "LD",
     "AR",
     "srctree",
     "KBUILD_LDFLAGS",
     "KBUILD_VMLINUX_OBJS",
     "KBUILD_VMLINUX_LIBS",
-    "CONFIG_BUILTIN_MODULE_RANGES",
     MAKEFILES_READ,
 ];
 
@@ -40,14 +39,18 @@ const HELPER: &str = ".backlto-variables.mk";
 /// Starts each answer, apart from what else make prints.
 const MARK: &str = "backlto-variable:";
 
+/// What to do when make is not told enough.
+const ADVICE: &str = "give what make was given, e.g. --make LLVM=-22 --make ARCH=arm64; where the \
+                      tree is to be configured anew, run make first";
+
 impl MakeVariables {
     /// Reads the variables of `tree`. Make is asked, which takes a second or two,
     /// unless no makefile has changed since it last was.
     ///
     /// # Errors
-    /// When make cannot be run or does not succeed.
+    /// When nothing tells the compiler, and when make cannot be run or does not succeed.
     pub(crate) fn of(tree: &Tree<'_>, state: &mut TreeState<'_>) -> Result<MakeVariables> {
-        let mut variables = guess_variables(&tree.path, &tree.object);
+        let mut variables = guess_variables(tree)?;
         variables.extend_from_slice(tree.make_variables);
         // Which options the makefiles choose depends on what the linker knows.
         let question: Vec<&str> = ASKED
@@ -122,7 +125,7 @@ fn ask(objtree: &Path, variables: &[String]) -> Result<String> {
             Kind::Environment,
             format!("cannot ask make how `{}` is linked", objtree.display()),
         )
-        .hint("give what make was given, e.g. --make LLVM=-22 --make ARCH=arm64")
+        .hint(ADVICE)
     };
     let mut helper = tempfile::Builder::new()
         .suffix(HELPER)
@@ -142,6 +145,10 @@ fn ask(objtree: &Path, variables: &[String]) -> Result<String> {
         .args(variables)
         .arg(GOAL)
         .env("MAKEFILES", helper.path())
+        // When it is told something else than the tree was configured with, kbuild first
+        // writes another configuration, with the default for all that it cannot ask. So
+        // that is an error.
+        .env("KCONFIG_NOSILENTUPDATE", "1")
         // A make above us must not pass its goals and flags on.
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
@@ -149,40 +156,60 @@ fn ask(objtree: &Path, variables: &[String]) -> Result<String> {
         .map_err(|e| failed().because(format!("cannot run make: {e}")))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        let reason = text.lines().last().unwrap_or("make failed").to_owned();
-        return Err(failed().because(reason));
+        // The last line only says which make has failed.
+        let said: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        return Err(failed().because(match said.is_empty() {
+            true => "make failed".to_owned(),
+            false => said.join("\n"),
+        }));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What make was given when the tree was built, as far as the tree tells.
-fn guess_variables(objtree: &Path, object: &str) -> Vec<String> {
+/// What make was given when `tree` was built, as far as the tree tells.
+///
+/// # Errors
+/// When neither the tree nor the user tells the compiler: kbuild would take gcc.
+fn guess_variables(tree: &Tree<'_>) -> Result<Vec<String>> {
     let mut variables = Vec::new();
-    if let Ok(arch) = architecture(objtree) {
+    if let Ok(arch) = architecture(&tree.path) {
         variables.push(format!("ARCH={arch}"));
     }
-    let compiler = CmdFile::read(objtree, object)
-        .and_then(|file| file.words(&file.command(object)?))
-        .ok()
-        .and_then(|words| words.into_iter().next());
-    match compiler.as_deref().and_then(split_clang) {
-        Some(("", "")) => variables.push("LLVM=1".to_owned()),
-        Some(("", suffix)) => variables.push(format!("LLVM={suffix}")),
-        Some((prefix, _)) => variables.push(format!("LLVM={prefix}")),
-        None => console::warning(&format!(
-            "cannot tell which compiler built `{}`",
-            objtree.display()
-        )),
+    let command = CmdFile::read(&tree.path, &tree.object)
+        .and_then(|file| file.words(&file.command(&tree.object)?))
+        .unwrap_or_default();
+    let (cc, name) = flags::compiler(&command).unwrap_or_default();
+    let given = std::env::var("LLVM").unwrap_or_default();
+    match llvm_with(name) {
+        Some((llvm, clang)) => {
+            variables.push(format!("LLVM={llvm}"));
+            // With a launcher, options, or a name that no value of LLVM stands for.
+            if cc != clang {
+                // To make, a dollar is a variable's.
+                variables.push(format!("CC={}", cc.replace('$', "$$")));
+            }
+        }
+        None if !given.is_empty() => variables.push(format!("LLVM={given}")),
+        None if tree.make_variables.is_empty() => {
+            let text = format!("cannot tell which compiler built `{}`", tree.path.display());
+            return Err(Error::new(Kind::Input, text).hint(ADVICE));
+        }
+        None => {}
     }
-    variables
+    Ok(variables)
 }
 
-/// `/opt/bin/clang` as ("/opt/bin/", ""), `clang-22` as ("", "-22"): the forms
-/// that kbuild's `LLVM=` takes (Documentation/kbuild/llvm.rst).
-fn split_clang(compiler: &str) -> Option<(&str, &str)> {
-    let name = compiler.rfind('/').map_or(0, |slash| slash + 1);
-    let suffix = compiler[name..].strip_prefix("clang")?;
-    Some((&compiler[..name], suffix))
+/// The value of kbuild's `LLVM=` that fits `compiler`, and the compiler that kbuild takes by
+/// it: `LLVM=` is a directory or the end of a name (Documentation/kbuild/llvm.rst), not both.
+fn llvm_with(compiler: &str) -> Option<(&str, String)> {
+    let start = compiler.rfind('/').map_or(0, |slash| slash + 1);
+    let suffix = compiler[start..].strip_prefix("clang")?;
+    Some(match (&compiler[..start], suffix) {
+        ("", "") => ("1", compiler.to_owned()),
+        (directory, "") => (directory, compiler.to_owned()),
+        (_, suffix) if suffix.starts_with('-') => (suffix, format!("clang{suffix}")),
+        _ => ("1", "clang".to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -191,12 +218,16 @@ mod tests {
 
     #[test]
     fn compilers_tell_the_value_of_llvm() {
-        assert_eq!(split_clang("clang"), Some(("", "")));
-        assert_eq!(split_clang("clang-22"), Some(("", "-22")));
-        assert_eq!(
-            split_clang("/opt/llvm/bin/clang"),
-            Some(("/opt/llvm/bin/", ""))
-        );
-        assert_eq!(split_clang("gcc"), None);
+        for (compiler, llvm, taken) in [
+            ("clang", "1", "clang"),
+            ("clang-22", "-22", "clang-22"),
+            ("/opt/bin/clang", "/opt/bin/", "/opt/bin/clang"),
+            ("/usr/bin/clang-22", "-22", "clang-22"),
+            ("clang22", "1", "clang"),
+        ] {
+            assert_eq!(llvm_with(compiler), Some((llvm, taken.to_owned())));
+        }
+        assert_eq!(llvm_with("gcc"), None);
+        assert_eq!(llvm_with(""), None);
     }
 }

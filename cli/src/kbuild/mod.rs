@@ -4,7 +4,7 @@
 //! Everything that knows of the kernel is in this folder. The reference is what
 //! Linux 7.2 does with `CONFIG_LTO_CLANG_THIN_DIST` (`scripts/Makefile.vmlinux_a`,
 //! `Makefile.thinlto` and `Makefile.vmlinux_o`): the same files are left behind,
-//! with the same `.cmd` files, so that make goes on from there.
+//! with the same `.cmd` files but for stage 4, so that make goes on from there.
 
 mod archive;
 mod backends;
