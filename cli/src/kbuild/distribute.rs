@@ -26,6 +26,7 @@ const SPLIT_DWARF: &str = "-gsplit-dwarf";
 /// A warning of LLD's own backends ends no link, whatever the front end was told; unless
 /// the linker says so, which comes behind this.
 const NO_WERROR: &str = "-Wno-error";
+const WERROR: &str = "-Werror";
 /// What LLD's own backends always do, whatever the front end was told.
 const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
 
@@ -53,7 +54,10 @@ pub(crate) fn run(
             let mut flags = flags_of_kbuild(job, &directory, &recipes)?;
             flags.retain(|flag| !flag.starts_with(SPLIT_DWARF));
             flags.extend(sections(&link, job, &directory, &files)?);
-            flags.push(NO_WERROR.to_owned());
+            // Where it means nothing, objects have the key that they have elsewhere.
+            if flags.iter().any(|flag| flag == WERROR) {
+                flags.push(NO_WERROR.to_owned());
+            }
             flags.extend_from_slice(asked);
             Ok(flags)
         })
