@@ -302,11 +302,12 @@ impl Files {
             let opened = || InputFile::open(path, true).map(Arc::new);
             slot.get_or_init(opened).clone()
         };
-        let file = open(self.slot(path, has_bytes))?;
-        // Somebody else may have been about to open it for its digest alone.
-        match file.content {
-            Content::Hashed => open(self.slot(path, has_bytes)),
-            _ => Ok(file),
+        loop {
+            let file = open(self.slot(path, has_bytes))?;
+            // Somebody else may have been about to open it for its digest alone.
+            if !matches!(file.content, Content::Hashed) {
+                return Ok(file);
+            }
         }
     }
 
