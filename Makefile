@@ -262,7 +262,9 @@ all: build ## Build all that is installed: the programs, their manual, the libra
 # Under sudo there is often no cargo: then what was built is what is installed.
 .PHONY: install
 install: $(if $(shell command -v $(CARGO)),all) ## Install to PREFIX (/usr/local)
-	@test -d target/capi/lib || { echo 'nothing is built yet: make all' >&2; exit 1; }
+	@$(RELEASE) --version 2>/dev/null | grep -q 'LLVM $(BACKLTO_LLVM)\.' && \
+		test target/capi/lib/pkgconfig/backlto.pc -nt $(RELEASE) || \
+		{ echo 'not all is built with LLVM $(BACKLTO_LLVM): make LLVM=$(BACKLTO_LLVM) all' >&2; exit 1; }
 	install -D $(RELEASE) $(DESTDIR)$(PREFIX)/bin/backlto-$(BACKLTO_LLVM)
 	install -D $(LINKER) $(DESTDIR)$(PREFIX)/bin/ld.backlto-$(BACKLTO_LLVM)
 	# The plain names are those of the newest.

@@ -169,9 +169,9 @@ fn main() {
         return;
     }
     let llvm = Llvm::find(release);
-    // Packages keep the dates that files had when they were built, so it is the directory
-    // that is younger after an upgrade.
-    println!("cargo:rerun-if-changed={}", llvm.ask("--libdir"));
+    // Packages keep the dates that files had when they were built, so it is a directory that
+    // is younger after an upgrade. This one is LLVM's alone, and small.
+    println!("cargo:rerun-if-changed={}", llvm.ask("--cmakedir"));
     let linking = Linking::chosen(&llvm);
     llvm.check_parts(&linking);
     compile_shims(&llvm, &linking);

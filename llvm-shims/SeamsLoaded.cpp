@@ -32,10 +32,20 @@ static seams::ErrsFn *nextErrs() {
 
 raw_fd_ostream &llvm::errs() { return seams::errs(nextErrs()); }
 
+/// LLVM's errs(), also where clang calls it because ours does not come first.
+static seams::ErrsFn *errsOfLLVM() {
+  if (seams::ErrsFn *Next = nextErrs())
+    return Next;
+  auto *First = reinterpret_cast<seams::ErrsFn *>(
+      dlsym(RTLD_DEFAULT, "_ZN4llvm4errsEv"));
+  auto *Ours = static_cast<seams::ErrsFn *>(llvm::errs);
+  return First == Ours ? nullptr : First;
+}
+
 // A libLLVM that was linked with -Bsymbolic-functions, as Debian's is, calls its own.
 uint64_t seams::printedByLLVM() {
-  seams::ErrsFn *Next = nextErrs();
-  return Next ? Next().tell() : 0;
+  static seams::ErrsFn *Errs = errsOfLLVM();
+  return Errs ? Errs().tell() : 0;
 }
 
 seams::IndexOrError llvm::getModuleSummaryIndexForFile(StringRef Path,

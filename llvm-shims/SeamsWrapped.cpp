@@ -34,7 +34,9 @@ ThinBackendFn realThinBackend REAL(BACKLTO_THIN_BACKEND);
 
 raw_fd_ostream &seams::wrapErrs() { return errs(realErrs); }
 
-uint64_t seams::printedByLLVM() { return 0; }
+uint64_t seams::printedByLLVM() {
+  return BackltoSeamsActive() ? 0 : llvm::errs().tell();
+}
 
 seams::IndexOrError seams::wrapReadIndex(StringRef Path, bool IgnoreEmpty) {
   return readIndex(realReadIndex, Path, IgnoreEmpty);

@@ -55,7 +55,7 @@ Package: backlto
 Version: $version
 Architecture: $arch
 Maintainer: ${DEBFULLNAME:-$(id -un)} <${DEBEMAIL:-$(id -un)@$(uname -n)}>
-Depends: $depends, lld-$llvm | lld (>= 1:$llvm)
+Depends: $depends, lld-$llvm | lld (>= 1:$llvm), lld-$llvm | lld (<< 1:$((llvm + 1))~)
 Recommends: clang-$llvm
 Section: devel
 Priority: optional

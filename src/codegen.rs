@@ -173,6 +173,7 @@ fn compile(
             emit::write(&task.job.resolve(name), trace.as_bytes())?;
         }
         let functions = compiled.functions;
+        attempt.count_miss();
         let files_held = attempt.files_held();
         if files_held && !compiled.has_printed {
             attempt.keep(&object, &diagnostics, functions, took);

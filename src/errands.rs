@@ -40,7 +40,8 @@ pub fn run(directory: &Path) -> Result<()> {
         // Whoever started this and has gone needs no word.
         let _ = writeln!(
             io::stderr(),
-            "backlto: this is another build of backlto or LLVM: {}, not {}",
+            "backlto: this is another build of backlto or LLVM, or another libm for this \
+             processor: {}, not {}",
             here.short(),
             errand.compiler.short()
         );

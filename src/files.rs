@@ -253,7 +253,6 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-/// Whether it is /dev/null, by whatever name: character device 1:3 on Linux.
 /// Whether there is something at `path` that is neither a file nor a directory, nor the
 /// usual way to say "an empty file": what is read there tells nothing of what will be.
 pub(crate) fn is_odd(path: &Path) -> bool {
@@ -263,6 +262,7 @@ pub(crate) fn is_odd(path: &Path) -> bool {
     path.metadata().is_ok_and(is_odd)
 }
 
+/// Whether it is /dev/null, by whatever name: character device 1:3 on Linux.
 fn is_null_device(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 3)
 }

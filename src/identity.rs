@@ -45,9 +45,10 @@ pub(crate) fn llvm() -> String {
 }
 
 /// What tells the libraries in this process from their other builds, an item for each.
-pub(crate) fn libraries() -> Vec<Vec<u8>> {
+pub(crate) fn libraries() -> &'static [Vec<u8>] {
+    static LIBRARIES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     // The program comes first (`dl_iterate_phdr(3)`).
-    sys::loaded_code().into_iter().skip(1).collect()
+    LIBRARIES.get_or_init(|| sys::loaded_code().into_iter().skip(1).collect())
 }
 
 /// Gives the digest of all code in this process, LLVM's too: it is in every key of the

@@ -191,6 +191,10 @@ impl Engine {
             let text = "time cannot be limited without a program for worker processes";
             return Err(Error::new(error::Kind::Environment, text).hint("give `Options::helper`"));
         }
+        if options.helper.is_some() {
+            // While nobody holds the loader's lock for ever, after a crash.
+            let _ = identity::libraries();
+        }
         let canceller = Canceller::default();
         let limits = execute::Limits {
             cancelled: Arc::clone(canceller.flag()),

@@ -357,8 +357,9 @@ pub(crate) fn loaded_code() -> Vec<Vec<u8>> {
     found
 }
 
-/// The functions of libm that LLVM computes constants with (`ConstantFolding.cpp`) and of
-/// which a library may have several, with results that differ in the last bit.
+/// Functions of libm as LLVM computes constants with (`ConstantFolding.cpp`), of some of which
+/// a library has several, with results that differ in the last bit. What it takes for one, it
+/// takes by what the processor can do, so these speak for the others.
 const OF_LIBM: [&CStr; 25] = [
     c"acos", c"acosh", c"asin", c"asinh", c"atan", c"atan2", c"atanh", c"cos", c"cosf", c"cosh",
     c"erf", c"exp", c"exp2", c"exp2f", c"expf", c"log", c"log10", c"log1p", c"log2", c"logf",

@@ -282,6 +282,26 @@ int main(int count, char **words) {
     assert_eq!(cached_objects(&cache), 0);
 }
 
+/// As plugins and languages with an interpreter load it.
+#[test]
+fn a_program_may_load_it_later() {
+    let tree = tempfile::tempdir().expect("a directory");
+    let text = r#"
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char **words) {
+  void *library = dlopen(words[count - 1], RTLD_NOW | RTLD_LOCAL);
+  if (!library) return puts(dlerror());
+  _Bool (*shares_inputs)(void) = (_Bool (*)(void))dlsym(library, "backlto_shares_inputs");
+  return !shares_inputs || !shares_inputs();
+}
+"#;
+    let (source, program) = (tree.path().join("late.c"), tree.path().join("late"));
+    std::fs::write(&source, text).expect("the test's source");
+    succeed(Command::new("cc").arg("-o").arg(&program).arg(&source));
+    succeed(Command::new(&program).arg(installed().join("lib/libbacklto.so")));
+}
+
 #[test]
 fn misuse_is_an_error_and_no_crash() {
     succeed(

@@ -33,7 +33,8 @@ pub(crate) enum Fitting {
 
 /// Finds the program for a link of `inputs` by `lld`. If the user has `named` that, it
 /// is the program of its LLVM, else that of the newest LLVM which has written bitcode
-/// among the inputs: no other can read them all.
+/// among the inputs: no other can read them all. Archives are asked where there is no other
+/// bitcode, since nobody may need what they have.
 ///
 /// # Errors
 /// With what is to be installed, when no LLVM here can read that bitcode.
@@ -46,13 +47,14 @@ pub(crate) fn find(inputs: &[OsString], lld: &Path, named: bool) -> Result<Fitti
     let written = inputs
         .iter()
         .filter_map(|input| Some((input, producer(input)?)));
-    let Some((input, major)) = written.max_by_key(|(_, major)| *major) else {
+    let newest = written.max_by_key(|(_, written)| (!written.in_archive, written.major));
+    let Some((input, Written { major, in_archive })) = newest else {
         return Ok(Fitting::Ours);
     };
     match other(major) {
         Some(fitting) => Ok(fitting),
         // LLVM reads what older ones have written.
-        None if major < OURS => Ok(Fitting::Ours),
+        None if major < OURS || in_archive => Ok(Fitting::Ours),
         None => Err(format!(
             "`{}` was written by LLVM {major}, which LLVM {OURS} cannot read; install backlto for \
              LLVM {major} (`make install LLVM={major}`), or compile with clang-{OURS}",
@@ -121,9 +123,15 @@ fn major_in(program: &Path) -> Option<u32> {
     })
 }
 
-/// The major version of the LLVM that has written the bitcode in the file `input`, or in
-/// the first member of it that is some, if it is an archive.
-fn producer(input: &OsStr) -> Option<u32> {
+/// Bitcode: the major version of the LLVM that has written it.
+struct Written {
+    major: u32,
+    in_archive: bool,
+}
+
+/// Who has written the bitcode in the file `input`, or in the first member of it that is
+/// some, if it is an archive.
+fn producer(input: &OsStr) -> Option<Written> {
     let path = Path::new(input);
     if input.as_bytes().starts_with(b"-") || !path.is_file() {
         return None;
@@ -136,11 +144,13 @@ fn producer(input: &OsStr) -> Option<u32> {
         Some(bytes)
     };
     let mut bytes = start(0)?;
-    if bytes.starts_with(ARCHIVE) {
+    let in_archive = bytes.starts_with(ARCHIVE);
+    if in_archive {
         bytes = start(bitcode_within(path)?)?;
     }
     let is_bitcode = bytes.starts_with(BITCODE) || bytes.starts_with(WRAPPED_BITCODE);
-    is_bitcode.then(|| producer_in(&bytes))?
+    let major = is_bitcode.then(|| producer_in(&bytes))??;
+    Some(Written { major, in_archive })
 }
 
 /// The number behind `LLVM` in `bytes`, the start of bitcode: text of six, seven or

@@ -100,7 +100,7 @@ fn main() -> ExitCode {
             match options::carry(&expanded) {
                 Ok(carried) => command = distributed(&lld, &args, &backlto, carried),
                 Err(option) if is_verbose(&expanded) => say(&format!(
-                    "note: ld.lld runs the backends itself, as only they follow `{}`",
+                    "note: ld.lld runs the backends itself, because of `{}`",
                     option.display()
                 )),
                 Err(_) => {}

@@ -141,7 +141,8 @@ enum Door {
         /// The object, the module that it is made of, or the source of that
         object: PathBuf,
     },
-    /// In what two objects, archives or trees differ, and why; status 1 when they do
+    /// In what two objects, archives or trees differ, and why; status 1 when they do, 2 when
+    /// that cannot be told
     Diff {
         /// The first
         #[arg(value_name = "A")]
@@ -329,16 +330,16 @@ fn main() {
         Door::Cc { args } => Some(doors::cc::backend_or_clang(args, cli.common.verbosity())),
         _ => None,
     };
-    let settings = cli.settings().unwrap_or_else(|e| {
-        console::ending(&e);
-        std::process::exit(1)
-    });
-    cli.door.heed_signals();
     // As of `cmp` and `diff`, whose 1 says that something differs.
     let status_of_errors = match cli.door {
         Door::Diff { .. } => 2,
         _ => 1,
     };
+    let settings = cli.settings().unwrap_or_else(|e| {
+        console::ending(&e);
+        std::process::exit(status_of_errors)
+    });
+    cli.door.heed_signals();
     let outcome = backlto::own_process()
         .map_err(Failure::from)
         .and_then(|()| match cli.door {
@@ -430,7 +431,8 @@ fn main() {
             Door::Run { plan, arches } => doors::programs::run(&plan, &arches, &settings),
         });
     let status = match outcome {
-        Ok(()) => i32::from(console::has_lost_output()),
+        Ok(()) if console::has_lost_output() => status_of_errors,
+        Ok(()) => 0,
         Err(Failure::Errors(errors)) => {
             errors.iter().for_each(console::ending);
             status_of_errors

@@ -148,8 +148,12 @@ const THIN_LINKS_ONLY: [&str; 7] = [
 /// With the argument that only ld.lld's own backends follow, if there is one: LLD
 /// describes jobs in JSON, where names have to be text, and have to be those of files.
 pub(crate) fn carry(args: &[OsString]) -> Result<Carried, OsString> {
-    let is_odd = |arg: &&OsString| arg.to_str().is_none() || names_device(arg);
-    if let Some(name) = args.iter().find(is_odd) {
+    let before = [None].into_iter().chain(args.iter().map(Some));
+    let is_odd = |(arg, before): &(&OsString, Option<&OsString>)| {
+        let is_value = before.is_some_and(|before| NAME_FILES.iter().any(|name| before == name));
+        arg.to_str().is_none() || !is_value && names_device(arg)
+    };
+    if let Some((name, _)) = args.iter().zip(before).find(is_odd) {
         return Err(name.clone());
     }
     let options = Given::all(args);
@@ -415,6 +419,21 @@ fn block_sections(which: &OsStr) -> Vec<OsString> {
     front_end(&joined(option, which))
 }
 
+/// Options whose value, a word of its own, names a file that is neither input nor output.
+const NAME_FILES: [&str; 11] = [
+    "--Map",
+    "--dependency-file",
+    "--dynamic-list",
+    "--retain-symbols-file",
+    "--script",
+    "--symbol-ordering-file",
+    "--version-script",
+    "-Map",
+    "-T",
+    "-dynamic-list",
+    "-version-script",
+];
+
 /// Whether `word` names an input or the output, and that is a device or a pipe: LLD writes
 /// files beside its output, and what backlto reads is read more than once.
 fn names_device(word: &OsStr) -> bool {
@@ -579,7 +598,7 @@ mod tests {
         ] {
             assert!(carry(&words(line)).is_err(), "{line}");
         }
-        for line in ["-o /", "-o/dev/no/such", "Cargo.toml"] {
+        for line in ["-o /", "-o/dev/no/such", "Cargo.toml", "-Map /dev/null"] {
             assert!(carry(&words(line)).is_ok(), "{line}");
         }
     }

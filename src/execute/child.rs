@@ -280,8 +280,11 @@ impl Children {
                 }
                 compiled
             }
-            // It has ended while it had nothing to do.
-            Err(GivenUp::Unanswered(_)) if !is_fresh => self.compile(job, watch),
+            // It has probably ended while it had nothing to do.
+            Err(GivenUp::Unanswered(_)) if !is_fresh => {
+                drop(process);
+                self.compile(job, watch)
+            }
             // What is left of it is killed.
             Err(why) => process.failure(why).into(),
         }

@@ -24,16 +24,15 @@ impl Hello {
     pub(crate) fn of_this_process() -> Hello {
         Hello {
             llvm: identity::llvm(),
-            libraries: identity::libraries(),
+            libraries: identity::libraries().to_vec(),
         }
     }
 
     /// Whether whoever says this compiles as this process does. A host may have more
     /// libraries.
     pub(super) fn is_of_our_llvm(&self) -> bool {
-        let ours = Hello::of_this_process();
-        let is_here = |library| ours.libraries.contains(library);
-        self.llvm == ours.llvm && self.libraries.iter().all(is_here)
+        let is_here = |library| identity::libraries().contains(library);
+        self.llvm == identity::llvm() && self.libraries.iter().all(is_here)
     }
 }
 

@@ -268,6 +268,15 @@ impl<'a> Attempt<'a> {
         flags.holds(&self.task.files) && search.holds(files)
     }
 
+    /// Counts an object that had to be compiled.
+    pub(crate) fn count_miss(&self) {
+        if let (Some(cache), Some(_), CacheUse::Full) =
+            (self.cache, self.files(), self.task.cache_use)
+        {
+            cache.count_miss();
+        }
+    }
+
     /// Gives the caches what was compiled, of files that have [held](Attempt::files_held);
     /// `functions` are those that the code generator got, if that is wanted and known.
     pub(crate) fn keep(
@@ -280,9 +289,6 @@ impl<'a> Attempt<'a> {
         let (Some(files), CacheUse::Full) = (self.files(), self.task.cache_use) else {
             return;
         };
-        if let Some(cache) = self.cache {
-            cache.count_miss();
-        }
         let flags = self.task.flags.key.as_ref();
         let entry = Entry {
             files: files.to_vec(),

@@ -70,9 +70,12 @@ impl Lookups {
                 question.resume();
             }
         };
-        self.ended.fetch_add(1, Ordering::Relaxed);
-        let found = u64::from(answer.is_some());
-        self.found.fetch_add(found, Ordering::Relaxed);
+        // Of what nobody wants any more, it was not asked to the end.
+        if is_wanted(&question) {
+            self.ended.fetch_add(1, Ordering::Relaxed);
+            let found = u64::from(answer.is_some());
+            self.found.fetch_add(found, Ordering::Relaxed);
+        }
         if let Some(question) = question.upgrade() {
             question.answer(answer);
         }

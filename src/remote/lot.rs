@@ -204,14 +204,13 @@ fn command(program: String, outputs: &[String], platform: &[(String, String)]) -
 /// there.
 ///
 /// # Errors
-/// When the name of a blob is none, or one comes with other bytes, or they are longer than
-/// any of ours together.
+/// When the name of a blob is none, or one comes with other bytes or is longer than any of
+/// ours.
 pub(super) fn outputs(
     result: api::ActionResult,
     paths: &[String],
 ) -> Result<Vec<Option<Output>>, Trouble> {
     let mut files = result.output_files;
-    let mut bytes = 0_usize;
     paths
         .iter()
         .map(|path| {
@@ -220,9 +219,8 @@ pub(super) fn outputs(
             };
             let file = files.swap_remove(at);
             let name = BlobName::read(&file.digest.unwrap_or_default())?;
-            bytes = bytes.saturating_add(name.size);
-            if bytes > LONGEST {
-                return Err(Trouble::wrong("outputs are longer than any of ours"));
+            if name.size > LONGEST {
+                return Err(Trouble::wrong("an output is longer than any of ours"));
             }
             Ok(Some(match file.contents.is_empty() {
                 true => Output::Blob(name),

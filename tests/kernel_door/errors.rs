@@ -142,7 +142,14 @@ fn configured_with(config: &str) -> KernelTree {
     let tree = KernelTree::new(Thin);
     let name = "include/config/auto.conf";
     let text = String::from_utf8(tree.tree.read(name)).expect("text");
+    let path = tree.tree.file(name);
+    let metadata = path.metadata().expect("a file");
     tree.tree.write(name, text + config);
+    // The link was recorded with this configuration.
+    let file = std::fs::File::options().write(true).open(path);
+    file.expect("it opens")
+        .set_modified(metadata.modified().expect("a time"))
+        .expect("it is set");
     tree
 }
 

@@ -49,6 +49,8 @@ fn a_tree_is_as_if_nothing_had_been_killed() {
                 .filter(|name| !name.ends_with("backlto-tmp"))
                 // In a thin link, LLD tries whether it could write an output.
                 .filter(|name| !name.starts_with("a.out.tmp"))
+                // What ld.lld writes before it has its name.
+                .filter(|name| !name.starts_with("vmlinux.o.tmp"))
                 // What llvm-ar writes before it has its name, as it does for kbuild.
                 .filter(|name| !name.contains(".temp-archive-"))
                 .collect();

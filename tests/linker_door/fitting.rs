@@ -89,8 +89,33 @@ fn the_one_for_the_newest_bitcode_is_taken() {
     written_by(&tree, "scale.o", "99");
     succeed(&tree.run(AR, &["rcs", "lib.a", "scale.o"]));
     let linker = tree.file("bin/ld.backlto").display().to_string();
-    let said = stdout(&tree.run(&linker, &["-r", "main.o", "lib.a"]));
-    assert_eq!(said, "ld.backlto-99 -r main.o lib.a\n");
+    let said = stdout(&tree.run(&linker, &["-r", "--whole-archive", "lib.a"]));
+    assert_eq!(said, "ld.backlto-99 -r --whole-archive lib.a\n");
+}
+
+/// Whether there is one for it or not.
+#[test]
+fn an_archive_that_nobody_needs_decides_nothing() {
+    for majors in [&["99"][..], &[]] {
+        let tree = installed(majors);
+        tree.compile("other", "int other(void) { return 3; }\n", &["-O2"]);
+        written_by(&tree, "other.o", "99");
+        succeed(&tree.run(AR, &["rcs", "lib.a", "other.o"]));
+        let linker = linked_by(tree.file("bin/ld.backlto"));
+        succeed(&tree.run(
+            CLANG,
+            &[
+                "-flto=thin",
+                "main.o",
+                "scale.o",
+                "lib.a",
+                "-o",
+                "program",
+                &linker,
+            ],
+        ));
+        assert_eq!(says(&tree, "program"), SAYS);
+    }
 }
 
 /// Rust's standard library has some, for whoever wants to read it. No linker does.

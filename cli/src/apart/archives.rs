@@ -28,10 +28,13 @@ impl Archives {
         let mut found = Archives::default();
         for name in names.iter().filter(|name| !name.starts_with('-')) {
             let path = directory.join(name);
+            if found.0.contains_key(name) {
+                continue;
+            }
             // Most archives of a link have none, and some are large.
             let may_have_bitcode = files::starts_with(&path, THIN_ARCHIVE)
                 || files::starts_with(&path, ARCHIVE) && bitcode_within(&path).is_some();
-            if may_have_bitcode && !found.0.contains_key(name) {
+            if may_have_bitcode {
                 let place = scratch.join(format!("members{}", found.0.len()));
                 let members = members(&path, &place)?;
                 if members.iter().any(|member| is_bitcode(member)) {

@@ -128,8 +128,13 @@ fn contradiction<'a>(recorded: &'a [String], asked: &'a [String]) -> Option<(&'a
 /// What the option `word` is a choice of, if it is one.
 fn choice(word: &str) -> Option<&str> {
     const LEVEL: &str = "-O";
+    const WARNING: &str = "-W";
     if word.starts_with(LEVEL) {
         return Some(LEVEL);
+    }
+    // `-Wno-error=` of one warning says nothing of another.
+    if word.starts_with(WARNING) {
+        return None;
     }
     let (name, _) = word.split_once('=')?;
     name.starts_with('-').then_some(name)
