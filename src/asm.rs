@@ -62,11 +62,12 @@ impl AsmFiles {
                     files.push(search.include_path());
                 }
                 for path in search.candidates(&name) {
-                    if files::is_odd(&search.directory.join(&path)) {
+                    let dependency = search.file(&path);
+                    // What can be read is no pipe.
+                    if dependency.digest.is_none() && files::is_odd(&search.directory.join(&path)) {
                         *self = AsmFiles::Unknown;
                         return;
                     }
-                    let dependency = search.file(&path);
                     if files.contains(&dependency) {
                         continue;
                     }
@@ -361,15 +362,19 @@ mod tests {
         }
     }
 
+    fn search<'a>(tree: &'a Path, include: &'a [String], files: &'a Files) -> Search<'a> {
+        Search {
+            directory: tree,
+            include,
+            files,
+        }
+    }
+
     #[test]
     fn each_dialect_pulls_in_its_own() {
         let tree = tempfile::tempdir().unwrap();
         let files = Files::default();
-        let search = Search {
-            directory: tree.path(),
-            include: &[],
-            files: &files,
-        };
+        let search = search(tree.path(), &[], &files);
         let added = |text: &str| {
             let mut files = AsmFiles::none();
             files.add(text.as_bytes(), &search);
@@ -403,36 +408,24 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         let files = Files::default();
         let include = ["inc".to_owned()];
-        let search = Search {
-            directory: tree.path(),
-            include: &include,
-            files: &files,
-        };
+        let now = search(tree.path(), &include, &files);
         std::fs::create_dir(tree.path().join("inc")).unwrap();
         std::fs::write(tree.path().join("inc/x.bin"), "one").unwrap();
         let text = b".incbin \"/x.bin\"\n".to_vec();
-        let AsmFiles::Known(found) = AsmFiles::of(&[text], &search) else {
+        let AsmFiles::Known(found) = AsmFiles::of(&[text], &now) else {
             panic!("it is known");
         };
-        assert!(search.finds(&found));
+        assert!(now.finds(&found));
         std::fs::write(tree.path().join("inc/x.bin"), "other").unwrap();
         let later = Files::default();
-        let search = Search {
-            files: &later,
-            ..search
-        };
-        assert!(!search.finds(&found));
+        assert!(!search(tree.path(), &include, &later).finds(&found));
     }
 
     #[test]
     fn a_pipe_has_no_content_to_count() {
         let tree = tempfile::tempdir().unwrap();
         let files = Files::default();
-        let search = Search {
-            directory: tree.path(),
-            include: &[],
-            files: &files,
-        };
+        let search = search(tree.path(), &[], &files);
         let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("odd")).unwrap();
         let text = b".incbin \"odd\"\n".to_vec();
         assert!(matches!(AsmFiles::of(&[text], &search), AsmFiles::Unknown));
@@ -446,13 +439,6 @@ mod tests {
         write("inc/a.inc", ".incbin \"b.bin\"\n.include \"a.inc\"\n");
         write("b.bin", "one");
         let include = ["inc".to_owned()];
-        fn search<'a>(tree: &'a Path, include: &'a [String], files: &'a Files) -> Search<'a> {
-            Search {
-                directory: tree,
-                include,
-                files,
-            }
-        }
         let finds_now = |found: &[Dependency]| {
             let files = Files::default();
             search(tree.path(), &include, &files).finds(found)

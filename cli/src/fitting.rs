@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::magic::{ARCHIVE, BITCODE, WRAPPED_BITCODE, bitcode_within};
+use crate::magic::{bitcode_within, is_bitcode};
 use crate::tools::{self, CLANG, LLD_NAMES, STARTED_BY};
 
 /// The LLVM of this program.
@@ -44,17 +44,19 @@ pub(crate) fn find(inputs: &[OsString], lld: &Path, named: bool) -> Result<Fitti
         let fitting = major_in(lld).and_then(other);
         return Ok(fitting.unwrap_or(Fitting::Ours));
     }
-    let written = inputs
-        .iter()
-        .filter_map(|input| Some((input, producer(input)?)));
-    let newest = written.max_by_key(|(_, written)| (!written.in_archive, written.major));
-    let Some((input, Written { major, in_archive })) = newest else {
-        return Ok(Fitting::Ours);
+    let newest = |producer: fn(&Path) -> Option<u32>| {
+        let files = inputs.iter().filter_map(|input| file_named(input));
+        let written = files.filter_map(|file| Some((file, producer(file)?)));
+        written.max_by_key(|(_, major)| *major)
+    };
+    let Some((input, major)) = newest(producer) else {
+        let fitting = newest(producer_within).and_then(|(_, major)| other(major));
+        return Ok(fitting.unwrap_or(Fitting::Ours));
     };
     match other(major) {
         Some(fitting) => Ok(fitting),
         // LLVM reads what older ones have written.
-        None if major < OURS || in_archive => Ok(Fitting::Ours),
+        None if major < OURS => Ok(Fitting::Ours),
         None => Err(format!(
             "`{}` was written by LLVM {major}, which LLVM {OURS} cannot read; install backlto for \
              LLVM {major} (`make install LLVM={major}`), or compile with clang-{OURS}",
@@ -123,34 +125,28 @@ fn major_in(program: &Path) -> Option<u32> {
     })
 }
 
-/// Bitcode: the major version of the LLVM that has written it.
-struct Written {
-    major: u32,
-    in_archive: bool,
+/// The file that `input` names, if it is no option.
+fn file_named(input: &OsStr) -> Option<&Path> {
+    let path = Path::new(input);
+    (!input.as_bytes().starts_with(b"-") && path.is_file()).then_some(path)
 }
 
-/// Who has written the bitcode in the file `input`, or in the first member of it that is
-/// some, if it is an archive.
-fn producer(input: &OsStr) -> Option<Written> {
-    let path = Path::new(input);
-    if input.as_bytes().starts_with(b"-") || !path.is_file() {
-        return None;
-    }
+/// The major version of the LLVM that has written the file at `path`, if that is bitcode.
+fn producer(path: &Path) -> Option<u32> {
+    producer_at(path, 0)
+}
+
+/// The same of the first member that is bitcode, if the file is an archive.
+fn producer_within(path: &Path) -> Option<u32> {
+    producer_at(path, bitcode_within(path)?)
+}
+
+fn producer_at(path: &Path, at: u64) -> Option<u32> {
     let mut file = File::open(path).ok()?;
-    let mut start = |at: u64| -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(at)).ok()?;
-        file.by_ref().take(START).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
-    };
-    let mut bytes = start(0)?;
-    let in_archive = bytes.starts_with(ARCHIVE);
-    if in_archive {
-        bytes = start(bitcode_within(path)?)?;
-    }
-    let is_bitcode = bytes.starts_with(BITCODE) || bytes.starts_with(WRAPPED_BITCODE);
-    let major = is_bitcode.then(|| producer_in(&bytes))??;
-    Some(Written { major, in_archive })
+    file.seek(SeekFrom::Start(at)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(START).read_to_end(&mut bytes).ok()?;
+    is_bitcode(&bytes).then(|| producer_in(&bytes))?
 }
 
 /// The number behind `LLVM` in `bytes`, the start of bitcode: text of six, seven or

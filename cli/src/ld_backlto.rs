@@ -370,7 +370,7 @@ fn starts_as_bitcode_or_archive(path: &OsStr) -> bool {
     let mut start = [0; 8];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
     let is = |expected: &[u8]| start.starts_with(expected);
-    let bitcode = || is(magic::BITCODE) || is(magic::WRAPPED_BITCODE) || is(magic::THIN_ARCHIVE);
+    let bitcode = || magic::is_bitcode(&start) || is(magic::THIN_ARCHIVE);
     let has_bitcode = || magic::bitcode_within(Path::new(path)).is_some();
     let archive = || is(magic::ARCHIVE) && (LLD_DISTRIBUTES || has_bitcode());
     read.is_ok() && (bitcode() || archive())

@@ -16,6 +16,11 @@ pub(crate) const ARCHIVE: &[u8; 8] = b"!<arch>\n";
 /// An archive whose members are files beside it.
 pub(crate) const THIN_ARCHIVE: &[u8; 8] = b"!<thin>\n";
 
+/// Whether what begins with `start` is bitcode.
+pub(crate) fn is_bitcode(start: &[u8]) -> bool {
+    start.starts_with(BITCODE) || start.starts_with(WRAPPED_BITCODE)
+}
+
 /// Where in the archive at `path` its first member that is bitcode begins. Native objects
 /// may have some in a section (`.llvmbc`, as in Rust's standard library), at which no
 /// linker looks. The members of a thin archive are elsewhere.
@@ -29,7 +34,7 @@ pub(crate) fn bitcode_within(path: &Path) -> Option<u64> {
     let mut starts = members.map(|member| member.file_range().0);
     starts.find(|at| {
         let start = file.read_bytes_at(*at, BITCODE.len() as u64);
-        start.is_ok_and(|start| start == BITCODE || start == WRAPPED_BITCODE)
+        start.is_ok_and(is_bitcode)
     })
 }
 

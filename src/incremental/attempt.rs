@@ -268,11 +268,15 @@ impl<'a> Attempt<'a> {
         flags.holds(&self.task.files) && search.holds(files)
     }
 
+    /// The files behind the module's assembly, if a cache is to learn of the object.
+    fn files_to_keep(&self) -> Option<&[Dependency]> {
+        let is_full = self.task.cache_use == CacheUse::Full;
+        self.files().filter(|_| is_full)
+    }
+
     /// Counts an object that had to be compiled.
     pub(crate) fn count_miss(&self) {
-        if let (Some(cache), Some(_), CacheUse::Full) =
-            (self.cache, self.files(), self.task.cache_use)
-        {
+        if let (Some(cache), Some(_)) = (self.cache, self.files_to_keep()) {
             cache.count_miss();
         }
     }
@@ -286,7 +290,7 @@ impl<'a> Attempt<'a> {
         functions: Option<Vec<String>>,
         duration: Duration,
     ) {
-        let (Some(files), CacheUse::Full) = (self.files(), self.task.cache_use) else {
+        let Some(files) = self.files_to_keep() else {
             return;
         };
         let flags = self.task.flags.key.as_ref();

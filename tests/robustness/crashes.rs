@@ -207,9 +207,9 @@ fn a_lone_job_that_crashes_fails_with_the_reason() {
 }
 
 /// The worker processes that have `tree` for their working directory.
-fn worker_processes(tree: &Tree) -> usize {
+fn worker_processes(tree: &Tree) -> Vec<Process> {
     let is_worker = |(_, words): &Process| words.ends_with(b"\0worker\0");
-    processes(tree).into_iter().filter(is_worker).count()
+    processes(tree).into_iter().filter(is_worker).collect()
 }
 
 #[test]
@@ -219,15 +219,16 @@ fn worker_processes_end_with_the_process_that_started_them() {
     // The first crash sends the rest to a worker process, which then hangs.
     command.env(HERE, "segv:.o").env(EVERYWHERE, "hang:lone.o");
     let mut child = command.spawn().expect("backlto starts");
-    wait_for("no worker process", || worker_processes(&tree) > 0);
+    wait_for("no worker process", || !worker_processes(&tree).is_empty());
     child.kill().expect("it runs");
     child.wait().expect("a killed child ends");
-    wait_for("a worker process is left", || worker_processes(&tree) == 0);
+    wait_for("a worker process is left", || {
+        worker_processes(&tree).is_empty()
+    });
 }
 
 fn kill_workers(tree: &Tree) {
-    let is_worker = |(_, words): &&Process| words.ends_with(b"\0worker\0");
-    for (id, _) in processes(tree).iter().filter(is_worker) {
+    for (id, _) in worker_processes(tree) {
         let killed = Command::new("kill")
             .args(["-KILL", &id.to_string()])
             .status();
